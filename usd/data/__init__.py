@@ -1,0 +1,1 @@
+"""Samples: where they come from, how they are checked, stored and read."""

@@ -1,0 +1,103 @@
+"""The record: one sample on disk and in a shard, and the folder dataset with its manifest.
+
+A folder dataset holds `<split>/<key>.<field>.png` and `manifest.parquet`, one row a sample.
+A shard holds the same fields under the same names, and the caption as `<key>.txt`.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from usd.errors import UsdError
+
+SPLITS = ("train", "val", "test")
+MANIFEST = "manifest.parquet"
+
+
+def field_path(root: Path, key: str, field: str) -> Path:
+    """Where a folder dataset keeps a field of a sample; the key starts with its split."""
+    return root / key.split("-")[0] / f"{key}.{field}.png"
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """PNG bytes of (H, W) uint8/uint16 or (H, W, 3) uint8 RGB; the same array gives the same bytes."""
+    picture = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
+    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
+
+
+def decode_png(data: bytes, name: str) -> np.ndarray:
+    """The array of PNG bytes: (H, W) or (H, W, 3) RGB, uint8 or uint16.
+
+    Raises:
+        UsdError: the bytes are no complete picture; `name` is in the message.
+    """
+    complete = data.rstrip(b"\0").endswith(b"IEND\xaeB`\x82")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if complete else None
+    if picture is None:
+        raise UsdError(f"{name}: not a complete PNG; render or ingest this sample again")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if picture.ndim == 3 else picture
+
+
+def read_png(path: Path) -> np.ndarray:
+    """Read one field of a folder dataset."""
+    try:
+        return decode_png(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise UsdError(f"{path}: not found; run the stage that makes it") from None
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_manifest(root: Path) -> pd.DataFrame:
+    """The manifest of a folder dataset, sorted by key."""
+    try:
+        return pd.read_parquet(root / MANIFEST)
+    except FileNotFoundError:
+        raise UsdError(f"{root / MANIFEST}: not found; run the stage that makes it") from None
+
+
+def write_manifest(rows: list[dict[str, object]], root: Path) -> None:
+    """Write rows as the manifest, sorted by key so that its bytes do not depend on worker order."""
+    frame = pd.DataFrame(rows).sort_values("key", ignore_index=True)
+    frame.to_parquet(root / MANIFEST, index=False)
+
+
+@contextmanager
+def atomic_directory(target: Path) -> Iterator[Path]:
+    """A scratch directory that takes the place of `target` if the block succeeds and vanishes if not."""
+    scratch = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(scratch, target)
+    except OSError as error:
+        raise UsdError(
+            f"{target}: could not be written: {error.strerror or error}; earlier outputs are kept"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def atomic_write(target: Path, text: str | bytes) -> None:
+    """Write a file under a temporary name, then rename it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.partial")
+    try:
+        scratch.write_bytes(text.encode() if isinstance(text, str) else text)
+        os.replace(scratch, target)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise UsdError(f"{target}: could not be written: {error.strerror or error}") from error

@@ -1,0 +1,25 @@
+"""One thin module per DVC stage: arguments and params in, files out.
+
+Every module has a typer command `main`; `run` turns bad input into one line and exit code 1.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def run(command: Callable[..., Any]) -> None:
+    """Run a stage's command line."""
+    import typer
+
+    from usd.errors import UsdError
+
+    try:
+        typer.run(command)
+    except UsdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

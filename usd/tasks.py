@@ -1,0 +1,74 @@
+"""The task table: what a map is, and the two tasks each map gives rise to.
+
+A new task is one row in `MAPS` and one function in `usd.data.annotators`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["image2map", "map2image"]
+DIRECTIONS: tuple[Direction, ...] = ("image2map", "map2image")
+
+
+@dataclass(frozen=True)
+class Map:
+    """A picture derived from an image: RGB, 8 bit, values in [0, 1] when read as a tensor."""
+
+    name: str
+    prompt: str  # the Image2Map prompt
+    meaning: str
+    kind: Literal["continuous", "palette", "normal"]  # how resampling and flips treat it
+    trained: bool  # False: kept unseen in training, used to test generalisation
+    feedback_weight: float = 1.0  # FAL weight; 0.5 for segmentation (ControlNet++, arXiv 2404.07987)
+
+
+MAPS: dict[str, Map] = {
+    row.name: row
+    for row in (
+        Map("depth", "depth map", "inverse depth: 0 far plane, 1 near plane", "continuous", True),
+        Map("hed", "hed map", "soft edges: 0 flat, 1 strong edge", "continuous", True),
+        Map("seg", "segmentation map", "one palette colour per class", "palette", True, 0.5),
+        Map("normal", "normal map", "camera-space normal, (n + 1) / 2", "normal", False),
+        Map("canny", "canny map", "binary edges: 0 or 1", "palette", False),
+        Map("outpaint", "outpainting map", "the image with its border greyed out", "continuous", False),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Do to the query what `source → target` shows."""
+
+    map: Map
+    direction: Direction
+
+    @property
+    def name(self) -> str:
+        """`image2depth` or `depth2image`."""
+        return f"image2{self.map.name}" if self.direction == "image2map" else f"{self.map.name}2image"
+
+    @property
+    def source(self) -> str:
+        """The record field of the query and of the example's source."""
+        return "image" if self.direction == "image2map" else self.map.name
+
+    @property
+    def target(self) -> str:
+        """The record field of the result and of the example's target."""
+        return self.map.name if self.direction == "image2map" else "image"
+
+    @property
+    def inverse(self) -> "Task":
+        """The same map in the other direction."""
+        return Task(self.map, "map2image" if self.direction == "image2map" else "image2map")
+
+    def prompt(self, caption: str) -> str:
+        """The map's name for Image2Map, the caption for Map2Image (Prompt Diffusion, arXiv 2305.01115)."""
+        return self.map.prompt if self.direction == "image2map" else caption
+
+
+TASKS: dict[str, Task] = {
+    task.name: task for direction in DIRECTIONS for task in (Task(m, direction) for m in MAPS.values())
+}
+TRAINED: tuple[Task, ...] = tuple(task for task in TASKS.values() if task.map.trained)
+UNSEEN: tuple[Task, ...] = tuple(task for task in TASKS.values() if not task.map.trained)
