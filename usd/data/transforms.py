@@ -1,0 +1,42 @@
+"""Albumentations for an image and its maps: shared geometry, reproducible per sample."""
+
+import hashlib
+import os
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from usd.tasks import MAPS
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+MARKER = "column"  # a mask of column numbers: tells after the transform whether it was mirrored
+
+
+@cache
+def _flip(probability: float, fields: tuple[str, ...]) -> Any:
+    import albumentations as A
+
+    targets = {field: "image" if MAPS[field].kind == "continuous" else "mask" for field in fields if field != "image"}
+    return A.Compose([A.HorizontalFlip(p=probability)], additional_targets=targets | {MARKER: "mask"}, strict=True)
+
+
+def augment(pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...], key: str) -> dict[str, np.ndarray]:
+    """Flip the picture fields of one sample together; (H, W, 3) uint8 each, `image` among them.
+
+    The draw depends on `seed` and `key` alone, so workers and restarts do not change it. A flipped normal map gets
+    the x component of its normals mirrored as well.
+    """
+    if not flip:
+        return pictures
+    transform = _flip(flip, tuple(sorted(pictures)))
+    digest = hashlib.blake2b(repr((seed, key)).encode(), digest_size=4).digest()
+    transform.set_random_seed(int.from_bytes(digest, "little"))
+    height, width = pictures["image"].shape[:2]
+    result = transform(**pictures, **{MARKER: np.tile(np.arange(width, dtype=np.int32), (height, 1))})
+    if result[MARKER][0, 0] != 0 and "normal" in pictures:
+        result["normal"] = result["normal"].copy()
+        result["normal"][..., 0] = 255 - result["normal"][..., 0]
+    return {field: result[field] for field in pictures}

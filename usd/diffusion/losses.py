@@ -1,0 +1,54 @@
+"""The denoising loss and FAL, Feedback-Aided Learning."""
+
+from collections.abc import Callable
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+
+def clean_estimate(scheduler: DDIMScheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """x̂0, the one-step estimate of the latents (B, C, h, w), of any prediction type; differentiable."""
+    alpha_bar = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]
+    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    kind = scheduler.config.prediction_type
+    if kind == "sample":
+        return prediction
+    if kind == "epsilon":
+        return (x_t - noise * prediction) / signal
+    return signal * x_t - noise * prediction  # v_prediction
+
+
+def denoising_target(scheduler: DDIMScheduler, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """What the U-Net is trained to predict from x_t."""
+    kind = scheduler.config.prediction_type
+    if kind == "sample":
+        return x_0
+    return noise if kind == "epsilon" else scheduler.get_velocity(x_0, noise, t)
+
+
+def feedback(
+    generated: Tensor, query: Tensor, t: Tensor, below: int, annotate: Callable[[Tensor], Tensor], makes_image: bool
+) -> Tensor:
+    """FAL: the squared distance between what an annotator reads and the map it should agree with; a scalar.
+
+    Map2Image: the annotator reads the generated image, which should show the query map. Image2Map: it reads the
+    query image, whose map the generated one should be. Items with t > `below` count as zero. The gradient reaches
+    `generated` in both.
+
+    Args:
+        generated: decoded x̂0, (B, 3, H, W), nominally in [0, 1].
+        query: (B, 3, H, W) in [0, 1].
+        t: timesteps (B,).
+    """
+    rows = (t <= below).nonzero()[:, 0]
+    if not len(rows):
+        return generated.sum() * 0.0
+    generated, query = generated[rows], query[rows]
+    if makes_image:
+        difference = annotate(generated.clamp(0, 1)) - query
+    else:
+        with torch.no_grad():
+            read = annotate(query)
+        difference = generated - read
+    return difference.square().mean() * (len(rows) / len(t))

@@ -1,0 +1,163 @@
+"""Training of the control branch: the denoising loss, FAL and the indicator's own loss, over the one loop `fit`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from usd.config import Train, Variant
+from usd.data.annotators import Annotator
+from usd.data.record import sha256
+from usd.data.shards import Batch, TrainingStream, check_shards, training_loader
+from usd.diffusion.losses import clean_estimate, denoising_target, feedback
+from usd.diffusion.timesteps import draw
+from usd.model.adapter import InContextAdapter
+from usd.model.base import Base, decode, encode, encode_text, scale_factor
+from usd.model.control import Denoiser, channels_last, control_from_unet
+from usd.tasks import TRAINED
+from usd.training import Plan, Terms, accelerator_for, fit, generator
+
+TASK_NAMES = [task.name for task in TRAINED]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one global batch, cut down to this process's items."""
+
+    t: Tensor  # (B,) long
+    noise: Tensor  # like the latents
+    keep_text: Tensor  # (B,) bool
+    keep_pair: Tensor  # (B,) bool
+
+
+def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
+    """Base, control branch and adapter at their start, where the output is exactly the base's."""
+    torch.manual_seed(params.seed)  # initial weights
+    adapter = InContextAdapter(
+        kind=variant.adapter,
+        tasks=TASK_NAMES,
+        widths=params.adapter_channels,
+        outputs=base.unet.config.block_out_channels[0],
+        scale=scale_factor(base.vae),
+    )
+    denoiser = Denoiser(base.unet, control_from_unet(base.unet), adapter)
+    denoiser.unlock(params.unlock)
+    return denoiser
+
+
+def draws(params: Train, variant: Variant, index: int, shape: tuple[int, ...], rank: int = 0, world: int = 1) -> Draws:
+    """Draw for micro-batch `index`; `shape` is that of this process's latents."""
+    random = generator(params.seed, index)
+    total = shape[0] * world
+    t = draw(variant.timesteps, params.ess_steps, total, random)
+    dropped = torch.rand(total, generator=random)  # text alone, pair alone, both: `dropout` each
+    noise = torch.randn((total, *shape[1:]), generator=random)
+    p = params.dropout
+    keep_text = (dropped >= p) & ~((2 * p <= dropped) & (dropped < 3 * p))
+    keep_pair = ~((p <= dropped) & (dropped < 3 * p))
+    mine = slice(rank * shape[0], (rank + 1) * shape[0])
+    return Draws(t[mine], noise[mine], keep_text[mine], keep_pair[mine])
+
+
+class Objective:
+    """The loss of one micro-batch as a function of (model, batch)."""
+
+    def __init__(
+        self, base: Base, annotators: dict[str, Annotator], params: Train, variant: Variant, accelerator: Accelerator
+    ) -> None:
+        self.base, self.annotators, self.params, self.variant = base, annotators, params, variant
+        self.device, self.rank, self.world = accelerator.device, accelerator.process_index, accelerator.num_processes
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Terms:
+        query, target = batch.query.to(self.device), batch.target.to(self.device)
+        pair = torch.cat([batch.example_source, batch.example_target], dim=1).to(self.device)
+        with torch.no_grad():
+            x_0 = encode(self.base.vae, target)
+            drawn = draws(self.params, self.variant, batch.index, tuple(x_0.shape), self.rank, self.world)
+            t, noise, keep_pair = drawn.t.to(self.device), drawn.noise.to(self.device), drawn.keep_pair.to(self.device)
+            x_t = self.base.scheduler.add_noise(x_0, noise, t).contiguous(memory_format=torch.channels_last)
+            prompts = [
+                batch.task.prompt(caption) if keep else ""
+                for caption, keep in zip(batch.captions, drawn.keep_text, strict=True)
+            ]
+            text = encode_text(self.base, prompts)
+        number = torch.full((len(query),), TASK_NAMES.index(batch.task.name), device=self.device)
+        indicator = F.one_hot(number, len(TASK_NAMES)).float()
+        prediction, logits = model(x_t, t, text, pair, query, indicator, keep_pair)
+        prediction = prediction.float()
+        aim = denoising_target(self.base.scheduler, x_0, noise, t)
+        terms = {"denoising": (prediction - aim).square().mean()}
+        if self.variant.feedback:
+            generated = decode(self.base.vae, clean_estimate(self.base.scheduler, prediction, x_t, t))
+            terms["feedback"] = (self.variant.feedback * batch.task.map.feedback_weight) * feedback(
+                generated,
+                query,
+                t,
+                self.params.feedback_below,
+                self.annotators[batch.task.map.name],
+                makes_image=batch.task.direction == "map2image",
+            )
+        if logits is not None:
+            terms["indicator"] = 0.1 * F.cross_entropy(logits.float(), number)
+        return terms
+
+
+def finetune(
+    base: Base,
+    annotators: dict[str, Annotator],
+    shards: Path,
+    params: Train,
+    variant: Variant,
+    run_dir: Path,
+    log: Callable[[int, dict[str, float]], None] = lambda step, values: None,
+    preview: Callable[[Denoiser, int], None] | None = None,
+    title: str = "train",
+) -> tuple[Denoiser, list[dict[str, float]]]:
+    """Train one variant; returns it with averaged weights, and the curve."""
+    accelerator = accelerator_for(params.device, params.precision)
+    base.freeze().to(accelerator.device)
+    denoiser = new_denoiser(base, variant, params).to(accelerator.device)
+    channels_last(denoiser)
+
+    def batches(start: int) -> Iterator[Batch]:
+        rank, world = accelerator.process_index, accelerator.num_processes
+        stream = TrainingStream(shards, params.seed, params.batch_size, params.flip, start, rank, world)
+        return training_loader(stream, params.workers)
+
+    shared = {key: value for key, value in asdict(params).items() if key not in ("variants", "workers")}
+    weights = b"".join(weight.detach().cpu().numpy().tobytes() for weight in base.unet.parameters())
+    identity = {**shared, "variant": asdict(variant), "data": check_shards(shards), "base weights": sha256(weights)}
+    plan = Plan(
+        steps=params.steps,
+        learning_rate=params.learning_rate,
+        run_dir=run_dir,
+        identity=identity,
+        warmup=params.warmup,
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        ema=params.ema,
+        accumulation=params.accumulation,
+        checkpoint_every=params.checkpoint_every,
+        log_every=params.log_every,
+        preview_every=params.preview_every if preview else 0,
+    )
+
+    def show(step: int) -> None:
+        if preview:
+            preview(denoiser, step)
+
+    curve = fit(
+        denoiser,
+        batches,
+        Objective(base, annotators, params, variant, accelerator),
+        plan,
+        accelerator,
+        log,
+        show,
+        title,
+    )
+    return denoiser.eval(), curve

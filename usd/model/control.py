@@ -1,0 +1,74 @@
+"""The control branch and the denoiser it steers."""
+
+from pathlib import Path
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from usd.errors import UsdError
+from usd.model.adapter import InContextAdapter
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def control_from_unet(unet: UNet2DConditionModel) -> ControlNetModel:
+    """A ControlNet of the U-Net: a copy of its encoder and middle, joined by zero convolutions.
+
+    Its own condition encoder gives way to the adapter's features, which it takes as they are.
+    """
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16,))
+    control.controlnet_cond_embedding = nn.Identity()
+    return control
+
+
+def load_control(root: Path) -> ControlNetModel:
+    """Read a control branch written by `save_pretrained`."""
+    control = ControlNetModel.from_config(ControlNetModel.load_config(root))
+    control.controlnet_cond_embedding = nn.Identity()
+    try:
+        control.load_state_dict(load_file(root / WEIGHTS))
+    except (OSError, RuntimeError) as error:
+        raise UsdError(f"{root}: not a readable control branch ({error})") from error
+    return control.eval()
+
+
+class Denoiser(nn.Module):
+    """Base U-Net, control branch and adapter as one trainable module."""
+
+    def __init__(self, unet: UNet2DConditionModel, control: ControlNetModel, adapter: InContextAdapter) -> None:
+        super().__init__()
+        self.unet, self.control, self.adapter = unet, control, adapter
+
+    def unlock(self, part: str) -> None:
+        """Train the control branch and the adapter, and of the base's U-Net its decoder or all or nothing."""
+        self.unet.requires_grad_(part == "all")
+        if part == "decoder":
+            for module in (self.unet.up_blocks, self.unet.conv_norm_out, self.unet.conv_out):
+                if module is not None:
+                    module.requires_grad_(True)
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, text: Tensor, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The U-Net's prediction (B, C, h, w) for x_t, and the indicator's logits (B, N) where it has one."""
+        features = self.adapter(pair, query, indicator, keep_pair)
+        logits = self.adapter.indicator(pair) if self.adapter.indicator is not None else None
+        return predict(self.unet, self.control, x_t, t, text, features), logits
+
+
+def predict(
+    unet: UNet2DConditionModel, control: ControlNetModel, x_t: Tensor, t: Tensor, text: Tensor, features: Tensor
+) -> Tensor:
+    """One evaluation of the steered U-Net, given the adapter's features (B, C, h, w)."""
+    down, middle = control(x_t, t, text, features, return_dict=False)
+    return unet(
+        x_t, t, text, down_block_additional_residuals=down, mid_block_additional_residual=middle, return_dict=False
+    )[0]
+
+
+def channels_last(*modules: nn.Module) -> None:
+    """The memory format in which convolutions run fastest."""
+    for module in modules:
+        module.to(memory_format=torch.channels_last)

@@ -1,0 +1,70 @@
+"""Stage `base`: train the tiny base on the embedded data. Frozen in dvc.yaml; its result is kept in git."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from usd import config
+from usd.data.record import atomic_directory
+from usd.data.shards import picture, read_split
+from usd.model.base import new_base, save_base
+from usd.pretraining import pretrain
+from usd.stages import run
+from usd.tasks import TRAINED
+from usd.training import write_curve
+
+CARD = """---
+library_name: diffusers
+license: mit
+---
+# The bundled base
+
+A tiny latent diffusion model in diffusers' layout, trained from scratch by stage `base` on the training split of
+the embedded dataset ({samples} scenes of {size} pixels). It stands where Stable Diffusion 1.5 stands at full scale.
+
+| what | value |
+|---|---|
+| U-Net parameters | {parameters:,} |
+| prediction | x̂0 (`sample`) |
+| prompts | captions for images, "{prompts}" for maps |
+| steps × batch | {steps} × {batch} |
+| share of translation batches | {translation} |
+| seed | {seed} |
+
+Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.
+"""
+
+
+def main(shards: Path, out: Path, run_dir: Path) -> None:
+    """Train a base on SHARDS and write it to OUT; RUN_DIR keeps an interrupted run."""
+    params = config.load().base
+    captions, samples, size = [], 0, 0
+    for sample in read_split(shards, "train"):
+        captions.append(sample["caption"])
+        size = size or picture(sample, "image").shape[0]
+        samples += 1
+    prompts = sorted({task.map.prompt for task in TRAINED})
+    torch.manual_seed(params.seed)  # initial weights
+    base = new_base(params.patch_size, params.channels, params.text_width, captions + prompts, size)
+    began = time.time()
+    curve = pretrain(base, shards, params, run_dir)
+    print(f"base: trained in {(time.time() - began) / 60:.1f} min")
+    with atomic_directory(out) as scratch:
+        save_base(base, scratch)
+        write_curve(curve, scratch / "curve.csv")
+        card = CARD.format(
+            samples=samples,
+            size=size,
+            parameters=sum(p.numel() for p in base.unet.parameters()),
+            prompts='", "'.join(prompts),
+            steps=params.steps,
+            batch=params.batch_size,
+            translation=params.translation,
+            seed=params.seed,
+        )
+        (scratch / "README.md").write_text(card)
+
+
+if __name__ == "__main__":
+    run(main)

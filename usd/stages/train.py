@@ -1,0 +1,94 @@
+"""Stage `train`: train one variant of the control branch on the frozen base."""
+
+import dataclasses
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usd import config
+from usd.data.annotators import load_annotators, to_array
+from usd.data.record import atomic_directory
+from usd.diffusion.timesteps import sampling_timesteps
+from usd.errors import UsdError
+from usd.evaluation import Samples, Sampling, generate
+from usd.finetuning import finetune
+from usd.grids import write_grid
+from usd.model.base import load_base
+from usd.model.control import Denoiser
+from usd.pipeline import USDiffusionPipeline
+from usd.stages import run
+from usd.tasks import TRAINED
+from usd.track import Tracker
+from usd.training import write_curve
+
+PREVIEW = Sampling(sampling_timesteps("ess", 4), guidance_scale=1.0)
+
+
+def variant_of(params: config.Train, name: str) -> config.Variant:
+    """The variant's entry in params.yaml."""
+    if name not in params.variants:
+        raise UsdError(f"params.yaml: train.variants has no '{name}'; known: {', '.join(params.variants)}")
+    return params.variants[name]
+
+
+def revision() -> str:
+    """The git revision that groups the W&B runs."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "no-git"
+
+
+def main(
+    variant: str,
+    shards: Path,
+    annotators: Path,
+    out: Path,
+    curve: Path,
+    run_dir: Path,
+    steps: Annotated[int, typer.Option(help="Override train.steps (0: as in params.yaml).")] = 0,
+    seed: Annotated[int, typer.Option(help="Override train.seed (0: as in params.yaml).")] = 0,
+) -> None:
+    """Train VARIANT on SHARDS; writes the model to OUT and the curve to CURVE.
+
+    RUN_DIR keeps checkpoints and previews: killed at any moment, the same command goes on from the last checkpoint
+    and ends with the same weights.
+    """
+    params = config.load().train
+    params = dataclasses.replace(params, steps=steps or params.steps, seed=seed or params.seed)
+    settings = variant_of(params, variant)
+    base = load_base(params.base)
+    tracker = Tracker(variant, dataclasses.asdict(params), run_dir, revision())
+    validation = Samples(shards, "val")
+
+    def preview(denoiser: Denoiser, step: int) -> None:
+        pipeline = USDiffusionPipeline(base, denoiser)
+        path = run_dir / f"preview-{step:06d}.png"
+        write_preview(pipeline, validation, path)
+        denoiser.train()
+        tracker.log_image("preview", path, step)
+
+    denoiser, rows = finetune(
+        base, load_annotators(annotators), shards, params, settings, run_dir, tracker.log, preview, title=variant
+    )
+    with atomic_directory(out) as scratch:
+        USDiffusionPipeline(base, denoiser).save_pretrained(scratch)
+    curve.parent.mkdir(parents=True, exist_ok=True)
+    write_curve(rows, curve)
+    tracker.finish()
+
+
+def write_preview(pipeline: USDiffusionPipeline, samples: Samples, path: Path) -> None:
+    """A small grid: four items of every trained task, query, truth and output."""
+    rows = []
+    for task in TRAINED:
+        items = samples.manifest(task, 4, seed=0)
+        found, _ = generate(pipeline, samples, items, PREVIEW, batch_size=4, title="preview")
+        keys = [item.query for item in items]
+        columns = (samples.pictures(keys, task.source), samples.pictures(keys, task.target), found)
+        rows.append([tile for trio in zip(*map(to_array, columns), strict=True) for tile in trio])
+    write_grid(rows, ["query", "truth", "output"] * 4, path)
+
+
+if __name__ == "__main__":
+    run(main)

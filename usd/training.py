@@ -1,0 +1,254 @@
+"""The one training loop: annotators, base and control branches all run through `fit`.
+
+To resume, run the same command again. All randomness is a function of the seed and the step, so a resumed run ends
+with the same bits as an uninterrupted one.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from usd.data.shards import Batch
+from usd.errors import UsdError
+
+CHECKPOINT = "checkpoint.safetensors"
+Terms = dict[str, Tensor]  # named loss terms; their sum is minimised
+LossFunction = Callable[[nn.Module, Batch], Terms]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train, and where the state of an interrupted run is kept."""
+
+    steps: int
+    learning_rate: float
+    run_dir: Path  # outside DVC's outs, which are deleted before a stage runs
+    identity: dict[str, Any] = field(default_factory=dict)  # parameters and data that a checkpoint must agree with
+    warmup: int = 50
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema: float = 0.0
+    accumulation: int = 1
+    checkpoint_every: int = 100
+    log_every: int = 10
+    preview_every: int = 0
+
+
+def learning_rate(step: int, plan: Plan) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < plan.warmup:
+        return plan.learning_rate * (step + 1) / plan.warmup
+    progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def generator(*numbers: int) -> torch.Generator:
+    """A CPU generator that depends on the numbers alone, such as (seed, step)."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def accelerator_for(device: str, precision: str) -> Accelerator:
+    """Accelerate's device, precision and process set-up; `auto` takes a GPU where there is one."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsdError("device: cuda was asked for, but no GPU is visible; set it to auto or cpu")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+
+class Average:
+    """Exponential moving average of trainable weights; early on it forgets faster, as in Karras et al. 2022."""
+
+    def __init__(self, weights: list[nn.Parameter], decay: float) -> None:
+        self.decay = decay
+        self.shadow = [weight.detach().clone() for weight in weights]
+
+    def update(self, weights: list[nn.Parameter], step: int) -> None:
+        """One step towards the weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for shadow, weight in zip(self.shadow, weights, strict=True):
+            shadow.lerp_(weight.detach(), 1 - decay)
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[int], Iterator[Batch]],
+    loss: LossFunction,
+    plan: Plan,
+    accelerator: Accelerator,
+    log: Callable[[int, dict[str, float]], None] = lambda step, values: None,
+    preview: Callable[[int], None] = lambda step: None,
+    title: str = "train",
+) -> list[dict[str, float]]:
+    """Train `model` in place and leave the averaged weights in it; returns the curve, one row a logged step.
+
+    `batches(n)` yields the micro-batches from number n on.
+
+    Raises:
+        UsdError: the loss is not finite, or a checkpoint of other parameters or data is in the way.
+    """
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    weights = [weight for _, weight in named]
+    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    average = Average(weights, plan.ema)
+    state = TrainingState(plan, named, optimizer, average)
+    start = state.load()
+    stream = batches(start * plan.accumulation)
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}"), disable=not accelerator.is_main_process) as progress:
+        bar = progress.add_task(title, total=plan.steps, completed=start, note="")
+        for step in range(start, plan.steps):
+            began = time.perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, plan)
+            values = _accumulate(wrapped, stream, loss, plan, accelerator, step)
+            norm = accelerator.clip_grad_norm_(weights, plan.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.update(weights, step)
+            if (step + 1) % plan.log_every == 0 or step + 1 == plan.steps:
+                row = {"step": step + 1, **values, "grad_norm": float(norm), "lr": learning_rate(step, plan)}
+                state.curve.append(row)
+                log(step + 1, row | {"seconds_per_step": time.perf_counter() - began})
+            rate = f"loss {values['loss']:.4f} · {1 / (time.perf_counter() - began):.2f} steps/s"
+            progress.update(bar, advance=1, note=rate)
+            if (step + 1) % plan.checkpoint_every == 0 and accelerator.is_main_process:
+                state.save(step + 1)
+            if plan.preview_every and (step + 1) % plan.preview_every == 0 and accelerator.is_main_process:
+                with averaged(weights, average):
+                    preview(step + 1)
+    if plan.ema:
+        with torch.no_grad():
+            for weight, shadow in zip(weights, average.shadow, strict=True):
+                weight.copy_(shadow)
+    return state.curve
+
+
+class averaged:
+    """Within the block the weights are the averaged ones."""
+
+    def __init__(self, weights: list[nn.Parameter], average: Average) -> None:
+        self.weights, self.average = weights, average
+
+    def __enter__(self) -> None:
+        self.kept = [weight.detach().clone() for weight in self.weights]
+        if self.average.decay:
+            self._set(self.average.shadow)
+
+    def __exit__(self, *_: object) -> None:
+        self._set(self.kept)
+
+    def _set(self, values: list[Tensor]) -> None:
+        with torch.no_grad():
+            for weight, value in zip(self.weights, values, strict=True):
+                weight.copy_(value)
+
+
+def _accumulate(
+    model: nn.Module, stream: Iterator[Batch], loss: LossFunction, plan: Plan, accelerator: Accelerator, step: int
+) -> dict[str, float]:
+    """Forward and backward over the step's micro-batches; returns the mean loss terms."""
+    sums: dict[str, float] = {}
+    for _ in range(plan.accumulation):
+        batch = next(stream)
+        with accelerator.autocast():
+            terms = loss(model, batch)
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            found = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
+            raise UsdError(
+                f"step {step + 1}, task {batch.task.name}: loss is not finite ({found}); keys {', '.join(batch.keys)}; "
+                "lower train.learning_rate or use precision: 'no'"
+            )
+        accelerator.backward(total / plan.accumulation)
+        for name, term in {"loss": total, **terms}.items():
+            mean = accelerator.reduce(term.detach().float(), "mean")
+            sums[name] = sums.get(name, 0.0) + float(mean) / plan.accumulation
+    return sums
+
+
+class TrainingState:
+    """What a resumed run needs: weights, average, optimiser, curve and step, in one safetensors file."""
+
+    def __init__(
+        self, plan: Plan, named: list[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer, average: Average
+    ) -> None:
+        self.plan, self.named, self.optimizer, self.average = plan, named, optimizer, average
+        self.curve: list[dict[str, float]] = []
+        self.path = plan.run_dir / CHECKPOINT
+
+    def save(self, step: int) -> None:
+        """Write the state under a temporary name, then rename it."""
+        tensors: dict[str, Tensor] = {}
+        for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
+            tensors[f"weight.{name}"], tensors[f"average.{name}"] = weight.detach(), shadow
+            for key, value in self.optimizer.state[weight].items():
+                tensors[f"{key}.{name}"] = value
+        note = {"step": str(step), "identity": _text(self.plan.identity), "curve": json.dumps(self.curve)}
+        scratch = self.path.with_suffix(".partial")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, scratch, note)
+            os.replace(scratch, self.path)
+        except (OSError, SafetensorError) as error:
+            scratch.unlink(missing_ok=True)
+            raise UsdError(f"{self.path}: could not be written ({error}); free some space and run again") from error
+
+    def load(self) -> int:
+        """Take up the state on disk, if there is one; returns the step to go on from."""
+        if not self.path.exists():
+            return 0
+        try:
+            with safe_open(self.path, "pt") as file:
+                note = file.metadata()
+                self._check(json.loads(note["identity"]))
+                with torch.no_grad():
+                    for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
+                        weight.copy_(file.get_tensor(f"weight.{name}"))
+                        shadow.copy_(file.get_tensor(f"average.{name}"))
+                        self.optimizer.state[weight] = {
+                            key: file.get_tensor(f"{key}.{name}").to("cpu" if key == "step" else weight.device)
+                            for key in ("step", "exp_avg", "exp_avg_sq")
+                        }
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise UsdError(f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh") from error
+        self.curve = json.loads(note["curve"])
+        return int(note["step"])
+
+    def _check(self, found: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another run, naming what differs."""
+        wanted = json.loads(_text(self.plan.identity))
+        different = [key for key in sorted(found.keys() | wanted.keys()) if found.get(key) != wanted.get(key)]
+        if different:
+            raise UsdError(
+                f"{self.path}: belongs to a run with other {', '.join(different)}; delete it to start afresh, "
+                "or restore those values to resume"
+            )
+
+
+def write_curve(curve: list[dict[str, float]], path: Path) -> None:
+    """The training curve as CSV, for `dvc plots`; a term that a step lacks is empty."""
+    names = list(dict.fromkeys(name for row in curve for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
+
+
+def _text(identity: dict[str, Any]) -> str:
+    return json.dumps(identity, sort_keys=True, default=str)
