@@ -71,23 +71,24 @@ def generate(
     items: list[Item],
     sampling: Sampling,
     batch_size: int,
-    pair_task: Task | None = None,
-    task: str | None = None,
+    shown: Task | None = None,
+    named: str | None = None,
     title: str = "generate",
 ) -> tuple[Tensor, Tensor]:
     """Results (N, 3, H, W) in [0, 1] and indicators (N, tasks) of the items, in order.
 
-    `pair_task` shows the pair of another task in its place; `task` names the indicator instead of inferring it.
+    `shown` is the task of the pairs, if not the items' own; `named` names the indicator instead of inferring it.
     """
-    shown = pair_task or items[0].task
+    task = items[0].task
+    shown = shown or task
     images, indicators = [], []
     for part in track(list(_parts(items, batch_size)), description=title, transient=True):
         examples, queries = [item.example for item in part], [item.query for item in part]
         output = pipeline(
-            [item.task.prompt(samples.by_key[item.query]["caption"]) for item in part],
+            [task.prompt(samples.by_key[item.query]["caption"]) for item in part],
             (samples.pictures(examples, shown.source), samples.pictures(examples, shown.target)),
-            samples.pictures(queries, items[0].task.source),
-            task=task,
+            samples.pictures(queries, task.source),
+            task=named,
             timesteps=sampling.timesteps,
             guidance_scale=sampling.guidance_scale,
             generator=[generator(item.noise_seed) for item in part],
@@ -123,7 +124,7 @@ def image_metrics(
     return scores
 
 
-def worst_first(found: Tensor, truth: Tensor, items: list[Item]) -> Iterator[dict[str, object]]:
+def per_sample(found: Tensor, truth: Tensor, items: list[Item]) -> Iterator[dict[str, object]]:
     """A row an item for the per-sample table."""
     for item, error in zip(items, per_image_mse(found, truth).sqrt().tolist(), strict=True):
         yield {"task": item.task.name, "query": item.query, "example": item.example, "rmse": round(error, 5)}

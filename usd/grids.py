@@ -11,7 +11,7 @@ ZOOM, HEADER = 2, 16
 
 def write_grid(rows: list[list[np.ndarray]], columns: list[str], path: Path) -> None:
     """Write rows of (H, W, 3) uint8 tiles under column titles as a PNG, twice enlarged."""
-    height, width = rows[0][0].shape[:2]
+    _height, width = rows[0][0].shape[:2]
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
     picture = PIL.Image.fromarray(sheet).resize((sheet.shape[1] * ZOOM, sheet.shape[0] * ZOOM), PIL.Image.NEAREST)
     page = PIL.Image.new("RGB", (picture.width, picture.height + HEADER), "white")

@@ -1,4 +1,4 @@
-"""ESS, the Efficient Sampling Strategy: few timesteps, dense where noise is high, the same for training and sampling."""
+"""ESS, the Efficient Sampling Strategy: few timesteps, dense where noise is high, for training and sampling alike."""
 
 from typing import Literal
 

@@ -5,6 +5,7 @@ modules ("separate"), whose output goes through one shared module ("gather"). Th
 branch's first features. It does not depend on the timestep: it is computed once per image.
 """
 
+import itertools
 import math
 from typing import Literal
 
@@ -28,7 +29,7 @@ class SeparateGather(nn.Module):
         super().__init__()
         light, shared = [inputs, *widths[:LIGHT]], widths[LIGHT - 1 :]
         halvings = int(math.log2(scale))
-        grows = [i for i, (a, b) in enumerate(zip(shared, shared[1:], strict=False)) if b > a]
+        grows = [i for i, (a, b) in enumerate(itertools.pairwise(shared)) if b > a]
         if halvings - 1 > len(grows):
             raise ValueError(f"adapter widths {widths} have {len(grows)} growing shared layers, {halvings - 1} needed")
         self.light = nn.ModuleList(_convolutions(light, {LIGHT - 1} if halvings else set()) for _ in range(tasks))
@@ -47,7 +48,7 @@ class SeparateGather(nn.Module):
 def _convolutions(widths: list[int], halve: set[int]) -> nn.Sequential:
     """3×3 convolutions with SiLU from width to width; those in `halve` have stride 2."""
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(widths)):
         layers += [nn.Conv2d(a, b, 3, stride=2 if i in halve else 1, padding=1), nn.SiLU()]
     return nn.Sequential(*layers)
 

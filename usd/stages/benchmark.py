@@ -1,0 +1,146 @@
+"""Stage `benchmark`: seconds per image of both variants, interleaved in one run.
+
+DVC hashes only the settings (OUT): timings differ from run to run. They go to TIMINGS, which is committed but is
+no output of the stage.
+"""
+
+import json
+import platform
+import resource
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from usd import config
+from usd.data.record import atomic_write
+from usd.diffusion.timesteps import sampling_timesteps
+from usd.evaluation import Samples, Sampling
+from usd.pipeline import USDiffusionPipeline
+from usd.stages import run
+from usd.tasks import TASKS
+from usd.training import accelerator_for, generator
+
+TASK = TASKS["depth2image"]
+
+
+@dataclass
+class Contestant:
+    """A variant with one way of sampling, and what was measured, by batch size."""
+
+    variant: str
+    pipeline: USDiffusionPipeline
+    sampling: Sampling
+    end_to_end: dict[int, list[float]] = field(default_factory=dict)  # seconds per image
+    model_only: dict[int, list[float]] = field(default_factory=dict)
+
+    def measure(self, samples: Samples, size: int, seed: int, keep: bool) -> None:
+        """Time one call: prompt to PIL images, and within it the loop over timesteps."""
+        items = samples.manifest(TASK, size, seed)
+        queries, examples = [item.query for item in items], [item.example for item in items]
+        pair = (samples.pictures(examples, TASK.source), samples.pictures(examples, TASK.target))
+        query = samples.pictures(queries, TASK.source)
+        prompts = [samples.by_key[key]["caption"] for key in queries]
+        marks: list[float] = []
+
+        def loop(steps: list[int]) -> Any:
+            marks.append(clock())
+            yield from steps
+            marks.append(clock())
+
+        self.pipeline.progress_bar = loop
+        began = clock()
+        self.pipeline(
+            prompts,
+            pair,
+            query,
+            timesteps=self.sampling.timesteps,
+            guidance_scale=self.sampling.guidance_scale,
+            generator=generator(seed),
+        )
+        total = clock() - began
+        if keep:
+            self.end_to_end.setdefault(size, []).append(total / size)
+            self.model_only.setdefault(size, []).append((marks[1] - marks[0]) / size)
+
+
+def clock() -> float:
+    """Seconds, after the GPU has finished what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main(shards: Path, baseline: Path, ours: Path, results: Path, out: Path, timings: Path) -> None:
+    """Time the models BASELINE and OURS on SHARDS with the sampling chosen in RESULTS/<variant>/metrics.json."""
+    everything = config.load()
+    params = everything.benchmark
+    accelerator = accelerator_for(everything.train.device, "no")
+    models = {
+        name: USDiffusionPipeline.from_pretrained(path).to(accelerator.device)
+        for name, path in (("prompt_diffusion", baseline), ("us_diffusion", ours))
+    }
+    chosen = json.loads((results / "us_diffusion" / "metrics.json").read_text())["sampling"]
+    contestants = {
+        "prompt_diffusion": (
+            models["prompt_diffusion"],
+            Sampling(sampling_timesteps("uniform", params.baseline_steps), 1.0),
+        ),
+        "us_diffusion": (models["us_diffusion"], Sampling(sampling_timesteps("ess", params.ess_steps), 1.0)),
+    }
+    for direction, choice in chosen.items():
+        sampling = Sampling(sampling_timesteps("ess", choice["steps"]), choice["guidance_scale"])
+        contestants[f"us_diffusion, chosen for {direction}"] = (models["us_diffusion"], sampling)
+    field_ = [Contestant(name, *rest) for name, rest in contestants.items()]
+    samples = Samples(shards, "test")
+    rounds = [(size, turn) for size in params.batch_sizes for turn in range(params.repeats + 1)]
+    for size, turn in track(rounds, description="benchmark"):
+        for contestant in field_:
+            contestant.measure(samples, size, params.seed + turn, keep=turn > 0)  # the first turn warms up
+    report = summarise(field_, accelerator.device)
+    atomic_write(timings, json.dumps(report, indent=1) + "\n")
+    settings = {each.variant: {"nfe": each.sampling.nfe, "batch_sizes": params.batch_sizes} for each in field_}
+    atomic_write(out, json.dumps(settings, indent=1) + "\n")
+
+
+def summarise(field_: list[Contestant], device: torch.device) -> dict[str, Any]:
+    """Medians, and the speedups over the baseline; the headline is the least over the batch sizes."""
+    baseline, ours = field_[0], field_[1]
+
+    def ratio(of: Contestant, kind: str) -> dict[str, float]:
+        ours_, theirs = getattr(of, kind), getattr(baseline, kind)
+        return {str(size): round(float(np.median(theirs[size]) / np.median(ours_[size])), 2) for size in ours_}
+
+    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * peak_kilobytes()
+    return {
+        "speedup_end_to_end": min(ratio(ours, "end_to_end").values()),
+        "speedup_model": min(ratio(ours, "model_only").values()),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU",
+        "threads": torch.get_num_threads(),
+        "peak_memory_mb": round(memory / 2**20),
+        "variants": {
+            each.variant: {
+                "nfe": each.sampling.nfe,
+                "timesteps": len(each.sampling.timesteps),
+                "guidance_scale": each.sampling.guidance_scale,
+                "seconds_per_image": {str(n): round(float(np.median(s)), 5) for n, s in each.end_to_end.items()},
+                "seconds_per_image_model": {str(n): round(float(np.median(s)), 5) for n, s in each.model_only.items()},
+                "speedup_end_to_end": ratio(each, "end_to_end"),
+                "speedup_model": ratio(each, "model_only"),
+            }
+            for each in field_
+        },
+    }
+
+
+def peak_kilobytes() -> int:
+    """The process's peak resident memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    run(main)
