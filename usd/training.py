@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ class Average:
         for shadow, weight in zip(self.shadow, weights, strict=True):
             shadow.lerp_(weight.detach(), 1 - decay)
 
+    def into(self, weights: list[nn.Parameter]) -> None:
+        """Put the average in the weights' place; without a decay they stay."""
+        if self.decay:
+            _copy(self.shadow, weights)
+
 
 def fit(
     model: nn.Module,
@@ -132,31 +138,25 @@ def fit(
             if plan.preview_every and (step + 1) % plan.preview_every == 0 and accelerator.is_main_process:
                 with averaged(weights, average):
                     preview(step + 1)
-    if plan.ema:
-        with torch.no_grad():
-            for weight, shadow in zip(weights, average.shadow, strict=True):
-                weight.copy_(shadow)
+    average.into(weights)
     return state.curve
 
 
-class averaged:
+@contextmanager
+def averaged(weights: list[nn.Parameter], average: Average) -> Iterator[None]:
     """Within the block the weights are the averaged ones."""
+    kept = [weight.detach().clone() for weight in weights]
+    average.into(weights)
+    try:
+        yield
+    finally:
+        _copy(kept, weights)
 
-    def __init__(self, weights: list[nn.Parameter], average: Average) -> None:
-        self.weights, self.average = weights, average
 
-    def __enter__(self) -> None:
-        self.kept = [weight.detach().clone() for weight in self.weights]
-        if self.average.decay:
-            self._set(self.average.shadow)
-
-    def __exit__(self, *_: object) -> None:
-        self._set(self.kept)
-
-    def _set(self, values: list[Tensor]) -> None:
-        with torch.no_grad():
-            for weight, value in zip(self.weights, values, strict=True):
-                weight.copy_(value)
+@torch.no_grad()
+def _copy(values: list[Tensor], weights: list[nn.Parameter]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value)
 
 
 def _accumulate(
@@ -189,6 +189,7 @@ class TrainingState:
         self, plan: Plan, named: list[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer, average: Average
     ) -> None:
         self.plan, self.named, self.optimizer, self.average = plan, named, optimizer, average
+        self.identity = _text(plan.identity)
         self.curve: list[dict[str, float]] = []
         self.path = plan.run_dir / CHECKPOINT
 
@@ -199,7 +200,7 @@ class TrainingState:
             tensors[f"weight.{name}"], tensors[f"average.{name}"] = weight.detach(), shadow
             for key, value in self.optimizer.state[weight].items():
                 tensors[f"{key}.{name}"] = value
-        note = {"step": str(step), "identity": _text(self.plan.identity), "curve": json.dumps(self.curve)}
+        note = {"step": str(step), "identity": self.identity, "curve": json.dumps(self.curve)}
         scratch = self.path.with_suffix(".partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +233,7 @@ class TrainingState:
 
     def _check(self, found: dict[str, Any]) -> None:
         """Refuse a checkpoint of another run, naming what differs."""
-        wanted = json.loads(_text(self.plan.identity))
+        wanted = json.loads(self.identity)
         different = [key for key in sorted(found.keys() | wanted.keys()) if found.get(key) != wanted.get(key)]
         if different:
             raise UsdError(
@@ -250,5 +251,18 @@ def write_curve(curve: list[dict[str, float]], path: Path) -> None:
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
 
 
+def forget(run_dir: Path) -> None:
+    """Remove the checkpoint of a run whose results are written, so that the next run starts afresh."""
+    (run_dir / CHECKPOINT).unlink(missing_ok=True)
+
+
+def code_digest() -> str:
+    """Digest of the code that shapes a training: a checkpoint made by other code is not resumed."""
+    package = Path(__file__).parent
+    parts = ("data", "model", "diffusion", "training.py", "finetuning.py", "pretraining.py")
+    files = [file for part in parts for file in sorted(package.glob(f"{part}/*.py" if "." not in part else part))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def _text(identity: dict[str, Any]) -> str:
-    return json.dumps(identity, sort_keys=True, default=str)
+    return json.dumps({**identity, "code": code_digest()}, sort_keys=True, default=str)

@@ -17,7 +17,7 @@ from usd.data.record import atomic_directory, atomic_write
 from usd.data.shards import Batch, TrainingStream, check_shards, picture, read_split, training_loader
 from usd.stages import run
 from usd.tasks import TASKS
-from usd.training import Plan, Terms, accelerator_for, fit, write_curve
+from usd.training import Plan, Terms, accelerator_for, fit, forget, write_curve
 
 HEADS = (TASKS["image2depth"], TASKS["image2seg"])
 
@@ -51,6 +51,7 @@ def main(shards: Path, out: Path, metrics: Path, run_dir: Path) -> None:
         )
         (scratch / "config.json").write_text(json.dumps(net.config) + "\n")
         write_curve(curve, scratch / "curve.csv")
+    forget(run_dir)
     atomic_write(metrics, json.dumps(measure(out, shards), indent=1) + "\n")
 
 

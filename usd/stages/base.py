@@ -12,7 +12,7 @@ from usd.model.base import new_base, save_base
 from usd.pretraining import pretrain
 from usd.stages import run
 from usd.tasks import TRAINED
-from usd.training import write_curve
+from usd.training import forget, write_curve
 
 CARD = """---
 library_name: diffusers
@@ -64,6 +64,7 @@ def main(shards: Path, out: Path, run_dir: Path) -> None:
             seed=params.seed,
         )
         (scratch / "README.md").write_text(card)
+    forget(run_dir)
 
 
 if __name__ == "__main__":

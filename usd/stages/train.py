@@ -21,7 +21,7 @@ from usd.pipeline import USDiffusionPipeline
 from usd.stages import run
 from usd.tasks import TRAINED
 from usd.track import Tracker
-from usd.training import write_curve
+from usd.training import forget, write_curve
 
 PREVIEW = Sampling(sampling_timesteps("ess", 4), guidance_scale=1.0)
 
@@ -76,6 +76,7 @@ def main(
     curve.parent.mkdir(parents=True, exist_ok=True)
     write_curve(rows, curve)
     tracker.finish()
+    forget(run_dir)
 
 
 def write_preview(pipeline: USDiffusionPipeline, samples: Samples, path: Path) -> None:

@@ -1,0 +1,35 @@
+# make repro: the main job. make test: all tests. Both set up what they need on a fresh machine with Python 3.11.
+PYTHON ?= python3.11
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export GX_ANALYTICS_ENABLED := false
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: repro test lint clean
+
+repro: $(VENV)/ready
+	dvc repro
+	dvc metrics show
+
+test: $(VENV)/ready
+	pytest
+
+lint: $(VENV)/ready
+	ruff check .
+	ruff format --check .
+	mypy
+
+# torch first, with whatever its build for this machine needs; the rest exactly as pinned, which skips pip's resolver
+$(VENV)/ready: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(VENV)/bin/python -m pip check
+	touch $@
+
+clean:
+	rm -rf $(VENV) .usd .dvc/cache .dvc/tmp data/scenes data/annotated data/shards models/annotators models/prompt_diffusion models/us_diffusion

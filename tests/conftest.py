@@ -1,0 +1,52 @@
+"""A tiny dataset, made once by the real stages, and the bundled base."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+os.environ |= {
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "WANDB_MODE": "offline",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with the smoke parameters, `scenes`, `annotated` and `shards`; tests run inside it."""
+    from usd.profiles import apply
+    from usd.stages import annotate, render, shard
+
+    folder = tmp_path_factory.mktemp("tiny")
+    shutil.copy(ROOT / "params.yaml", folder)
+    apply(ROOT / "profiles" / "smoke.yaml", folder / "params.yaml")
+    before = Path.cwd()
+    os.chdir(folder)
+    render.main(Path("scenes"))
+    annotate.main(Path("scenes"), Path("annotated"))
+    Path("validation").mkdir()
+    Path("validation/summary.json").write_text('{"success": true}')
+    shard.main(Path("scenes"), Path("annotated"), Path("validation"), Path("shards"))
+    os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def inside_tiny(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny project folder as working directory; not to be changed."""
+    monkeypatch.chdir(tiny)
+    return tiny
+
+
+@pytest.fixture
+def base():
+    """The bundled base, frozen."""
+    from usd.model.base import load_base
+
+    return load_base(str(ROOT / "models" / "base")).freeze()

@@ -1,0 +1,100 @@
+"""Rendering, maps, transforms and annotators."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from usd.data.annotators import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.data.palette import PALETTE, nearest_class
+from usd.data.record import atomic_directory, decode_png, encode_png, field_path, read_manifest, read_png
+from usd.data.scenes import CLASSES, SceneRenderer
+from usd.data.transforms import augment
+from usd.errors import UsdError
+from usd.tasks import MAPS
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    made = SceneRenderer(64)
+    yield made
+    made.close()
+
+
+def test_a_scene_depends_on_its_seed_alone(renderer) -> None:
+    first = renderer.render(7, (2, 5))
+    renderer.render(8, (2, 5))
+    again = renderer.render(7, (2, 5))
+    for field in ("image", "depth_mm", "class_id", "normal"):
+        assert np.array_equal(getattr(first, field), getattr(again, field))
+    assert first.caption == again.caption
+
+
+def test_worker_processes_draw_the_same_bytes(tiny: Path, renderer) -> None:
+    row = read_manifest(tiny / "scenes").iloc[5]
+    scene = renderer.render(int(row.seed), (2, 5))
+    assert encode_png(scene.image) == field_path(tiny / "scenes", row.key, "image").read_bytes()
+
+
+def test_there_are_enough_kinds_and_seeds_are_disjoint(tiny: Path) -> None:
+    assert len(CLASSES) - 2 >= 15
+    assert read_manifest(tiny / "scenes").seed.is_unique
+
+
+def test_maps_have_the_declared_range(tiny: Path) -> None:
+    maps = {name: read_png(field_path(tiny / "annotated", "test-00002", name)) for name in MAPS}
+    assert {array.shape for array in maps.values()} == {(64, 64, 3)}
+    assert set(np.unique(maps["canny"])) <= {0, 255}
+    assert np.array_equal(PALETTE[nearest_class(maps["seg"])], maps["seg"])
+
+
+def test_a_flip_mirrors_picture_and_normals_together() -> None:
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for name in ("image", "normal")}
+    flipped = augment(pictures, 1.0, (1,), "train-00000")
+    assert np.array_equal(flipped["image"], pictures["image"][:, ::-1])
+    assert np.array_equal(flipped["normal"][..., 1:], pictures["normal"][:, ::-1, 1:])
+    assert np.array_equal(flipped["normal"][..., 0], 255 - pictures["normal"][:, ::-1, 0])
+
+
+def test_augmentation_depends_on_seed_and_key_alone() -> None:
+    pictures = {"image": np.arange(192, dtype=np.uint8).reshape(8, 8, 3)}
+    drawn = [augment(pictures, 0.5, (1, 2), f"train-{i:05d}")["image"] for i in range(40)]
+    again = [augment(pictures, 0.5, (1, 2), f"train-{i:05d}")["image"] for i in reversed(range(40))][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(drawn, again, strict=True))
+    assert 5 < sum(np.array_equal(a, pictures["image"]) for a in drawn) < 35
+
+
+def test_annotators_are_differentiable_and_stay_in_range() -> None:
+    net = PerceptionNet([8, 16])
+    for annotate in (soft_edges, depth_annotator(net), segmentation_annotator(net)):
+        image = torch.rand(2, 3, 16, 16, requires_grad=True)
+        found = annotate(image)
+        assert found.shape == image.shape
+        assert 0 <= float(found.detach().min()) <= float(found.detach().max()) <= 1
+        found.square().sum().backward()
+        assert float(image.grad.abs().sum()) > 0
+
+
+def test_soft_edges_of_a_flat_image_are_zero_with_finite_gradient() -> None:
+    image = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
+    edges = soft_edges(image)
+    edges.sum().backward()
+    assert float(edges.detach().max()) == 0
+    assert torch.isfinite(image.grad).all()
+
+
+def test_png_round_trip_and_truncation() -> None:
+    for array in (np.arange(48, dtype=np.uint8).reshape(4, 4, 3), np.arange(16, dtype=np.uint16).reshape(4, 4) * 999):
+        assert np.array_equal(decode_png(encode_png(array), "x"), array)
+    with pytest.raises(UsdError, match=r"sample\.png: not a complete PNG"):
+        decode_png(encode_png(array)[:-20], "sample.png")
+
+
+def test_a_failed_directory_leaves_the_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/kept").write_text("1")
+    with pytest.raises(OSError, match="No space"), atomic_directory(tmp_path / "out"):
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+
+from usd.config import Gate
+from usd.errors import UsdError
+from usd.metrics import efficientnet_features, frechet_distance, kernel_distance, mean_iou, rmse
+from usd.verdict import Check, judge
+
+
+def test_rmse_is_the_root_of_the_mean_over_images() -> None:
+    truth = torch.zeros(2, 3, 4, 4)
+    found = torch.stack([torch.full((3, 4, 4), 0.3), torch.full((3, 4, 4), 0.4)])
+    assert rmse(found, truth) == pytest.approx(np.sqrt((0.09 + 0.16) / 2))
+
+
+def test_distances_are_zero_for_equals_and_grow_with_the_shift() -> None:
+    real = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    near, far = real + 0.5, real + 2
+    assert frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(real, near) == pytest.approx(8 * 0.25, rel=1e-3)  # equal covariances: |shift|²
+    assert kernel_distance(real, near) < kernel_distance(real, far)
+
+
+def test_mean_iou_counts_classes_of_the_truth() -> None:
+    truth, found = np.array([[[0, 0, 1, 1]]]), np.array([[[0, 1, 1, 1]]])
+    assert mean_iou(found, truth) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_features_are_pretrained_and_separate_images() -> None:
+    features = efficientnet_features(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert features.shape == (2, 1280)
+    assert features.std() > 0.05
+
+
+def test_a_check_fails_on_the_wrong_side_and_on_nan() -> None:
+    assert Check("a", 1.0, least=1.0).passed
+    assert not Check("a", 0.9, least=1.0).passed
+    assert not Check("a", float("nan"), most=1.0).passed
+
+
+def test_the_gate_names_a_missing_file(tmp_path) -> None:
+    with pytest.raises(UsdError, match="prompt_diffusion/metrics.json: not readable"):
+        judge(tmp_path, Gate(0, 1, 0, 0, 1, 0))

@@ -1,0 +1,143 @@
+"""Adapter, control branch, base and losses."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from usd import config
+from usd.data.annotators import soft_edges
+from usd.diffusion.losses import clean_estimate, denoising_target, feedback
+from usd.errors import UsdError
+from usd.finetuning import TASK_NAMES, new_denoiser
+from usd.model.adapter import InContextAdapter, SeparateGather
+from usd.model.base import decode, encode, encode_text, load_base
+from usd.model.control import predict
+
+PARAMS = config.load(ROOT / "params.yaml").train
+
+
+def adapter(kind: str = "separate_gather", scale: int = 2) -> InContextAdapter:
+    return InContextAdapter(kind, TASK_NAMES, [8, 8, 8, 8, 16, 24], 16, scale)
+
+
+@pytest.fixture
+def inputs(base):
+    random = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 3, 64, 64, generator=random)
+    return {
+        "x_t": torch.randn(2, 12, 32, 32, generator=random),
+        "t": torch.tensor([80, 998]),
+        "text": encode_text(base, ["a red cube on a blue floor"] * 2).detach(),
+        "pair": torch.cat([image, image.flip(0)], dim=1),
+        "query": image,
+        "indicator": torch.eye(6)[[0, 3]],
+        "keep_pair": torch.tensor([True, True]),
+    }
+
+
+@pytest.mark.parametrize("variant", ["us_diffusion", "prompt_diffusion"])
+def test_at_initialisation_the_output_is_the_bases(base, inputs, variant) -> None:
+    denoiser = new_denoiser(base, PARAMS.variants[variant], PARAMS)
+    with torch.no_grad():
+        steered, _ = denoiser(**inputs)
+        alone = base.unet(inputs["x_t"], inputs["t"], inputs["text"]).sample
+    assert torch.equal(steered, alone)
+
+
+def test_the_indicator_picks_its_light_module() -> None:
+    sga = SeparateGather(3, 3, [8, 8, 8, 8, 16], 4, scale=2)
+    torch.nn.init.normal_(sga.out.weight)
+    image, indicator = torch.rand(1, 3, 16, 16), torch.eye(3)
+    first, second = sga(image, indicator[:1]), sga(image, indicator[1:2])
+    assert first.shape == (1, 4, 8, 8)
+    assert not torch.allclose(first, second)
+    sga(image, indicator[:1]).sum().backward()
+    assert sga.light[0][0].weight.grad is not None
+    assert sga.light[1][0].weight.grad is None
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_the_adapter_meets_the_latents_size(scale) -> None:
+    made = adapter(scale=scale)
+    found = made(torch.rand(2, 6, 64, 64), torch.rand(2, 3, 64, 64), made.named("image2depth", 2))
+    assert found.shape == (2, 16, 64 // scale, 64 // scale)
+    assert float(found.abs().max()) == 0
+
+
+def test_an_unseen_task_averages_its_own_direction() -> None:
+    weights = adapter().named("canny2image", 1)[0]
+    expected = [0.0 if name.startswith("image2") else 1 / 3 for name in TASK_NAMES]
+    assert weights.tolist() == pytest.approx(expected)
+
+
+def test_the_adapter_round_trips(tmp_path: Path) -> None:
+    made = adapter()
+    made.save_pretrained(tmp_path)
+    again = InContextAdapter.from_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["sample", "epsilon", "v_prediction"])
+def test_the_clean_estimate_inverts_every_prediction_type(base, kind) -> None:
+    base.scheduler.register_to_config(prediction_type=kind)
+    random = torch.Generator().manual_seed(1)
+    x_0, noise = (torch.randn(3, 12, 8, 8, generator=random) for _ in range(2))
+    t = torch.tensor([0, 200, 900])
+    x_t = base.scheduler.add_noise(x_0, noise, t)
+    target = denoising_target(base.scheduler, x_0, noise, t)
+    assert torch.allclose(clean_estimate(base.scheduler, target, x_t, t), x_0, atol=1e-3)
+
+
+@pytest.mark.parametrize("makes_image", [True, False])
+@pytest.mark.parametrize(("t", "reaches"), [(80, True), (289, False)])
+def test_feedback_alone_reaches_the_adapter(base, inputs, makes_image, t, reaches) -> None:
+    denoiser = new_denoiser(base, PARAMS.variants["us_diffusion"], PARAMS)
+    torch.nn.init.normal_(denoiser.adapter.query.out.weight, std=0.1)
+    for zero in (*denoiser.control.controlnet_down_blocks, denoiser.control.controlnet_mid_block):
+        torch.nn.init.normal_(zero.weight, std=0.1)
+    steps = torch.full((2,), t)
+    prediction, _ = denoiser(**inputs | {"t": steps})
+    generated = decode(base.vae, clean_estimate(base.scheduler, prediction, inputs["x_t"], steps))
+    feedback(generated, inputs["query"], steps, 200, soft_edges, makes_image).backward()
+    gradients = [p.grad.abs().sum() for p in denoiser.adapter.query.parameters() if p.grad is not None]
+    assert (float(sum(gradients)) > 0) == reaches
+
+
+def test_the_codec_is_lossless(base) -> None:
+    image = torch.rand(2, 3, 64, 64)
+    assert torch.allclose(decode(base.vae, encode(base.vae, image)), image, atol=1e-6)
+
+
+def test_the_features_do_not_depend_on_the_timestep(base, inputs) -> None:
+    denoiser = new_denoiser(base, PARAMS.variants["us_diffusion"], PARAMS)
+    torch.nn.init.normal_(denoiser.adapter.query.out.weight)
+    features = denoiser.adapter(inputs["pair"], inputs["query"], inputs["indicator"])
+    with torch.no_grad():
+        whole, _ = denoiser(**inputs)
+        once = predict(denoiser.unet, denoiser.control, inputs["x_t"], inputs["t"], inputs["text"], features)
+    assert torch.allclose(whole, once, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"])
+def test_a_missing_component_is_named(tmp_path: Path, part: str) -> None:
+    shutil.copytree(ROOT / "models/base", tmp_path / "base")
+    shutil.rmtree(tmp_path / "base" / part)
+    with pytest.raises(UsdError, match=f"component '{part}/' is missing"):
+        load_base(str(tmp_path / "base"))
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models/base", tmp_path / "base")
+    weights = tmp_path / "base/unet/diffusion_pytorch_model.safetensors"
+    torch.save({}, weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(UsdError, match="not a readable base"):
+        load_base(str(tmp_path / "base"))
+
+
+def test_a_base_that_is_not_there_is_named() -> None:
+    with pytest.raises(UsdError, match="models/nowhere: no such directory"):
+        load_base("models/nowhere")

@@ -1,0 +1,55 @@
+"""The whole DAG, in a temporary clone, at tiny size."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(folder),
+    }
+    found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert not check or found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    return found
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the work tree with the smoke parameters."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    run(ROOT, "git", "clone", "--quiet", str(ROOT), str(folder))
+    listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines()
+    for name in listed:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    run(folder, sys.executable, "-m", "usd.cli", "profile", "profiles/smoke.yaml")
+    return folder
+
+
+def test_the_dag_runs_from_nothing_and_then_has_nothing_to_do(clone: Path) -> None:
+    first = run(clone, "dvc", "repro")
+    assert "Stage 'base' is frozen" in first.stdout + first.stderr or "base" not in first.stdout
+    for name in ("report.md", "report.html", "gate.json", "benchmark.json", "us_diffusion/metrics.json"):
+        assert (clone / "results" / name).stat().st_size > 0
+    lock = (clone / "dvc.lock").read_text()
+    again = run(clone, "dvc", "repro")
+    assert "Data and pipelines are up to date" in again.stdout + again.stderr
+    assert (clone / "dvc.lock").read_text() == lock
+    run(clone, "dvc", "metrics", "diff", "HEAD")
+
+
+def test_a_gate_that_fails_ends_the_run(clone: Path) -> None:
+    params = clone / "params.yaml"
+    params.write_text(params.read_text().replace("floor_ratio: 99", "floor_ratio: 0.0001"))
+    failed = run(clone, "dvc", "repro", check=False)
+    assert failed.returncode != 0
+    assert "RMSE / floor" in failed.stderr

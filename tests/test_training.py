@@ -1,0 +1,125 @@
+"""The loop: resume to the bit, refuse what does not fit, stop at a loss that is not finite."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tests.conftest import ROOT
+from usd.data.annotators import PerceptionNet
+from usd.data.shards import Batch
+from usd.errors import UsdError
+from usd.tasks import TRAINED
+from usd.training import CHECKPOINT, Plan, accelerator_for, fit, learning_rate
+
+PICTURE = torch.zeros(1, 3, 2, 2)
+
+
+class Interrupted(Exception):
+    """Stands for a crash."""
+
+
+def batches(start: int) -> Iterator[Batch]:
+    while True:
+        yield Batch(TRAINED[0], PICTURE, PICTURE, PICTURE, PICTURE, ["caption"], ["train-00000"], start)
+        start += 1
+
+
+def train(folder: Path, crash_at: int | None = None, factor: float = 1.0, **changes) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 3)
+
+    def loss(wrapped: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        if batch.index == crash_at:
+            raise Interrupted
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(batch.index))
+        return {"denoising": (wrapped(x) - x.flip(1)).square().mean() * factor}
+
+    settings = {"steps": 12, "learning_rate": 0.1, "ema": 0.9, "warmup": 2, "checkpoint_every": 3, "log_every": 1}
+    plan = Plan(run_dir=folder, identity={"seed": 1, **changes}, **settings)
+    curve = fit(model, batches, loss, plan, accelerator_for("cpu", "no"))
+    return {**model.state_dict(), "curve": torch.tensor([row["loss"] for row in curve])}
+
+
+@pytest.mark.parametrize("crash_at", [1, 3, 7, 11])
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, crash_at: int) -> None:
+    whole = train(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(tmp_path / "cut", crash_at)
+    resumed = train(tmp_path / "cut")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> None:
+    train(tmp_path)
+    with pytest.raises(UsdError, match="belongs to a run with other data, seed"):
+        train(tmp_path, seed=2, data="other")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    train(tmp_path)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UsdError, match="not a readable checkpoint"):
+        train(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_names_step_task_and_keys(tmp_path: Path) -> None:
+    with pytest.raises(UsdError, match="step 1, task image2depth: loss is not finite.*train-00000"):
+        train(tmp_path, factor=float("nan"))
+
+
+def test_the_learning_rate_warms_up_and_decays() -> None:
+    plan = Plan(steps=100, learning_rate=1.0, run_dir=Path(), warmup=10)
+    rates = [learning_rate(step, plan) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+@pytest.fixture(scope="module")
+def project(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny project with annotators and the bundled base in place."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(tiny / "shards", folder / "shards")
+    shutil.copytree(ROOT / "models/base", folder / "models/base")
+    shutil.copy(tiny / "params.yaml", folder)
+    net = PerceptionNet([8, 16])
+    (folder / "annotators").mkdir()
+    save_file(net.state_dict(), folder / "annotators/model.safetensors")
+    (folder / "annotators/config.json").write_text('{"channels": [8, 16], "classes": 22}')
+    return folder
+
+
+def stage(project: Path, name: str) -> subprocess.Popen[bytes]:
+    command = "-m usd.stages.train us_diffusion shards annotators".split()
+    outs = [f"{name}/model", f"{name}/curve.csv", f"{name}/run"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, *command, *outs], cwd=project, env=environment, start_new_session=True)
+
+
+def test_kill_9_and_run_again_gives_bit_identical_weights(project: Path) -> None:
+    assert stage(project, "whole").wait() == 0
+    running = stage(project, "killed")
+    checkpoint = project / "killed/run" / CHECKPOINT
+    deadline = time.time() + 120
+    while not checkpoint.exists() and running.poll() is None and time.time() < deadline:
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert checkpoint.exists()
+    assert not (project / "killed/model").exists()
+    assert stage(project, "killed").wait() == 0
+    for path in (project / "whole/model").rglob("*.safetensors"):
+        other = project / "killed/model" / path.relative_to(project / "whole/model")
+        assert path.read_bytes() == other.read_bytes()
+    assert (project / "whole/curve.csv").read_text() == (project / "killed/curve.csv").read_text()

@@ -1,0 +1,162 @@
+"""Stage `report`: both variants side by side, against the paper's claims, as Markdown and self-contained HTML."""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import mistune
+import pandas as pd
+
+from usd import config
+from usd.data.record import atomic_write
+from usd.stages import run
+from usd.tasks import MAPS, TRAINED
+from usd.verdict import VARIANTS, judge, mean, read_results
+
+TEMPLATE = jinja2.Template(
+    """# US-Diffusion against Prompt Diffusion
+
+Same base, data, steps, batch and seeds. US-Diffusion has SGA, FAL and ESS; Prompt Diffusion has stacked
+convolutions, uniform timesteps and no feedback. Sampling was chosen on the validation split:
+{% for name in variants %}
+- **{{ name }}**: {% for direction, choice in metrics[name].sampling.items() -%}
+{{ direction }} {{ choice.steps }} steps, guidance {{ choice.guidance_scale }} ({{ choice.nfe }} evaluations)
+{{- "; " if not loop.last else "." }}{% endfor %}
+{%- endfor %}
+
+| claim of the paper | there | here | Prompt Diffusion | US-Diffusion |
+|---|---|---|---|---|
+{% for row in claims -%}
+| {{ row.name }} | {{ row.paper }} | {{ row.here }} | {{ row.baseline }} | {{ row.ours }} |
+{% endfor %}
+The end-to-end speedup and all seconds are in [benchmark.json](benchmark.json); they are no part of this report because
+they differ from run to run.
+
+## Trained tasks
+{% for table in tables %}
+**{{ table.title }}**
+
+{{ table.text }}
+{% endfor %}
+## Gate
+
+| check | bound | verdict |
+|---|---|---|
+{% for check in checks -%}
+| {{ check.name }} | {{ check.bound }} | {{ "passed" if check.passed else "**failed**" }} |
+{% endfor %}
+## Pictures
+
+Each row: query, example pair, truth, output, and the output if the pair shows another task.
+{% for task in pictures %}
+### {{ task }}
+
+| Prompt Diffusion | US-Diffusion |
+|---|---|
+| ![{{ task }}](prompt_diffusion/{{ task }}.png) | ![{{ task }}](us_diffusion/{{ task }}.png) |
+{% endfor %}
+## Training
+
+![training curves](curves.png)
+"""
+)
+STYLE = """<meta charset="utf-8"><title>US-Diffusion report</title><style>
+body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1a1a1a}
+table{border-collapse:collapse;margin:1rem 0}td,th{padding:.3rem .7rem;border-bottom:1px solid #ddd;text-align:left}
+img{max-width:100%;image-rendering:pixelated}h1,h2,h3{line-height:1.2}</style>"""
+
+
+def main(results: Path) -> None:
+    """Write RESULTS/report.md and RESULTS/report.html from the metrics, grids and curves in RESULTS."""
+    metrics, _ = read_results(results)
+    draw_curves(results / "curves", results / "curves.png")
+    text = TEMPLATE.render(
+        variants=VARIANTS,
+        metrics=metrics,
+        claims=claims(metrics),
+        tables=tables(metrics),
+        checks=judge(results, config.load().gate),
+        pictures=[task.name for task in TRAINED] + [f"image2{name}" for name, m in MAPS.items() if not m.trained],
+    )
+    atomic_write(results / "report.md", text)
+    atomic_write(results / "report.html", STYLE + embed(mistune.create_markdown(plugins=["table"])(text), results))
+
+
+def claims(metrics: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    """The paper's two claims on quality as differences, US-Diffusion − Prompt Diffusion."""
+    rows = [("mean Fréchet distance, Map2Image (FID there)", "−7.47", "map2image", "fd")]
+    rows += [("mean RMSE, Image2Map", "−0.026", "image2map", "rmse")]
+    rows += [("mean control adherence RMSE, Map2Image", "—", "map2image", "adherence_rmse")]
+    result = []
+    for name, paper, direction, metric in rows:
+        baseline, ours = (mean(metrics[variant], direction, metric) for variant in VARIANTS)
+        here = {"baseline": baseline, "ours": ours, "here": ours - baseline}
+        result.append({"name": name, "paper": paper} | {key: f"{value:.4f}" for key, value in here.items()})
+    return result
+
+
+def tables(metrics: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
+    """Every metric of every task, both variants beside each other."""
+    result = []
+    sections = [("Image2Map", "image2map"), ("Map2Image", "map2image")]
+    for title, direction in sections:
+        result.append({"title": title, "text": _table({name: metrics[name][direction] for name in VARIANTS})})
+    for title, direction in sections:
+        by_variant = {name: metrics[name]["unseen"][direction] for name in VARIANTS}
+        result.append({"title": f"{title}, unseen tasks", "text": _table(by_variant)})
+    for name in VARIANTS:
+        for label, scores in metrics[name]["beside"].items():
+            for title, direction in sections:
+                if direction in scores:
+                    text = _table({name: scores[direction]})
+                    result.append({"title": f"{title} with {label} timesteps, beside", "text": text})
+    return result
+
+
+def _table(by_variant: dict[str, dict[str, dict[str, float]]]) -> str:
+    rows = [
+        {"task": task, "variant": variant, **scores}
+        for variant, tasks in by_variant.items()
+        for task, scores in tasks.items()
+    ]
+    frame = pd.DataFrame(rows).sort_values(["task", "variant"])
+    cells = [
+        ["—" if value != value else f"{value:.4f}" if isinstance(value, float) else str(value) for value in row]
+        for row in frame.to_numpy().tolist()
+    ]
+    head = [str(column).replace("_", " ") for column in frame.columns]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *cells])
+
+
+def draw_curves(folder: Path, out: Path) -> None:
+    """The denoising loss of every variant over the steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 3.2))
+    for path in sorted(folder.glob("*.csv")):
+        frame = pd.read_csv(path)
+        axes.plot(frame["step"], frame["denoising"].rolling(10, min_periods=1).mean(), label=path.stem)
+    axes.set(xlabel="step", ylabel="denoising loss (mean of 10)", yscale="log")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(out, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def embed(html: str, root: Path) -> str:
+    """Pictures as data URIs, so that the page is one file."""
+
+    def data(match: re.Match[str]) -> str:
+        encoded = base64.b64encode((root / match[1]).read_bytes()).decode()
+        return f'src="data:image/png;base64,{encoded}"'
+
+    return re.sub(r'src="([^":]+\.png)"', data, html)
+
+
+if __name__ == "__main__":
+    run(main)
