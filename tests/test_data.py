@@ -95,6 +95,6 @@ def test_png_round_trip_and_truncation() -> None:
 def test_a_failed_directory_leaves_the_earlier_one(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/kept").write_text("1")
-    with pytest.raises(OSError, match="No space"), atomic_directory(tmp_path / "out"):
+    with pytest.raises(UsdError, match="No space left"), atomic_directory(tmp_path / "out"):
         raise OSError(28, "No space left on device")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]

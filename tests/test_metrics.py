@@ -40,5 +40,5 @@ def test_a_check_fails_on_the_wrong_side_and_on_nan() -> None:
 
 
 def test_the_gate_names_a_missing_file(tmp_path) -> None:
-    with pytest.raises(UsdError, match="prompt_diffusion/metrics.json: not readable"):
+    with pytest.raises(UsdError, match=r"prompt_diffusion/metrics\.json: not readable"):
         judge(tmp_path, Gate(0, 1, 0, 0, 1, 0))

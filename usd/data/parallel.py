@@ -1,14 +1,13 @@
 """Ordered work over processes, with a progress bar."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TypeVar
 
 from rich.progress import track
-
-SINGLE_THREADED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,6 +23,15 @@ def parallel_map(
 ) -> Iterator[Result]:
     """`map` over processes, in order, under a progress bar with ETA; the first exception ends it."""
     todo = list(items)
-    os.environ.update(dict.fromkeys(SINGLE_THREADED, "1"))  # spawned workers inherit it: a core each
-    with ProcessPoolExecutor(workers or cores(), mp_context=get_context("spawn")) as pool:
-        yield from track(pool.map(work, todo, chunksize=chunk), description=title, total=len(todo))
+    # forked workers need not import torch again; each keeps to one thread, as the workers share the cores
+    context = get_context("fork" if hasattr(os, "fork") else "spawn")
+    with ProcessPoolExecutor(workers or cores(), mp_context=context, initializer=_single_thread) as pool:
+        results = pool.map(work, todo, chunksize=chunk)  # forks here, before the bar starts its thread
+        yield from track(results, description=title, total=len(todo))
+
+
+def _single_thread() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)

@@ -133,7 +133,7 @@ class SceneRenderer:
         class_id = np.zeros_like(owner, dtype=np.uint8)
         for body, label in class_of.items():
             class_id[owner == body] = label
-        sky = np.linspace(*rng.uniform(0.45, 1.0, (2, 3)), self.size)[:, None]  # (S, 1, 3): a vertical gradient
+        sky = _gradient(rng.uniform(0.45, 1.0, (2, 3)), self.size)  # (S, 1, 3): a vertical gradient
         image = np.where((class_id == 0)[..., None], np.rint(sky * 255), rgb).astype(np.uint8)
         visible = [name for index, name in zip(chosen, names, strict=True) if (class_id == 2 + index).any()]
         return Scene(
@@ -249,6 +249,11 @@ def normals(depth: np.ndarray, field_of_view: float) -> np.ndarray:
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
     normal[depth >= FAR * 0.999] = (0, 0, 1)
     return np.rint((normal + 1) / 2 * 255).astype(np.uint8)
+
+
+def _gradient(ends: np.ndarray, size: int) -> np.ndarray:
+    """Colours from `ends[0]` at the top to `ends[1]` at the bottom, (size, 1, 3)."""
+    return np.linspace(ends[0], ends[1], size)[:, None]
 
 
 def _spots(count: int, rng: np.random.Generator) -> np.ndarray:

@@ -200,7 +200,7 @@ def _single_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _keep(batch: Batch) -> Batch:
+def _keep(batch: Any) -> Any:
     return batch
 
 

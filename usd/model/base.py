@@ -72,15 +72,16 @@ def scale_factor(vae: PatchCodec | AutoencoderKL) -> int:
 def encode(vae: PatchCodec | AutoencoderKL, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Images (B, 3, H, W) in [0, 1] to scaled latents (B, C, h, w)."""
     pixels = image * 2 - 1
-    if isinstance(vae, PatchCodec):
-        return vae.encode(pixels)
-    return vae.encode(pixels).latent_dist.sample(generator) * vae.config.scaling_factor
+    encoded = vae.encode(pixels)
+    if isinstance(encoded, Tensor):  # of the PatchCodec
+        return encoded
+    return encoded.latent_dist.sample(generator) * vae.config.scaling_factor
 
 
 def decode(vae: PatchCodec | AutoencoderKL, latents: Tensor) -> Tensor:
     """Scaled latents to images (B, 3, H, W), nominally in [0, 1], not clamped; differentiable."""
-    scaled = latents / vae.config.scaling_factor
-    return ((vae.decode(scaled) if isinstance(vae, PatchCodec) else vae.decode(scaled).sample) + 1) / 2
+    decoded = vae.decode(latents / vae.config.scaling_factor)
+    return ((decoded if isinstance(decoded, Tensor) else decoded.sample) + 1) / 2
 
 
 def encode_text(base: Any, prompts: list[str]) -> Tensor:
@@ -163,6 +164,7 @@ def new_base(patch_size: int, channels: list[int], text_width: int, captions: li
         norm_num_groups=8,
         cross_attention_dim=text_width,
         attention_head_dim=4,  # diffusers' name for the number of heads
+        addition_embed_type="text",  # the pooled text joins the timestep: a map's name must reach every layer
     )
     scheduler = DDIMScheduler(  # the schedule of Stable Diffusion
         beta_start=0.00085,

@@ -71,4 +71,4 @@ def predict(
 def channels_last(*modules: nn.Module) -> None:
     """The memory format in which convolutions run fastest."""
     for module in modules:
-        module.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

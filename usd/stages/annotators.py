@@ -27,7 +27,7 @@ def main(shards: Path, out: Path, metrics: Path, run_dir: Path) -> None:
     params = config.load().annotators
     accelerator = accelerator_for("auto", "no")
     torch.manual_seed(params.seed)  # initial weights
-    net = PerceptionNet(params.channels).to(accelerator.device, memory_format=torch.channels_last)
+    net = PerceptionNet(params.channels).to(accelerator.device)
 
     def loss(model: nn.Module, batch: Batch) -> Terms:
         image = torch.cat([batch.query, batch.example_source]).to(accelerator.device)

@@ -33,7 +33,7 @@ def main(out: Path) -> None:
     """Draw all splits into the folder dataset OUT; the splits' seeds are disjoint."""
     params = config.load().render
     with atomic_directory(out) as scratch:
-        jobs = []
+        jobs: list[tuple[str, int, config.Render, Path]] = []
         for split in SPLITS:
             (scratch / split).mkdir()
             for index in range(params.counts[split]):

@@ -81,7 +81,7 @@ def main(results: Path) -> None:
         pictures=[task.name for task in TRAINED] + [f"image2{name}" for name, m in MAPS.items() if not m.trained],
     )
     atomic_write(results / "report.md", text)
-    atomic_write(results / "report.html", STYLE + embed(mistune.create_markdown(plugins=["table"])(text), results))
+    atomic_write(results / "report.html", STYLE + embed(str(mistune.create_markdown(plugins=["table"])(text)), results))
 
 
 def claims(metrics: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
