@@ -175,7 +175,9 @@ def new_base(patch_size: int, channels: list[int], text_width: int, captions: li
         steps_offset=0,
         prediction_type="sample",
     )
-    return Base(PatchCodec(patch_size=patch_size), unet, CLIPTextModel(text), tokenizer, scheduler)
+    text_encoder = CLIPTextModel(text)
+    torch.nn.init.normal_(text_encoder.get_input_embeddings().weight, std=0.06)  # words count for more than places
+    return Base(PatchCodec(patch_size=patch_size), unet, text_encoder, tokenizer, scheduler)
 
 
 def _fit_tokenizer(captions: list[str]) -> CLIPTokenizer:
