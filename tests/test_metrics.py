@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from usd.config import Gate
 from usd.errors import UsdError
@@ -20,6 +21,21 @@ def test_distances_are_zero_for_equals_and_grow_with_the_shift() -> None:
     assert frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(real, near) == pytest.approx(8 * 0.25, rel=1e-3)  # equal covariances: |shift|²
     assert kernel_distance(real, near) < kernel_distance(real, far)
+
+
+def test_the_frechet_distance_is_that_of_torchmetrics() -> None:
+    class Given(torch.nn.Module):
+        num_features = 8
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return features
+
+    real = torch.randn(40, 8, generator=torch.Generator().manual_seed(1))
+    fake = real.roll(1, 1) * 1.3 + 0.2
+    reference = FrechetInceptionDistance(feature=Given()).set_dtype(torch.float64)
+    reference.update(real.double(), real=True)
+    reference.update(fake.double(), real=False)
+    assert frechet_distance(real, fake) == pytest.approx(float(reference.compute()), rel=1e-4)
 
 
 def test_mean_iou_counts_classes_of_the_truth() -> None:

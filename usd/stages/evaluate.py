@@ -123,9 +123,10 @@ def evaluate(
             metrics[task.direction][task.map.name] = scores
         else:
             swapped = None
-            averaged, _, _ = evaluator.score(test, task, count, sampling, named=task.name)
-            metric = "rmse" if task.direction == "image2map" else "fd"
-            scores[f"{metric}_averaged"] = averaged[metric]
+            if evaluator.pipeline.denoiser.adapter.indicator is not None:
+                averaged, _, _ = evaluator.score(test, task, count, sampling, named=task.name)
+                metric = "rmse" if task.direction == "image2map" else "fd"
+                scores[f"{metric}_averaged"] = averaged[metric]
             metrics["unseen"][task.direction][task.map.name] = scores
         draw(test, task, params, found, swapped, out / f"{task.name}.png")
     metrics["beside"] = beside(evaluator, test, choices)
