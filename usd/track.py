@@ -1,28 +1,36 @@
 """Weights & Biases: the only file that imports it. Offline without a key, and never the only store of a metric."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 
 class Tracker:
-    """One W&B run; resuming continues the same run."""
+    """One W&B run; resuming continues the same run.
+
+    It opens with the first value logged: data workers are forked before that, and W&B forbids forks after it.
+    """
 
     def __init__(self, name: str, config: dict[str, Any], directory: Path, group: str) -> None:
+        self.name, self.config, self.directory, self.group = name, config, directory, group
+
+    @cached_property
+    def run(self) -> Any:
+        """The open run."""
         import wandb
 
         os.environ.setdefault("WANDB_SILENT", "true")
-        directory.mkdir(parents=True, exist_ok=True)
-        online = bool(os.environ.get("WANDB_API_KEY"))
-        self.run = wandb.init(
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return wandb.init(
             project=os.environ.get("WANDB_PROJECT", "us-diffusion"),
-            name=name,
-            group=group,
-            id=f"{name}-{group}",
+            name=self.name,
+            group=self.group,
+            id=f"{self.name}-{self.group}",
             resume="allow",
-            config=config,
-            dir=directory,
-            mode=None if online else "offline",
+            config=self.config,
+            dir=self.directory,
+            mode=None if os.environ.get("WANDB_API_KEY") else "offline",
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:
