@@ -1,0 +1,114 @@
+"""The validation stage and its suite."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from usd import config
+from usd.data.damage import DAMAGES, Copy, Damage, examine, judge, swap
+from usd.data.expectations import validate
+from usd.data.inspection import ALIGNED, IMAGE_EDGE, alignment, inspect_samples, slope
+from usd.data.record import SPLITS, field_path, read_manifest, read_png
+from usd.data.summary import as_json, summarise
+from usd.errors import UsdError
+from usd.stages.validate import main
+
+SCENES, ANNOTATED, OUT, DOCS = Path("scenes"), Path("annotated"), Path("out"), Path("docs")
+
+
+@pytest.fixture
+def project(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tiny project, to be damaged, as working directory."""
+    for name in ("scenes", "annotated"):
+        shutil.copytree(tiny / name, tmp_path / name)
+    shutil.copy(tiny / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_sound_data_pass_and_the_summary_depends_on_the_data_alone(project: Path) -> None:
+    main(SCENES, ANNOTATED, OUT, DOCS)
+    text = (OUT / "summary.json").read_text()
+    summary = json.loads(text)
+    assert summary["success"]
+    assert {split: part["samples"] for split, part in summary["splits"].items()} == {"train": 48, "val": 12, "test": 12}
+    assert summary["digest"] in (OUT / "summary.md").read_text()
+    table = inspect_samples(project / SCENES, project / ANNOTATED)
+    assert as_json(summarise(validate(table, config.load().validate), table)) == text
+    assert (DOCS / "index.html").is_file()
+
+
+def test_failure_leaves_no_summary_and_names_key_and_remedy(project: Path) -> None:
+    OUT.mkdir()
+    field_path(ANNOTATED, "val-00003", "hed").unlink()
+    with pytest.raises(UsdError, match=r"every declared file is present: 1 samples \(val-00003\).*dvc repro"):
+        main(SCENES, ANNOTATED, OUT, DOCS)
+    assert not OUT.exists()
+    assert "val-00003 (annotated/hed)" in (DOCS / "failed.md").read_text()
+
+
+def test_every_kind_of_damage_is_caught_and_its_keys_named(inside_tiny: Path) -> None:
+    planted, tables = {}, []
+    for damage in DAMAGES:
+        keys, table = examine(damage.plant, Copy(SCENES, ANNOTATED), 4)
+        planted[damage.name] = {f"{damage.name} {key}" for key in keys}
+        tables.append(table.assign(key=damage.name + " " + table["key"]))
+    report = validate(pd.concat(tables, ignore_index=True), config.load().validate)
+    for damage in DAMAGES:
+        named = {key for key in judge(damage, set(), report).named if key.startswith(damage.name)}
+        assert named, damage.name
+        assert named == planted[damage.name] or damage.plant is swap  # one in thirty fits another's maps by chance
+
+
+def test_the_demonstration_does_not_claim_a_catch(inside_tiny: Path) -> None:
+    harmless = Damage("none", lambda copy, keys: {keys[0]}, ("missing",))
+    planted, table = examine(harmless.plant, Copy(SCENES, ANNOTATED), 2)
+    report = validate(table, replace(config.load().validate, min_samples=1))
+    assert report.success
+    assert not judge(harmless, planted, report).caught
+
+
+def test_a_leak_names_both_keys_though_the_file_is_encoded_anew(project: Path) -> None:
+    picture = read_png(field_path(SCENES, "train-00002", "image"))
+    cv2.imwrite(str(field_path(SCENES, "test-00001", "image")), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    leaks = inspect_samples(SCENES, ANNOTATED).set_index("key")["leaks"]
+    assert dict(leaks[leaks != ""]) == {"test-00001": "train-00002", "train-00002": "test-00001"}
+
+
+def test_shuffled_maps_fail_the_mean_of_every_split(inside_tiny: Path) -> None:
+    params, table = config.load().validate, inspect_samples(SCENES, ANNOTATED)
+    assert table["alignment_seg"].mean() > 0.95
+    keys = list(table["key"])
+    for key, other in zip(keys, keys[1:] + keys[:1], strict=True):
+        edges = slope(read_png(field_path(SCENES, key, "image"))) > IMAGE_EDGE
+        for name in ALIGNED:
+            picture = read_png(field_path(ANNOTATED, other, name))
+            table.loc[table["key"] == key, f"alignment_{name}"] = alignment(edges, picture)
+    report = validate(table, params)
+    for split in SPLITS:
+        assert any(outcome.name.startswith(f"{split}: class boundaries") for outcome in report.failed)
+    named = {key for outcome in report.failed for key in outcome.failures}
+    assert len(named) > 0.9 * len(keys)
+
+
+def test_alignment_of_nothing_is_unknown() -> None:
+    flat = np.zeros((16, 16, 3), np.uint8)
+    assert alignment(np.zeros((16, 16), bool), flat) is None
+
+
+def test_an_empty_split_a_repeated_key_and_a_lone_manifest_row_fail(project: Path) -> None:
+    frame = read_manifest(ANNOTATED)
+    frame[frame["key"] != "test-00000"].to_parquet(ANNOTATED / "manifest.parquet")
+    table = inspect_samples(SCENES, ANNOTATED)
+    table = table[table["split"] != "val"].reset_index(drop=True)
+    table.loc[2, "key"] = table.loc[1, "key"]
+    failed = {outcome.name: outcome for outcome in validate(table, config.load().validate).failed}
+    assert failed["val has at least 10 samples"].observed == "0"
+    assert set(failed["keys are unique"].failures) == {"test-00001"}
+    assert set(failed["both manifests have the sample and agree"].failures) == {"test-00000"}
