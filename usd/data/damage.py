@@ -3,7 +3,6 @@
 python -m usd.data.damage SCENES ANNOTATED
 """
 
-import os
 import shutil
 import sys
 import tempfile
@@ -132,12 +131,8 @@ def empty_caption(copy: Copy, keys: list[str]) -> set[str]:
 
 DAMAGES = (
     Damage("missing map", spoil("annotated/hed", Path.unlink), ("missing",)),
-    Damage("truncated PNG", spoil("annotated/depth", lambda path: os.truncate(path, 500)), ("unreadable",)),
-    Damage(
-        "altered file",
-        spoil("annotated/depth", lambda path: path.write_bytes(encode_png(read_png(path) ^ 1))),
-        ("altered",),
-    ),
+    Damage("truncated PNG", spoil("annotated/hed", lambda p: p.write_bytes(p.read_bytes()[:-20])), ("unreadable",)),
+    Damage("altered file", spoil("annotated/hed", lambda p: p.write_bytes(encode_png(read_png(p) ^ 1))), ("altered",)),
     Damage("wrong size", edit("annotated/normal", lambda picture: picture[:-1]), ("wrong_size",)),
     Damage("class id out of range", edit("scenes/class_id", lambda ids: ids + np.uint8(len(CLASSES))), ("class_max",)),
     Damage("colours off the palette", edit("annotated/seg", lambda colours: colours ^ 1), ("off_palette",)),
