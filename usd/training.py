@@ -218,10 +218,13 @@ class TrainingState:
             with safe_open(self.path, "pt") as file:
                 note = file.metadata()
                 self._check(json.loads(note["identity"]))
+                stored = set(file.keys())
                 with torch.no_grad():
                     for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
                         weight.copy_(file.get_tensor(f"weight.{name}"))
                         shadow.copy_(file.get_tensor(f"average.{name}"))
+                        if f"step.{name}" not in stored:
+                            continue  # a light module whose task has not come up yet
                         self.optimizer.state[weight] = {
                             key: file.get_tensor(f"{key}.{name}").to(weight.device)
                             for key in ("step", "exp_avg", "exp_avg_sq")
