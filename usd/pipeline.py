@@ -37,7 +37,7 @@ class USDiffusionPipeline:
     """
 
     def __init__(self, base: Base, denoiser: Denoiser, scheduler: Any = None) -> None:
-        self.base, self.denoiser = base.freeze(), denoiser.eval()
+        self.base, self.denoiser = base, denoiser.eval()
         self.scheduler = scheduler or ddim(base)
         self.progress_bar: Callable[[list[int]], Any] = lambda steps: steps
 
