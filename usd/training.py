@@ -226,8 +226,10 @@ class TrainingState:
                         if f"step.{name}" not in stored:
                             continue  # a light module whose task has not come up yet
                         self.optimizer.state[weight] = {
-                            key: file.get_tensor(f"{key}.{name}").to(weight.device)
-                            for key in ("step", "exp_avg", "exp_avg_sq")
+                            "step": file.get_tensor(f"step.{name}").to(weight.device),
+                            # laid out in memory as the weight is: the fused optimiser pairs them by address
+                            "exp_avg": torch.empty_like(weight).copy_(file.get_tensor(f"exp_avg.{name}")),
+                            "exp_avg_sq": torch.empty_like(weight).copy_(file.get_tensor(f"exp_avg_sq.{name}")),
                         }
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise UsdError(f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh") from error
