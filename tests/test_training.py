@@ -86,6 +86,9 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
     assert rates[-1] < 0.01
 
 
+WAIT = 180  # seconds for a tiny training, which takes 15
+
+
 @pytest.fixture(scope="module")
 def project(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny project with annotators and the bundled base in place."""
@@ -108,17 +111,17 @@ def stage(project: Path, name: str) -> subprocess.Popen[bytes]:
 
 
 def test_kill_9_and_run_again_gives_bit_identical_weights(project: Path) -> None:
-    assert stage(project, "whole").wait() == 0
+    assert stage(project, "whole").wait(WAIT) == 0
     running = stage(project, "killed")
     checkpoint = project / "killed/run" / CHECKPOINT
-    deadline = time.time() + 120
+    deadline = time.time() + WAIT
     while not checkpoint.exists() and running.poll() is None and time.time() < deadline:
         time.sleep(0.02)
     os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    running.wait(WAIT)
     assert checkpoint.exists()
     assert not (project / "killed/model").exists()
-    assert stage(project, "killed").wait() == 0
+    assert stage(project, "killed").wait(WAIT) == 0
     for path in (project / "whole/model").rglob("*.safetensors"):
         other = project / "killed/model" / path.relative_to(project / "whole/model")
         assert path.read_bytes() == other.read_bytes()
