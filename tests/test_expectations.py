@@ -15,7 +15,7 @@ from usd.data.damage import DAMAGES, Copy, Damage, examine, judge, swap
 from usd.data.expectations import validate
 from usd.data.inspection import ALIGNED, IMAGE_EDGE, alignment, inspect_samples, slope
 from usd.data.record import SPLITS, field_path, read_manifest, read_png
-from usd.data.summary import as_json, summarise
+from usd.data.summary import as_json, as_samples, summarise
 from usd.errors import UsdError
 from usd.stages.validate import main
 
@@ -41,6 +41,10 @@ def test_sound_data_pass_and_the_summary_depends_on_the_data_alone(project: Path
     assert summary["digest"] in (OUT / "summary.md").read_text()
     table = inspect_samples(project / SCENES, project / ANNOTATED)
     assert as_json(summarise(validate(table, config.load().validate), table)) == text
+    listed = pd.read_csv(OUT / "samples.csv")
+    assert list(listed["key"]) == sorted(table["key"])
+    assert list(listed["digest"]) == [digest[:12] for digest in table.sort_values("key")["sample_hash"]]
+    assert as_samples(table[::-1]) == (OUT / "samples.csv").read_text()
     assert (DOCS / "index.html").is_file()
 
 

@@ -47,6 +47,18 @@ def test_the_dag_runs_from_nothing_and_then_has_nothing_to_do(clone: Path) -> No
     run(clone, "dvc", "metrics", "diff", "HEAD")
 
 
+def test_the_ablation_tables_every_variant_and_does_not_repeat_finished_runs(clone: Path) -> None:
+    command = [sys.executable, "-m", "usd.stages.ablation", "data/shards", "models/annotators", "ablation", "runs"]
+    run(clone, *command)
+    table = (clone / "ablation/table.md").read_text()
+    assert "| us_diffusion |" in table
+    assert "| no_ess |" in table
+    began = (clone / "runs/no_ess-2/scores.json").stat().st_mtime_ns
+    run(clone, *command)
+    assert (clone / "ablation/table.md").read_text() == table
+    assert (clone / "runs/no_ess-2/scores.json").stat().st_mtime_ns == began
+
+
 def test_a_gate_that_fails_ends_the_run(clone: Path) -> None:
     params = clone / "params.yaml"
     params.write_text(params.read_text().replace("floor_ratio: 99", "floor_ratio: 0.0001"))

@@ -30,7 +30,7 @@ class Interrupted(Exception):
 
 def batches(start: int) -> Iterator[Batch]:
     while True:
-        yield Batch(TRAINED[0], PICTURE, PICTURE, PICTURE, PICTURE, ["caption"], ["train-00000"], start)
+        yield Batch(TRAINED[0], PICTURE, PICTURE, PICTURE, PICTURE, ["caption"], ["caption"], ["train-00000"], start)
         start += 1
 
 
@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_names_step_task_and_keys(tmp_path: Path) -> None:
-    with pytest.raises(UsdError, match=r"step 1, task image2depth: loss is not finite.*train-00000"):
+    with pytest.raises(UsdError, match=r"step 1, task image2depth, keys train-00000: loss is not finite"):
         train(tmp_path, factor=float("nan"))
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,28 @@ def callback() -> None:
 
 
 @app.command()
+def generate(
+    query: Annotated[Path, typer.Option(help="A picture file, or a folder of them.")],
+    example: Annotated[tuple[Path, Path], typer.Option(help="The example pair: source and target picture.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; each has a JSON sidecar.")],
+    model: Annotated[Path, typer.Option(help="A trained model.")] = Path("models/us_diffusion"),
+    prompt: Annotated[str, typer.Option(help="A caption, or a map's name such as 'depth map'.")] = "",
+    task: Annotated[str | None, typer.Option(help="Its name, such as image2depth; else read off the pair.")] = None,
+    steps: Annotated[int, typer.Option(help="Length of the ESS list; 1 is best for maps.")] = 10,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the starting noise.")] = 0,
+) -> None:
+    """Do to the query what the example pair shows.
+
+    usd generate --query photo.png --example image.png depth.png --prompt "depth map" --steps 1 --out results
+    """
+    from usd.generation import Request, generate_files, queries_of
+
+    for path in generate_files(model, queries_of(query), example, Request(prompt, task, steps, guidance, seed), out):
+        print(path)
+
+
+@app.command()
 def profile(
     path: Annotated[Path, typer.Argument(help="A file of parameters to set, such as profiles/smoke.yaml.")],
 ) -> None:
@@ -29,6 +51,32 @@ def profile(
 
     for change in apply(path):
         print(change)
+
+
+@app.command()
+def diff(
+    base: Annotated[str, typer.Argument(help="A revision git knows, such as origin/main or HEAD~1.")],
+    head: Annotated[str, typer.Argument(help="Another, or 'workspace' for uncommitted work.")] = "HEAD",
+    format: Annotated[Literal["md", "html"], typer.Option(help="Markdown for a comment, or one page.")] = "md",
+    out: Annotated[Path | None, typer.Option(help="A file to write; else it is printed.")] = None,
+    fail_on_regression: Annotated[bool, typer.Option(help="Exit 1 if something got worse.")] = False,
+) -> None:
+    """What changed between two revisions: parameters, data, metrics, figures, and the stages that will rerun.
+
+    Worse is: a metric beyond the noise between seeds, a check of the gate or an expectation on the data that newly
+    fails. All is read from git; pictures of samples come out of the DVC cache, where there is one.
+    """
+    from usd.data.record import atomic_write
+    from usd.review.report import review
+
+    found = review(base, head, format, Path())
+    if out is None:
+        print(found.text, end="")
+    else:
+        atomic_write(out, found.text)
+        print(found.headline)
+    if fail_on_regression and found.regressions:
+        raise UsdError(f"{len(found.regressions)} regressions, the first: {found.regressions[0]}")
 
 
 def main() -> None:

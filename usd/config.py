@@ -80,7 +80,7 @@ class Base:
     steps: int
     batch_size: int
     learning_rate: float
-    translation: float  # share of batches whose x_t is made of the sample's other modality, at low noise
+    translation: float  # share of items whose input is the sample's other modality
     ema: float
     device: str
     precision: Literal["no", "fp16", "bf16"]

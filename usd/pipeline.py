@@ -118,8 +118,9 @@ class USDiffusionPipeline:
         if len(prompts) != size:
             raise UsdError(f"prompt: {len(prompts)} prompts for {size} queries; give one, or one per query")
         scale = scale_factor(self.base.vae)
-        if query.shape[-1] % (4 * scale) or query.shape[-2] % (4 * scale):
-            raise UsdError(f"query: sides {tuple(query.shape[-2:])} must be multiples of {4 * scale} pixels")
+        multiple = scale * 2 ** (len(self.base.unet.config.block_out_channels) - 1)
+        if query.shape[-1] % multiple or query.shape[-2] % multiple:
+            raise UsdError(f"query: sides {tuple(query.shape[-2:])} must be multiples of {multiple} pixels")
         # 1. what does not depend on the timestep: the adapter and the text, once per image
         pair = torch.cat([part.to(self.device).expand(size, -1, -1, -1) for part in example_pair], dim=1)
         adapter = self.denoiser.adapter

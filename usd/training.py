@@ -14,21 +14,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from usd.data.shards import Batch
 from usd.errors import UsdError
 
 CHECKPOINT = "checkpoint.safetensors"
 Terms = dict[str, Tensor]  # named loss terms; their sum is minimised
-LossFunction = Callable[[nn.Module, Batch], Terms]
+
+
+class Labelled(Protocol):
+    """A batch of any kind."""
+
+    @property
+    def label(self) -> str:
+        """What an error message says of it."""
+
+
+B = TypeVar("B", bound=Labelled)
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,8 @@ def accelerator_for(device: str, precision: str) -> Accelerator:
     if device == "cuda" and not torch.cuda.is_available():
         raise UsdError("device: cuda was asked for, but no GPU is visible; set it to auto or cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    idle = DistributedDataParallelKwargs(find_unused_parameters=True)  # the light modules of the other tasks
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[idle])
 
 
 class Average:
@@ -92,8 +102,8 @@ class Average:
 
 def fit(
     model: nn.Module,
-    batches: Callable[[int], Iterator[Batch]],
-    loss: LossFunction,
+    batches: Callable[[int], Iterator[B]],
+    loss: Callable[[nn.Module, B], Terms],
     plan: Plan,
     accelerator: Accelerator,
     log: Callable[[int, dict[str, float]], None] = lambda step, values: None,
@@ -130,9 +140,14 @@ def fit(
             if (step + 1) % plan.log_every == 0 or step + 1 == plan.steps:
                 row = {"step": step + 1, **values, "grad_norm": float(norm), "lr": learning_rate(step, plan)}
                 state.curve.append(row)
-                log(step + 1, row | {"seconds_per_step": time.perf_counter() - began})
+                if accelerator.is_main_process:
+                    log(step + 1, row | {"seconds_per_step": time.perf_counter() - began})
             rate = f"loss {values['loss']:.4f} · {1 / (time.perf_counter() - began):.2f} steps/s"
             progress.update(bar, advance=1, note=rate)
+            if (
+                not progress.console.is_terminal and (step + 1) % max(1, plan.steps // 20) == 0
+            ):  # a log has lines instead
+                print(f"{title} {step + 1}/{plan.steps} · {rate}", flush=True)
             if (step + 1) % plan.checkpoint_every == 0 and accelerator.is_main_process:
                 state.save(step + 1)
             if plan.preview_every and (step + 1) % plan.preview_every == 0 and accelerator.is_main_process:
@@ -160,7 +175,12 @@ def _copy(values: list[Tensor], weights: list[nn.Parameter]) -> None:
 
 
 def _accumulate(
-    model: nn.Module, stream: Iterator[Batch], loss: LossFunction, plan: Plan, accelerator: Accelerator, step: int
+    model: nn.Module,
+    stream: Iterator[B],
+    loss: Callable[[nn.Module, B], Terms],
+    plan: Plan,
+    accelerator: Accelerator,
+    step: int,
 ) -> dict[str, float]:
     """Forward and backward over the step's micro-batches; returns the mean loss terms."""
     sums: dict[str, float] = {}
@@ -172,7 +192,7 @@ def _accumulate(
         if not torch.isfinite(total):
             found = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
             raise UsdError(
-                f"step {step + 1}, task {batch.task.name}: loss is not finite ({found}); keys {', '.join(batch.keys)}; "
+                f"step {step + 1}, {batch.label}: loss is not finite ({found}); "
                 "lower train.learning_rate or use precision: 'no'"
             )
         accelerator.backward(total / plan.accumulation)

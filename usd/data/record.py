@@ -93,9 +93,9 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 
 def atomic_write(target: Path, text: str | bytes) -> None:
     """Write a file under a temporary name, then rename it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.partial")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_bytes(text.encode() if isinstance(text, str) else text)
         os.replace(scratch, target)
     except OSError as error:

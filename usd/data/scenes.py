@@ -2,6 +2,8 @@
 
 Every scene is a pure function of its seed, so any number of workers draws the same bytes.
 Bodies are loaded once per process; those not in a scene are made transparent, which the renderer skips.
+Sines and cosines differ in their last bit from processor to processor, so what is made of them is rounded (`_exact`)
+before it reaches the renderer.
 """
 
 import os
@@ -9,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -158,10 +161,10 @@ class SceneRenderer:
         probe = self._load(kind.urdf)
         low, high = self._bounds(probe)
         self.bullet.removeBody(probe, physicsClientId=self.client)
-        body = self._load(kind.urdf, kind.size / float((high - low).max()))
+        body = self._load(kind.urdf, float(_exact(kind.size / (high - low).max())))
         low, high = self._bounds(body)
         origin, _ = self.bullet.getBasePositionAndOrientation(body, physicsClientId=self.client)
-        return body, np.array(origin) - np.array([*(low + high)[:2] / 2, low[2]])
+        return body, _exact(np.array(origin) - np.array([*(low + high)[:2] / 2, low[2]]))
 
     def _box_floor(self) -> int:
         shape = self.bullet.createVisualShape(
@@ -184,14 +187,14 @@ class SceneRenderer:
         """Put a body on its spot, turned at random; returns its words in the caption."""
         kind, (body, offset) = KINDS[index], self.bodies[index]
         yaw = rng.uniform(0, 2 * np.pi)
-        turn = self.bullet.getQuaternionFromEuler([0, 0, yaw])
+        turn = _exact([0, 0, np.sin(yaw / 2), np.cos(yaw / 2)])  # a quaternion
         c, s = np.cos(yaw), np.sin(yaw)
         position = [
             spot[0] + c * offset[0] - s * offset[1],
             spot[1] + s * offset[0] + c * offset[1],
             offset[2],
         ]
-        self.bullet.resetBasePositionAndOrientation(body, position, turn, physicsClientId=self.client)
+        self.bullet.resetBasePositionAndOrientation(body, _exact(position), turn, physicsClientId=self.client)
         word = kind.colour or str(rng.choice(list(COLOURS)))
         if kind.colour:
             for link, rgba in self.own_colours[body].items():
@@ -210,10 +213,12 @@ class SceneRenderer:
 
     def _photograph(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A camera and a light at random; returns RGB (S, S, 3) floats, depth (S, S) metres, body ids (S, S)."""
-        yaw, pitch, distance = rng.uniform(0, 360), rng.uniform(-50, -12), rng.uniform(1.9, 3.0)
-        target = [*rng.uniform(-0.2, 0.2, 2), rng.uniform(0.2, 0.45)]
-        view = self.bullet.computeViewMatrixFromYawPitchRoll(target, distance, yaw, pitch, 0, 2)
-        projection = self.bullet.computeProjectionMatrixFOV(FIELD_OF_VIEW, 1, NEAR, FAR)
+        yaw, pitch, distance = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(-50, -12)), rng.uniform(1.9, 3.0)
+        target = np.array([*rng.uniform(-0.2, 0.2, 2), rng.uniform(0.2, 0.45)])
+        behind = [np.cos(pitch) * np.sin(yaw), -np.cos(pitch) * np.cos(yaw), -np.sin(pitch)]
+        view = self.bullet.computeViewMatrix(_exact(target + distance * np.array(behind)), target, [0, 0, 1])
+        edge = float(_exact(NEAR * np.tan(np.radians(FIELD_OF_VIEW) / 2)))
+        projection = self.bullet.computeProjectionMatrix(-edge, edge, -edge, edge, NEAR, FAR)
         azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.6)
         side = self.size * SUPERSAMPLING
         _, _, rgba, zbuffer, owner = self.bullet.getCameraImage(
@@ -221,7 +226,7 @@ class SceneRenderer:
             side,
             view,
             projection,
-            lightDirection=[np.cos(azimuth), np.sin(azimuth), height],
+            lightDirection=_exact([np.cos(azimuth), np.sin(azimuth), height]),
             lightColor=list(rng.uniform(0.85, 1.0, 3)),
             lightDistance=8,
             shadow=0,  # a shadow pass makes a scene three times as slow
@@ -249,6 +254,11 @@ def normals(depth: np.ndarray, field_of_view: float) -> np.ndarray:
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
     normal[depth >= FAR * 0.999] = (0, 0, 1)
     return np.rint((normal + 1) / 2 * 255).astype(np.uint8)
+
+
+def _exact(values: Any) -> np.ndarray:
+    """The values without the last digits, in which processors differ."""
+    return np.round(values, 6)
 
 
 def _gradient(ends: np.ndarray, size: int) -> np.ndarray:

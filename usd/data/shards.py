@@ -39,9 +39,15 @@ class Batch:
     target: Tensor
     example_source: Tensor
     example_target: Tensor
-    captions: list[str]
+    captions: list[str]  # of the queries
+    example_captions: list[str]
     keys: list[str]  # of the queries
     index: int  # the micro-batch's number in the stream
+
+    @property
+    def label(self) -> str:
+        """What an error message says of it."""
+        return f"task {self.task.name}, keys {', '.join(self.keys)}"
 
 
 def write_shard(job: tuple[Path, list[dict[str, Any]], Path, Path]) -> dict[str, Any]:
@@ -172,9 +178,9 @@ class TrainingStream(IterableDataset[Batch]):
         ]
         source, target = (to_tensor(np.stack([each[field] for each in pictures])) for field in fields)
         (query, example_source), (truth, example_target) = source.chunk(2), target.chunk(2)
-        captions = [sample["caption"] for sample in queries]
+        captions, example_captions = ([sample["caption"] for sample in part] for part in (queries, examples))
         keys = [sample["__key__"] for sample in queries]
-        return Batch(task, query, truth, example_source, example_target, captions, keys, index)
+        return Batch(task, query, truth, example_source, example_target, captions, example_captions, keys, index)
 
 
 def task_of(index: int, seed: int, tasks: tuple[Task, ...] = TRAINED) -> Task:

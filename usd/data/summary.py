@@ -12,6 +12,7 @@ from usd.data.scenes import CLASSES
 STATISTICS = (*MEASURED, "caption_length", "alignment_seg")
 QUANTILES = (0.05, 0.5, 0.95)
 DIGITS = 4
+SHORT = 12  # hex digits of a sample's digest in the list of samples
 
 
 def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
@@ -39,6 +40,12 @@ def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
 def as_json(summary: dict[str, Any]) -> str:
     """JSON, one value a line."""
     return json.dumps(summary, indent=1) + "\n"
+
+
+def as_samples(table: pd.DataFrame) -> str:
+    """CSV of every sample's key and the start of its digest, sorted by key, so that `usd diff` names what changed."""
+    rows = sorted(zip(table["key"], table["sample_hash"].str[:SHORT], strict=True))
+    return "".join(f"{key},{digest}\n" for key, digest in [("key", "digest"), *rows])
 
 
 def as_markdown(summary: dict[str, Any]) -> str:
@@ -108,7 +115,7 @@ def _statistics(values: pd.Series) -> dict[str, float | None]:
 
 def _area(values: pd.Series) -> dict[str, float | None]:
     shares = pd.to_numeric(values)
-    return {"pixels": _rounded(shares.mean()), "images": _rounded((shares > 0).mean())}
+    return {"pixels": _rounded(shares.mean()), "std": _rounded(shares.std()), "images": _rounded((shares > 0).mean())}
 
 
 def _rounded(value: float) -> float | None:

@@ -29,7 +29,7 @@ the embedded dataset ({samples} scenes of {size} pixels). It stands where Stable
 | prediction | x̂0 (`sample`) |
 | prompts | captions for images, "{prompts}" for maps |
 | steps × batch | {steps} × {batch} |
-| share of translation batches | {translation} |
+| share of translated items | {translation} |
 | seed | {seed} |
 
 Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.

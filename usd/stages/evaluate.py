@@ -57,8 +57,8 @@ class Evaluator:
         query, annotate = samples.pictures(keys, task.source), self.annotators.get(task.map.name)
         return image_metrics(found, truth, query, efficientnet_features, annotate), found, indicator
 
-    def choose(self, samples: Samples, direction: Direction) -> dict[str, Any]:
-        """Guidance scale, then step count, with the least mean error of the trained tasks on validation."""
+    def choose(self, samples: Samples, direction: Direction, counts: list[int]) -> dict[str, Any]:
+        """Guidance scale at 10 steps, then step count, with the least mean error of the trained tasks on validation."""
         metric = "rmse" if direction == "image2map" else "fd"
         tasks = [task for task in TRAINED if task.direction == direction]
 
@@ -69,9 +69,9 @@ class Evaluator:
         by_guidance = {guidance: error(10, guidance) for guidance in self.params.guidance_scales}
         guidance = min(by_guidance, key=by_guidance.__getitem__)
         by_steps = {10: by_guidance[guidance]}
-        if self.strategy == "ess":
-            by_steps |= {n: error(n, guidance) for n in self.params.ess_steps if n != 10}
-        steps = min(by_steps, key=by_steps.__getitem__) if self.strategy == "ess" else self.params.baseline_steps[0]
+        if len(counts) > 1:
+            by_steps |= {n: error(n, guidance) for n in counts if n != 10}
+        steps = min(counts, key=by_steps.__getitem__) if len(counts) > 1 else counts[0]
         return {
             "steps": steps,
             "guidance_scale": guidance,
@@ -89,7 +89,8 @@ def main(variant: str, shards: Path, annotators: Path, model: Path, out: Path) -
     pipeline = USDiffusionPipeline.from_pretrained(model).to(accelerator.device)
     evaluator = Evaluator(pipeline, load_annotators(annotators), params, settings.timesteps, mean_maps(shards))
     validation, test = Samples(shards, "val"), Samples(shards, "test")
-    choices = {direction: evaluator.choose(validation, direction) for direction in DIRECTIONS}
+    counts = params.ess_steps if settings.timesteps == "ess" else params.baseline_steps[:1]
+    choices = {direction: evaluator.choose(validation, direction, counts) for direction in DIRECTIONS}
     with atomic_directory(out) as scratch:
         metrics, rows = evaluate(evaluator, test, choices, scratch)
         (scratch / "metrics.json").write_text(json.dumps(rounded(metrics), indent=1) + "\n")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from usd import config
 from usd.data.record import atomic_write
+from usd.errors import UsdError
 from usd.stages import run
 from usd.tasks import MAPS, TRAINED
 from usd.verdict import VARIANTS, judge, mean, read_results
@@ -40,6 +41,12 @@ they differ from run to run.
 
 {{ table.text }}
 {% endfor %}
+## Ablation
+
+SGA, FAL and ESS removed one at a time, and all three (prompt_diffusion), from shorter trainings; every variant chose
+its sampling on the validation split.
+
+{{ ablation }}
 ## Gate
 
 | check | bound | verdict |
@@ -78,10 +85,18 @@ def main(results: Path) -> None:
         claims=claims(metrics),
         tables=tables(metrics),
         checks=judge(results, config.load().gate),
+        ablation=_read(results / "ablation" / "table.md"),
         pictures=[task.name for task in TRAINED] + [f"image2{name}" for name, m in MAPS.items() if not m.trained],
     )
     atomic_write(results / "report.md", text)
     atomic_write(results / "report.html", STYLE + embed(str(mistune.create_markdown(plugins=["table"])(text)), results))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise UsdError(f"{path}: not readable ({error.strerror}); it is kept in git, restore it from there") from error
 
 
 def claims(metrics: dict[str, dict[str, Any]]) -> list[dict[str, str]]:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from accelerate import PartialState
 
 from usd import config
 from usd.data.annotators import load_annotators, to_array
 from usd.data.record import atomic_directory
+from usd.data.shards import check_shards
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.evaluation import Samples, Sampling, generate
@@ -23,6 +25,27 @@ from usd.tasks import TRAINED
 from usd.track import Tracker
 from usd.training import forget, write_curve
 
+CARD = """---
+library_name: diffusers
+license: mit
+---
+# {variant}
+
+A control branch and adapter on the base `{base}`, trained by stage `train`. The directory is complete:
+`USDiffusionPipeline.from_pretrained` needs nothing else.
+
+| what | value |
+|---|---|
+| adapter | {adapter} |
+| training timesteps | {timesteps} |
+| feedback weight (FAL) | {feedback} |
+| trained tasks | {tasks} |
+| trained beside the control branch | {unlock} of the base's U-Net |
+| steps × micro-batches × batch | {steps} × {accumulation} × {batch_size} |
+| learning rate | {learning_rate} |
+| seed | {seed} |
+| data (digest of the shards) | `{data}` |
+"""
 PREVIEW = Sampling(sampling_timesteps("ess", 4), guidance_scale=1.0)
 
 
@@ -71,8 +94,13 @@ def main(
     denoiser, rows = finetune(
         base, load_annotators(annotators), shards, params, settings, run_dir, tracker.log, preview, title=variant
     )
+    if not PartialState().is_main_process:
+        return
     with atomic_directory(out) as scratch:
         USDiffusionPipeline(base, denoiser).save_pretrained(scratch)
+        facts = dataclasses.asdict(params) | dataclasses.asdict(settings) | {"variant": variant}
+        tasks = ", ".join(task.name for task in TRAINED)
+        (scratch / "README.md").write_text(CARD.format(**facts, tasks=tasks, data=check_shards(shards)))
     curve.parent.mkdir(parents=True, exist_ok=True)
     write_curve(rows, curve)
     tracker.finish()

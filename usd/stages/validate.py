@@ -7,7 +7,7 @@ from usd import config
 from usd.data.expectations import validate
 from usd.data.inspection import inspect_samples
 from usd.data.record import atomic_directory
-from usd.data.summary import as_json, as_markdown, complaint, summarise
+from usd.data.summary import as_json, as_markdown, as_samples, complaint, summarise
 from usd.errors import UsdError
 from usd.stages import run
 
@@ -15,9 +15,10 @@ FAILED = "failed.md"
 
 
 def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
-    """Check the folder datasets SCENES and ANNOTATED; a summary goes to OUT if they are sound, Data Docs to DOCS.
+    """Check the folder datasets SCENES and ANNOTATED; if they are sound, a summary and the list of samples go to OUT.
 
-    If not, DOCS/failed.md says what is wrong, and OUT is not there, so that nothing downstream runs.
+    Data Docs go to DOCS. If the data are not sound, DOCS/failed.md says what is wrong, and OUT is not there, so that
+    nothing downstream runs.
     """
     table = inspect_samples(scenes, annotated)
     with atomic_directory(docs) as scratch:
@@ -34,6 +35,7 @@ def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
     with atomic_directory(out) as scratch:
         (scratch / "summary.json").write_text(as_json(summary))
         (scratch / "summary.md").write_text(as_markdown(summary))
+        (scratch / "samples.csv").write_text(as_samples(table))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""`usd generate`: picture files in, picture files out, each with a sidecar that says how to make it again."""
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from usd.data.annotators import to_tensor
+from usd.data.record import atomic_write, sha256
+from usd.diffusion.timesteps import sampling_timesteps
+from usd.errors import UsdError
+from usd.model.base import scale_factor
+from usd.pipeline import USDiffusionPipeline
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the model, the same for every query."""
+
+    prompt: str
+    task: str | None
+    steps: int
+    guidance_scale: float
+    seed: int
+
+
+def queries_of(path: Path) -> list[Path]:
+    """The picture files that `path` names: itself, or those of the folder, in the order of their names.
+
+    Raises:
+        UsdError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else []
+    if not found:
+        raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {', '.join(SUFFIXES)} files")
+    return found
+
+
+def read_picture(path: Path, size: int) -> Tensor:
+    """A picture file as (1, 3, size, size) in [0, 1]: turned upright, cropped to its central square, resized.
+
+    Raises:
+        UsdError: the file is missing or no complete picture.
+    """
+    try:
+        with PIL.Image.open(path) as file:
+            upright = PIL.ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        raise UsdError(f"{path}: not a readable picture ({error})") from error
+    square = PIL.ImageOps.fit(upright, (size, size), PIL.Image.Resampling.LANCZOS)
+    return to_tensor(np.asarray(square)[None])
+
+
+def generate_files(
+    model: Path, queries: list[Path], example: tuple[Path, Path], request: Request, out: Path
+) -> list[Path]:
+    """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written.
+
+    Every query starts from the noise of `request.seed`, so a picture does not depend on the others in the call.
+    """
+    names = [path.stem for path in queries]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsdError(f"{queries[0].parent}: two queries are named '{twice}'; their results would share a file")
+    pipeline = USDiffusionPipeline.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    size = pipeline.base.unet.config.sample_size * scale_factor(pipeline.base.vae)
+    source, target = (read_picture(path, size) for path in example)
+    out.mkdir(parents=True, exist_ok=True)
+    shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
+    written = []
+    for path in track(queries, description="generate"):
+        output = pipeline(
+            request.prompt,
+            (source, target),
+            read_picture(path, size),
+            task=request.task,
+            timesteps=sampling_timesteps("ess", request.steps),
+            guidance_scale=request.guidance_scale,
+            generator=torch.Generator().manual_seed(request.seed),
+        )
+        picture = out / f"{path.stem}.png"
+        scratch = picture.with_name(f".{picture.name}.partial")
+        output.images[0].save(scratch, format="PNG")
+        scratch.replace(picture)
+        tasks = pipeline.denoiser.adapter.config.tasks
+        indicator = {name: round(float(weight), 4) for name, weight in zip(tasks, output.indicator[0], strict=True)}
+        note = {"query": _file(path), **shared, "indicator": indicator, "output": _file(picture)}
+        atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
+        written.append(picture)
+    return written
+
+
+def _origin(model: Path) -> dict[str, Any]:
+    """The model's weights and the versions of what ran them."""
+    weights = sorted(model.rglob("*.safetensors"))
+    return {
+        "model": str(model),
+        "weights_sha256": {str(path.relative_to(model)): sha256(path.read_bytes()) for path in weights},
+        "versions": {name: version(name) for name in ("us-diffusion", "torch", "diffusers")},
+    }
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"path": str(path), "sha256": sha256(path.read_bytes())}

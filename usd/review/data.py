@@ -1,0 +1,161 @@
+"""What changed in the data: counts by split and task, samples by key, and the distributions."""
+
+import ast
+from dataclasses import dataclass
+
+from usd.data.record import SPLITS
+from usd.errors import UsdError
+from usd.review.revision import Revision
+from usd.review.validation import Spread, Summary
+from usd.tasks import DIRECTIONS, MAPS
+
+SAMPLES = "results/validation/samples.csv"
+TASKS = "usd/tasks.py"
+ALL = "any"  # in the place of a task: all samples
+DRIFT = 0.25  # a mean that moves by more than this share of the standard deviation is flagged
+
+
+@dataclass(frozen=True)
+class Count:
+    """Samples of a task in a split; None where the revision does not have the task or no summary."""
+
+    task: str
+    split: str
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Samples by key, sorted."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return bool(self.added or self.removed or self.changed)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A mean that moved, between two revisions or from one split to another."""
+
+    quantity: str
+    where: str
+    before: Spread
+    after: Spread
+
+    @property
+    def share(self) -> float:
+        """|Δ mean| / standard deviation before."""
+        moved = abs(self.after.mean - self.before.mean)
+        return moved / self.before.std if self.before.std else float("inf") if moved else 0.0
+
+    @property
+    def flagged(self) -> bool:
+        """Whether it moved far."""
+        return self.share > DRIFT
+
+
+def counts(base: Revision, head: Revision, before: Summary | None, after: Summary | None) -> list[Count]:
+    """Samples that serve each task, by split: an unseen task has none in training."""
+    left, right = by_task(base, before), by_task(head, after)
+    return [
+        Count(task, split, left.get((task, split)), right.get((task, split)))
+        for task, split in dict.fromkeys((*left, *right))
+    ]
+
+
+def by_task(revision: Revision, summary: Summary | None) -> dict[tuple[str, str], int]:
+    """(task, split) → samples, in the order of the task table."""
+    if summary is None:
+        return {}
+    maps = map_names(revision)
+    return {(ALL, split): summary.samples[split] for split in SPLITS} | {
+        (task_name(direction, name), split): 0 if split == "train" and not trained else summary.samples[split]
+        for direction in DIRECTIONS
+        for name, trained in maps.items()
+        for split in SPLITS
+    }
+
+
+def map_names(revision: Revision) -> dict[str, bool]:
+    """Map → whether it is trained on, read off the source of the revision's task table without running it.
+
+    Raises:
+        UsdError: the source is no Python.
+    """
+    source = revision.read(TASKS)
+    if source is None:
+        return {name: row.trained for name, row in MAPS.items()}
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        raise UsdError(f"{TASKS} of {revision.label}: not valid Python ({error}); correct it") from None
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    rows = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Map"]
+    found = [arguments for arguments in map(_literals, rows) if "name" in arguments]
+    return {str(arguments["name"]): bool(arguments.get("trained", True)) for arguments in found}
+
+
+def task_name(direction: str, name: str) -> str:
+    """`image2depth` or `depth2image`, for maps of other revisions too."""
+    return f"image2{name}" if direction == "image2map" else f"{name}2image"
+
+
+def digests(revision: Revision) -> dict[str, str] | None:
+    """Key → digest of every sample, None where the revision does not list them.
+
+    Raises:
+        UsdError: the file is not such a list.
+    """
+    data = revision.read(SAMPLES)
+    if data is None:
+        return None
+    head, *rows = data.decode(errors="replace").splitlines() or [""]
+    pairs = [row.split(",") for row in rows]
+    if head != "key,digest" or any(len(pair) != 2 for pair in pairs):
+        raise UsdError(
+            f"{SAMPLES} of {revision.label}: not rows of key,digest; make it again with `dvc repro validate`"
+        )
+    return dict(pairs)
+
+
+def keys(before: dict[str, str], after: dict[str, str]) -> Keys:
+    """Which samples were added, removed or changed."""
+    return Keys(
+        added=sorted(after.keys() - before.keys()),
+        removed=sorted(before.keys() - after.keys()),
+        changed=sorted(key for key in before.keys() & after.keys() if before[key] != after[key]),
+    )
+
+
+def drifts(before: Summary, after: Summary) -> list[Drift]:
+    """Every mean that differs between two versions of the data, the furthest first."""
+    moved = [
+        Drift(name, split, before.spreads[name][split], spread)
+        for name, spreads in after.spreads.items()
+        for split, spread in spreads.items()
+        if split in before.spreads.get(name, {}) and before.spreads[name][split].mean != spread.mean
+    ]
+    return _sorted(moved)
+
+
+def split_drifts(summary: Summary) -> list[Drift]:
+    """Training against test within one version, the furthest first."""
+    both = [(name, spreads) for name, spreads in summary.spreads.items() if {"train", "test"} <= spreads.keys()]
+    return _sorted([Drift(name, "train → test", spreads["train"], spreads["test"]) for name, spreads in both])
+
+
+def _sorted(found: list[Drift]) -> list[Drift]:
+    return sorted(found, key=lambda drift: (-drift.share, drift.quantity, drift.where))
+
+
+def _literals(call: ast.Call) -> dict[str, object]:
+    """The constant arguments of a row of the task table, by name."""
+    order = ("name", "prompt", "meaning", "kind", "trained", "feedback_weight")
+    given = dict(zip(order, call.args, strict=False)) | {word.arg: word.value for word in call.keywords if word.arg}
+    return {name: node.value for name, node in given.items() if isinstance(node, ast.Constant)}

@@ -1,0 +1,112 @@
+"""The files of a revision: of a commit in git's history, or of the work tree as it is on disk."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, YAMLError
+
+from usd.errors import UsdError
+
+WORKSPACE = "workspace"  # the name that stands for uncommitted work
+SHOWN = 10  # hex digits of a commit
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A state of the project; all paths are relative to its root, with slashes."""
+
+    label: str  # as shown, such as "main (1a2b3c4d5e)"
+    root: Path
+    blobs: Mapping[str, str]  # path → git's id of its content; empty ids in the work tree
+
+    def paths(self, folder: str = "") -> list[str]:
+        """The files below a folder, sorted."""
+        return sorted(path for path in self.blobs if path.startswith(f"{folder}/" if folder else ""))
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file, None where the revision does not have it."""
+        if path not in self.blobs:
+            return None
+        blob = self.blobs[path]
+        try:
+            return _blob(self.root, blob) if blob else (self.root / path).read_bytes()
+        except OSError:
+            return None  # removed meanwhile
+
+    def json(self, path: str) -> Any:
+        """A JSON file's value, None where the revision does not have the file.
+
+        Raises:
+            UsdError: the file is no JSON.
+        """
+        data = self.read(path)
+        try:
+            return None if data is None else json.loads(data)
+        except ValueError as error:
+            raise UsdError(
+                f"{path} of {self.label}: not valid JSON ({error}); make it again with `dvc repro`"
+            ) from None
+
+    def yaml(self, path: str) -> dict[str, Any]:
+        """A YAML file's mapping, empty where the revision does not have the file; YAML 1.2, as DVC reads it.
+
+        Raises:
+            UsdError: the file is no mapping.
+        """
+        data = self.read(path)
+        try:
+            value = _parsed(data) if data else None
+        except (YAMLError, ValueError) as error:
+            raise UsdError(f"{path} of {self.label}: not valid YAML: {' '.join(str(error).split())}") from None
+        if value is not None and not isinstance(value, dict):
+            raise UsdError(f"{path} of {self.label}: not a mapping; restore it from another revision")
+        return value or {}
+
+
+def find(name: str, root: Path) -> Revision:
+    """The revision that git knows by this name, or the work tree for "workspace".
+
+    Raises:
+        UsdError: no such revision, or no git repository.
+    """
+    if name == WORKSPACE:
+        listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode(errors="replace")
+        return Revision(WORKSPACE, root, {path: "" for path in listed.split("\0") if path and (root / path).is_file()})
+    _git(root, "rev-parse", "--git-dir")  # a better complaint outside a repository
+    try:
+        commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode()
+    except UsdError:
+        raise UsdError(f"'{name}': git knows no such revision; fetch it, or name another ('{WORKSPACE}' too)") from None
+    commit = commit.split()[-1]
+    listed = _git(root, "ls-tree", "-r", "-z", commit).decode(errors="replace")
+    rows = (row.split("\t", 1) for row in listed.split("\0") if row)
+    blobs = {path: kind.split()[2] for kind, path in rows if kind.split()[1] == "blob"}
+    return Revision(_label(name, commit), root, blobs)
+
+
+def _label(name: str, commit: str) -> str:
+    return commit[:SHOWN] if commit.startswith(name) else f"{name} ({commit[:SHOWN]})"
+
+
+@lru_cache(maxsize=16)
+def _parsed(data: bytes) -> Any:
+    return YAML(typ="safe").load(data)
+
+
+@lru_cache(maxsize=1024)
+def _blob(root: Path, blob: str) -> bytes:
+    return _git(root, "cat-file", "blob", blob)
+
+
+def _git(root: Path, *arguments: str) -> bytes:
+    try:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True).stdout
+    except FileNotFoundError:
+        raise UsdError("git: not found; install it") from None
+    except subprocess.CalledProcessError as error:
+        raise UsdError(f"git {arguments[0]}: {' '.join(error.stderr.decode().split())}") from None

@@ -1,0 +1,100 @@
+"""Stage `ablation`: SGA, FAL and ESS removed one at a time, over several seeds. Frozen in dvc.yaml, its result in git.
+
+Every variant, the baseline included, samples with its own strategy and chooses guidance and step count, among the
+same candidates, on the validation split.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from usd import config
+from usd.data.annotators import load_annotators
+from usd.data.record import atomic_directory, atomic_write
+from usd.data.shards import check_shards
+from usd.evaluation import Samples
+from usd.pipeline import USDiffusionPipeline
+from usd.stages import evaluate, run, train
+from usd.tasks import DIRECTIONS, TRAINED
+from usd.training import accelerator_for, code_digest
+
+COLUMNS = {
+    "rmse": "RMSE, Image2Map",
+    "fd": "Fréchet distance, Map2Image",
+    "adherence_rmse": "adherence RMSE, Map2Image",
+}
+Scores = dict[str, float]  # the means over the trained tasks
+
+
+def main(shards: Path, annotators: Path, out: Path, run_dir: Path) -> None:
+    """Train and evaluate every variant of `ablation` with every seed; writes runs.json and table.md into OUT.
+
+    RUN_DIR keeps finished runs and the checkpoint of the current one: run it again to go on.
+    """
+    params = config.load().ablation
+    runs: dict[str, list[Scores]] = {}
+    for seed in params.seeds:
+        for variant in params.variants:
+            runs.setdefault(variant, []).append(one_run(variant, seed, shards, annotators, run_dir))
+    with atomic_directory(out) as scratch:
+        (scratch / "runs.json").write_text(json.dumps(runs, indent=1) + "\n")
+        (scratch / "table.md").write_text(table(runs, params))
+
+
+def one_run(variant: str, seed: int, shards: Path, annotators: Path, run_dir: Path) -> Scores:
+    """Scores of one variant and seed; a finished run of the same parameters, data and code is not repeated."""
+    everything = config.load()
+    identity = {
+        "train": asdict(everything.train),
+        "steps": everything.ablation.steps,
+        "evaluate": asdict(everything.evaluate),
+        "data": check_shards(shards),
+        "code": code_digest(),
+    }
+    folder = run_dir / f"{variant}-{seed}"
+    done = folder / "scores.json"
+    if done.exists() and (found := json.loads(done.read_text()))["identity"] == json.loads(json.dumps(identity)):
+        return found["scores"]
+    model = folder / "model"
+    train.main(
+        variant, shards, annotators, model, folder / "curve.csv", folder / "run", everything.ablation.steps, seed
+    )
+    scores = score(variant, shards, annotators, model, everything)
+    atomic_write(done, json.dumps({"identity": identity, "scores": scores}) + "\n")
+    return scores
+
+
+def score(variant: str, shards: Path, annotators: Path, model: Path, everything: config.Params) -> Scores:
+    """The metrics of the table for one trained model, on the test split."""
+    params, strategy = everything.evaluate, everything.train.variants[variant].timesteps
+    pipeline = USDiffusionPipeline.from_pretrained(model).to(accelerator_for(everything.train.device, "no").device)
+    evaluator = evaluate.Evaluator(pipeline, load_annotators(annotators), params, strategy, evaluate.mean_maps(shards))
+    validation, test = Samples(shards, "val"), Samples(shards, "test")
+    choices = {direction: evaluator.choose(validation, direction, params.ess_steps) for direction in DIRECTIONS}
+    found: dict[str, list[float]] = {name: [] for name in COLUMNS}
+    for task in TRAINED:
+        choice = choices[task.direction]
+        sampling = evaluator.sampling(choice["steps"], choice["guidance_scale"])
+        scores, _, _ = evaluator.score(test, task, params.items, sampling)
+        for name in COLUMNS.keys() & scores.keys():
+            found[name].append(scores[name])
+    return {name: round(float(np.mean(values)), 5) for name, values in found.items()}
+
+
+def table(runs: dict[str, list[Scores]], params: config.Ablation) -> str:
+    """Mean and half the range over the seeds, a row a variant."""
+
+    def cell(values: list[float]) -> str:
+        return f"{np.mean(values):.4f} ± {np.ptp(values) / 2:.4f}"
+
+    lines: list[list[Any]] = [["variant", *COLUMNS.values()], ["---"] * (1 + len(COLUMNS))]
+    lines += [[name, *(cell([each[column] for each in scores]) for column in COLUMNS)] for name, scores in runs.items()]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{text}\n\nMean ± half the range over the seeds {params.seeds}, {params.steps} training steps each.\n"
+
+
+if __name__ == "__main__":
+    run(main)
