@@ -8,7 +8,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: repro test lint clean
+.PHONY: repro test lint serve clean
 
 repro: $(VENV)/ready
 	dvc repro
@@ -30,6 +30,10 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(VENV)/bin/python -m pip check
 	touch $@
+
+# scheduled runs on this machine until Ctrl-C: Prefect server, work pool, worker, deployments of prefect.yaml
+serve: $(VENV)/ready
+	python -m flows.serve
 
 clean:
 	rm -rf $(VENV) .usd .dvc/cache .dvc/tmp data/scenes data/annotated data/shards models/annotators models/prompt_diffusion models/us_diffusion

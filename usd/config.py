@@ -103,7 +103,7 @@ class Train:
     base: str  # directory or hub id in diffusers' layout
     unlock: Literal["none", "decoder", "all"]  # what of the base U-Net is trained beside the control branch
     steps: int
-    batch_size: int  # items per optimiser step and process, before accumulation
+    batch_size: int  # items of each task, per step and process, before accumulation
     accumulation: int
     learning_rate: float
     warmup: int  # steps

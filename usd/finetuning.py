@@ -1,7 +1,7 @@
 """Training of the control branch: the denoising loss, FAL and the indicator's own loss, over the one loop `fit`."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from usd.config import Train, Variant
 from usd.data.annotators import Annotator
 from usd.data.record import sha256
-from usd.data.shards import Batch, TrainingStream, check_shards, training_loader
+from usd.data.shards import Batch, Mixture, TrainingStream, check_shards, mixtures, training_loader
 from usd.diffusion.losses import clean_estimate, denoising_target, feedback
 from usd.diffusion.timesteps import draw
 from usd.model.adapter import InContextAdapter
@@ -64,7 +64,7 @@ def draws(params: Train, variant: Variant, index: int, shape: tuple[int, ...], r
 
 
 class Objective:
-    """The loss of one micro-batch as a function of (model, batch)."""
+    """The loss of one mixture as a function of (model, mixture)."""
 
     def __init__(
         self, base: Base, annotators: dict[str, Annotator], params: Train, variant: Variant, accelerator: Accelerator
@@ -72,20 +72,20 @@ class Objective:
         self.base, self.annotators, self.params, self.variant = base, annotators, params, variant
         self.device, self.rank, self.world = accelerator.device, accelerator.process_index, accelerator.num_processes
 
-    def __call__(self, model: nn.Module, batch: Batch) -> Terms:
-        query, target = batch.query.to(self.device), batch.target.to(self.device)
-        pair = torch.cat([batch.example_source, batch.example_target], dim=1).to(self.device)
+    def __call__(self, model: nn.Module, mixture: Mixture) -> Terms:
+        parts = mixture.parts
+        query = torch.cat([part.query for part in parts]).to(self.device)
+        target = torch.cat([part.target for part in parts]).to(self.device)
+        pair = torch.cat([torch.cat([p.example_source, p.example_target], dim=1) for p in parts]).to(self.device)
+        number = torch.cat([torch.full((len(p.keys),), TASK_NAMES.index(p.task.name)) for p in parts]).to(self.device)
         with torch.no_grad():
             x_0 = encode(self.base.vae, target)
-            drawn = draws(self.params, self.variant, batch.index, tuple(x_0.shape), self.rank, self.world)
+            drawn = self._draws(parts, tuple(x_0.shape[1:]))
             t, noise, keep_pair = drawn.t.to(self.device), drawn.noise.to(self.device), drawn.keep_pair.to(self.device)
             x_t = self.base.scheduler.add_noise(x_0, noise, t).contiguous(memory_format=torch.channels_last)
-            prompts = [
-                batch.task.prompt(caption) if keep else ""
-                for caption, keep in zip(batch.captions, drawn.keep_text, strict=True)
-            ]
-            text = encode_text(self.base, prompts)
-        number = torch.full((len(query),), TASK_NAMES.index(batch.task.name), device=self.device)
+            prompts = [part.task.prompt(caption) for part in parts for caption in part.captions]
+            kept = [prompt if keep else "" for prompt, keep in zip(prompts, drawn.keep_text, strict=True)]
+            text = encode_text(self.base, kept)
         indicator = F.one_hot(number, len(TASK_NAMES)).float()
         prediction, logits = model(x_t, t, text, pair, query, indicator, keep_pair)
         prediction = prediction.float()
@@ -93,17 +93,33 @@ class Objective:
         terms = {"denoising": (prediction - aim).square().mean()}
         if self.variant.feedback:
             generated = decode(self.base.vae, clean_estimate(self.base.scheduler, prediction, x_t, t))
-            terms["feedback"] = (self.variant.feedback * batch.task.map.feedback_weight) * feedback(
-                generated,
-                query,
-                t,
-                self.params.feedback_below,
-                self.annotators[batch.task.map.name],
-                makes_image=batch.task.direction == "map2image",
-            )
+            terms["feedback"] = self._feedback(parts, generated, query, t)
         if logits is not None:
             terms["indicator"] = 0.1 * F.cross_entropy(logits.float(), number)
         return terms
+
+    def _draws(self, parts: list[Batch], shape: tuple[int, ...]) -> Draws:
+        each = [
+            draws(self.params, self.variant, part.index, (len(part.keys), *shape), self.rank, self.world)
+            for part in parts
+        ]
+        return Draws(*(torch.cat([getattr(one, field.name) for one in each]) for field in fields(Draws)))
+
+    def _feedback(self, parts: list[Batch], generated: Tensor, query: Tensor, t: Tensor) -> Tensor:
+        """FAL, the mean over the tasks."""
+        total, start = generated.new_zeros(()), 0
+        for part in parts:
+            mine = slice(start, start := start + len(part.keys))
+            weight = self.variant.feedback * part.task.map.feedback_weight
+            total = total + weight * feedback(
+                generated[mine],
+                query[mine],
+                t[mine],
+                self.params.feedback_below,
+                self.annotators[part.task.map.name],
+                makes_image=part.task.direction == "map2image",
+            )
+        return total / len(parts)
 
 
 def finetune(
@@ -123,10 +139,11 @@ def finetune(
     denoiser = new_denoiser(base, variant, params).to(accelerator.device)
     channels_last(denoiser)
 
-    def batches(start: int) -> Iterator[Batch]:
+    def batches(start: int) -> Iterator[Mixture]:
         rank, world = accelerator.process_index, accelerator.num_processes
-        stream = TrainingStream(shards, params.seed, params.batch_size, params.flip, start, rank, world)
-        return training_loader(stream, params.workers)
+        first = start * len(TRAINED)
+        stream = TrainingStream(shards, params.seed, params.batch_size, params.flip, first, rank, world)
+        return mixtures(training_loader(stream, params.workers))
 
     shared = {key: value for key, value in asdict(params).items() if key not in ("variants", "workers")}
     weights = b"".join(weight.detach().cpu().numpy().tobytes() for weight in base.unet.parameters())

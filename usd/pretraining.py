@@ -9,7 +9,6 @@ The text encoder keeps its random initial weights: they tell the prompts of a sm
 U-Net's learning rate it collapsed, and the U-Net learned to ignore it.
 """
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from usd.config import Base as BaseParams
-from usd.data.shards import Batch, TrainingStream, check_shards, training_loader
+from usd.data.shards import Mixture, TrainingStream, check_shards, mixtures, training_loader
 from usd.errors import UsdError
 from usd.model.base import Base, encode, encode_text
 from usd.tasks import TRAINED
@@ -28,18 +27,6 @@ STEPS = 1000  # of the noise schedule
 TRANSLATION_NOISE = 300  # translation: the other modality has the noise of a timestep below this …
 TRANSLATION_FROM = 600  # … and the U-Net is told a timestep from here on
 TEXT_DROPOUT = 0.1
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Batches of all tasks, for one step. With one task a step, Adam chased the last one and hardly learned"""
-
-    parts: list[Batch]
-
-    @property
-    def label(self) -> str:
-        """What an error message says of it."""
-        return "; ".join(part.label for part in self.parts)
 
 
 def pretrain(base: Base, shards: Path, params: BaseParams, run_dir: Path) -> list[dict[str, float]]:
@@ -59,7 +46,7 @@ def pretrain(base: Base, shards: Path, params: BaseParams, run_dir: Path) -> lis
         )
         prompts = [b.task.prompt(c) for b in mixture.parts for c in (*b.captions, *b.example_captions)]
         x_0 = encode(base.vae, picture)
-        drawn = draws(params, mixture.parts[0].index, tuple(x_0.shape))
+        drawn = draws(params, mixture.index, tuple(x_0.shape))
         translated = drawn.translated.to(device)
         seen = torch.where(translated[:, None, None, None], encode(base.vae, source), x_0)
         x_t = base.scheduler.add_noise(seen, drawn.noise.to(device), drawn.noise_level.to(device))
@@ -75,9 +62,7 @@ def pretrain(base: Base, shards: Path, params: BaseParams, run_dir: Path) -> lis
     def batches(start: int) -> Iterator[Mixture]:
         tasks = len(TRAINED)
         stream = TrainingStream(shards, params.seed, params.batch_size // (2 * tasks), 0.5, start * tasks)
-        loader = training_loader(stream, workers=1)
-        while True:
-            yield Mixture(list(itertools.islice(loader, tasks)))
+        return mixtures(training_loader(stream, workers=1))
 
     identity = {"base": vars(params), "data": check_shards(shards)}
     plan = Plan(

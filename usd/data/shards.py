@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,26 @@ class Batch:
     def label(self) -> str:
         """What an error message says of it."""
         return f"task {self.task.name}, keys {', '.join(self.keys)}"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A batch of every trained task, for one training step.
+
+    With one task a step, Adam chased the last task and hardly learned.
+    """
+
+    parts: list[Batch]
+
+    @property
+    def index(self) -> int:
+        """The number of its first micro-batch in the stream."""
+        return self.parts[0].index
+
+    @property
+    def label(self) -> str:
+        """What an error message says of it."""
+        return "; ".join(part.label for part in self.parts)
 
 
 def write_shard(job: tuple[Path, list[dict[str, Any]], Path, Path]) -> dict[str, Any]:
@@ -200,6 +221,12 @@ def training_loader(stream: TrainingStream, workers: int) -> Iterator[Batch]:
         collate_fn=_keep,
     )
     return iter(loader)
+
+
+def mixtures(batches: Iterator[Batch]) -> Iterator[Mixture]:
+    """The batches of a stream, those of each round of tasks together."""
+    while True:
+        yield Mixture(list(islice(batches, len(TRAINED))))
 
 
 def _single_thread(_: int) -> None:

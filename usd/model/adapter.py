@@ -41,8 +41,13 @@ class SeparateGather(nn.Module):
 
     def forward(self, condition: Tensor, indicator: Tensor) -> Tensor:
         x = condition * 2 - 1
-        used = [n for n in range(len(self.light)) if bool((indicator[:, n] > NEGLIGIBLE).any())]
-        separate = torch.stack([self.light[n](x) * indicator[:, n, None, None, None] for n in used]).sum(0)
+        separate: Tensor | None = None
+        for n, light in enumerate(self.light):
+            rows = (indicator[:, n] > NEGLIGIBLE).nonzero()[:, 0]
+            if len(rows):
+                part = light(x[rows]) * indicator[rows, n, None, None, None]
+                separate = part.new_zeros(len(x), *part.shape[1:]) if separate is None else separate
+                separate = separate.index_add(0, rows, part)
         return self.out(self.shared(separate))
 
 

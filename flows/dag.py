@@ -1,0 +1,46 @@
+"""The DAG, read from dvc.yaml through DVC."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from usd.errors import UsdError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as DVC sees it."""
+
+    name: str
+    upstream: tuple[str, ...]  # the stages whose outputs it needs; none if it is frozen
+    gpu: bool  # `meta: {gpu: true}` in dvc.yaml
+    frozen: bool
+    missing: tuple[Path, ...]  # outputs that are not there
+    results: tuple[Path, ...]  # outputs that git keeps, not DVC's cache
+
+
+def read_dag(targets: list[str] | None = None) -> list[Stage]:
+    """The stages that `dvc repro TARGETS` looks at, in its order; without targets, all.
+
+    Raises:
+        UsdError: no DVC project in the working directory, a broken dvc.yaml, or an unknown target.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+    try:
+        with Repo() as repo:
+            graph = get_active_graph(repo.index.graph)
+            return [
+                Stage(
+                    name=stage.addressing,
+                    upstream=tuple(sorted(other.addressing for other in graph.successors(stage))),
+                    gpu=bool((stage.meta or {}).get("gpu")),
+                    frozen=stage.frozen,
+                    missing=tuple(Path(str(out)) for out in stage.outs if not out.exists),
+                    results=tuple(Path(str(out)) for out in stage.outs if not out.use_cache),
+                )
+                for stage in plan_repro(graph, collect_stages(repo, targets or []) or None)
+            ]
+    except DvcException as error:
+        raise UsdError(f"dvc.yaml: {error}; run from the project's root, and see `dvc stage list` for names") from error

@@ -1,0 +1,111 @@
+"""The flows that try other parameters, as DVC experiments: in a copy of the project, which itself stays as it is."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from prefect import State, flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed
+
+from flows.artifacts import output_of, publish
+from flows.dag import Stage, read_dag
+from flows.processes import DVC, Processes, Stopped
+from flows.stages import DVC_TASK, StageFailed, run_dvc
+from usd.errors import UsdError
+
+Settings = dict[str, Any]  # "train.steps": 500
+
+
+@flow(name="ablation")
+def ablation(grid: dict[str, list[Any]], targets: list[str] = ["evaluate@us_diffusion"]) -> State[Any]:  # noqa: B006
+    """Run a grid of parameters as DVC experiments and table their metrics in the artifact `experiments`.
+
+    The project's own files and results stay as they are. `dvc exp show` lists the experiments, `dvc exp apply NAME`
+    takes one over.
+
+    Args:
+        grid: The values to try by parameter, such as {"train.ess_steps": [5, 10]}; all combinations are run.
+        targets: The stages to bring up to date in each experiment, with all they need.
+    """
+    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    if not grid or not combinations:
+        raise UsdError("grid: nothing to run; name parameters of params.yaml and the values to try")
+    return run_experiments(combinations, targets)
+
+
+def run_experiments(combinations: list[Settings], targets: list[str], force: bool = False) -> State[Any]:
+    """Run one experiment a combination, one after another; one that fails does not keep the others from running.
+
+    Raises:
+        StageFailed: some failed.
+    """
+    stages = read_dag(targets)
+    gpu = any(stage.gpu for stage in stages)
+    names = [f"{flow_run.name}-{number}" for number in range(1, len(combinations) + 1)]
+    states = []
+    for name, settings in zip(names, combinations, strict=True):
+        with Processes() as processes:
+            states.append(run_experiment(name, settings, targets, force, gpu, processes, return_state=True))
+    publish(())
+    tabulate(names, combinations, stages)
+    failed = [state.result(raise_on_failure=False) for state in states if not state.is_completed()]
+    if failed:
+        raise StageFailed("; ".join(str(reason) for reason in failed))
+    return Completed(message=f"{len(names)} experiments")
+
+
+@task(**DVC_TASK)
+def run_experiment(
+    name: str, settings: Settings, targets: list[str], force: bool, gpu: bool, processes: Processes
+) -> State[Any]:
+    """Run one experiment with DVC."""
+    options = [word for key, value in settings.items() for word in ("--set-param", f"{key}={json.dumps(value)}")]
+    options += ["--force"] if force else []
+    try:
+        run_dvc(name, ["exp", "run", "--temp", "--name", name, *options, *targets], gpu, processes)
+    except Stopped as reason:
+        return Cancelled(message=str(reason))
+    return Completed(message=", ".join(f"{key}={value}" for key, value in settings.items()))
+
+
+def tabulate(names: list[str], combinations: list[Settings], stages: list[Stage]) -> None:
+    """Table of the experiments' settings and metrics beside the project's own; only metrics that the stages write."""
+    columns: dict[str, dict[str, Any]] = {}
+    for found in rows(json.loads(output_of(*DVC, "exp", "show", "--json"))):
+        name = "project" if found["rev"] == "workspace" else found["name"]
+        if name in ("project", *names) and found["data"]:
+            columns[name] = dict(values(found["data"], {key for settings in combinations for key in settings}, stages))
+    order = [name for name in ("project", *names) if name in columns]
+    keys = {key: None for name in order for key in columns[name]}
+    table = [{"value": key} | {name: columns[name].get(key) for name in order} for key in keys]
+    create_table_artifact(table=table, key="experiments", description="Settings and metrics of the experiments")
+
+
+def rows(shown: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All revisions in the answer of `dvc exp show --json`."""
+    for row in shown:
+        yield row
+        for experiment in row["experiments"] or ():
+            yield from experiment["revs"]
+
+
+def values(data: dict[str, Any], parameters: set[str], stages: list[Stage]) -> Iterator[tuple[str, Any]]:
+    """The chosen parameters and the stages' metrics of one revision, by name."""
+    for content in data["params"].values():
+        yield from ((key, value) for key, value in flat(content.get("data") or {}) if key in parameters)
+    results = [path for stage in stages for path in stage.results]
+    for file, content in data["metrics"].items():
+        if any(path.as_posix() == file or file.startswith(f"{path.as_posix()}/") for path in results):
+            yield from ((f"{file}: {key}", value) for key, value in flat(content.get("data") or {}))
+
+
+def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings as dotted names and values."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

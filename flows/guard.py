@@ -1,0 +1,53 @@
+"""Run a command so that it never outlives the process that started it.
+
+    python flows/guard.py COMMAND...
+
+The starter keeps our standard input open. When that closes, because the starter wants the command stopped or has itself
+been killed, the command's process group gets SIGINT, then SIGTERM, then SIGKILL. On SIGINT, DVC waits for its stage and
+leaves the project unlocked. Exits as the command does, or with 128 + N if signal N ended it.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+STEPS = ((signal.SIGINT, 12.0), (signal.SIGTERM, 6.0), (signal.SIGKILL, 3.0))  # seconds to wait after each
+
+
+def send(group: int, number: signal.Signals) -> None:
+    """Signal a process group, which may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def stop_when_input_closes(child: subprocess.Popen[bytes], stopping: threading.Event) -> None:
+    """Wait for the end of our standard input, then stop the child's group."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    stopping.set()
+    for number, patience in STEPS:
+        send(child.pid, number)
+        try:
+            child.wait(patience)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def main() -> int:
+    """Run the command of sys.argv."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has us and all children ignore it
+    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, process_group=0)
+    stopping = threading.Event()
+    threading.Thread(target=stop_when_input_closes, args=(child, stopping), daemon=True).start()
+    code = child.wait()
+    if stopping.is_set():
+        send(child.pid, signal.SIGKILL)  # what it left behind
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The flows that run stages of the DAG."""
+
+from typing import Any
+
+from prefect import State, flow
+
+from flows.experiments import Settings, run_experiments
+from flows.stages import run_dag
+
+
+@flow(name="reproduce")
+def reproduce(targets: list[str] | None = None, force: bool = False) -> State[Any]:
+    """Run what has changed, as `dvc repro` does, each stage as a task.
+
+    A stage that DVC skips shows as `Cached`, a frozen one as `Frozen`. Stages that do not need one another run side by
+    side; those with `meta: {gpu: true}` in dvc.yaml share the concurrency limit `gpu`. A stage that fails ends the run.
+
+    Args:
+        targets: Stages to bring up to date, with all they need; none: the whole DAG. `dvc stage list` has the names.
+        force: Run the stages even if nothing has changed.
+    """
+    return run_dag(targets, force)
+
+
+@flow(name="validate")
+def validate(force: bool = False) -> State[Any]:
+    """Render and annotate if that has changed, then check the data with Great Expectations.
+
+    The artifact `validation` has the summary, or the failing keys.
+
+    Args:
+        force: Run the stages even if nothing has changed.
+    """
+    return run_dag(["validate"], force)
+
+
+@flow(name="train")
+def train(variant: str = "us_diffusion", overrides: Settings = {}, force: bool = False) -> State[Any]:  # noqa: B006
+    """Train one variant, with all that it needs. Killed at any moment, the next run goes on from its last checkpoint.
+
+    With overrides it is a DVC experiment, and the project stays as it is: `dvc exp apply NAME` takes it over.
+
+    Args:
+        variant: The variant; dvc.yaml has a stage train@VARIANT for it.
+        overrides: Other parameters for this run, such as {"train.steps": 500}; none: as in params.yaml.
+        force: Run the stages even if nothing has changed.
+    """
+    if overrides:
+        return run_experiments([overrides], [f"train@{variant}"], force)
+    return run_dag([f"train@{variant}"], force)
+
+
+@flow(name="evaluate")
+def evaluate(variant: str = "us_diffusion", force: bool = False) -> State[Any]:
+    """Evaluate one variant: metrics and grids. Trains it first if that has changed.
+
+    Args:
+        variant: The variant; dvc.yaml has a stage evaluate@VARIANT for it.
+        force: Run the stages even if nothing has changed.
+    """
+    return run_dag([f"evaluate@{variant}"], force)
