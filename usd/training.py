@@ -77,7 +77,7 @@ def accelerator_for(device: str, precision: str) -> Accelerator:
     if device == "cuda" and not torch.cuda.is_available():
         raise UsdError("device: cuda was asked for, but no GPU is visible; set it to auto or cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a tenth of the time, and nothing reads it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a tenth of the time
     idle = DistributedDataParallelKwargs(find_unused_parameters=True)  # the light modules of the other tasks
     return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[idle])
 
