@@ -145,9 +145,8 @@ def fit(
                     log(step + 1, row | {"seconds_per_step": time.perf_counter() - began})
             rate = f"loss {values['loss']:.4f} · {1 / (time.perf_counter() - began):.2f} steps/s"
             progress.update(bar, advance=1, note=rate)
-            if (
-                not progress.console.is_terminal and (step + 1) % max(1, plan.steps // 20) == 0
-            ):  # a log has lines instead
+            twentieth = (step + 1) % max(1, plan.steps // 20) == 0
+            if twentieth and not progress.console.is_terminal:  # a log file shows no bar
                 print(f"{title} {step + 1}/{plan.steps} · {rate}", flush=True)
             if (step + 1) % plan.checkpoint_every == 0 and accelerator.is_main_process:
                 state.save(step + 1)

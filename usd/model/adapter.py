@@ -32,7 +32,7 @@ class SeparateGather(nn.Module):
         grows = [i for i, (a, b) in enumerate(itertools.pairwise(shared)) if b > a]
         if halvings - 1 > len(grows):
             raise ValueError(f"adapter widths {widths} have {len(grows)} growing shared layers, {halvings - 1} needed")
-        # the paper halves in a light module's last convolution; in the first it costs a third, as measured on two cores
+        # the paper halves in a light module's last convolution; in the first it costs three quarters (two cores)
         self.light = nn.ModuleList(_convolutions(light, {0} if halvings else set()) for _ in range(tasks))
         self.shared = _convolutions(shared, set(grows[: halvings - 1]) if halvings else set())
         self.out = nn.Conv2d(shared[-1], outputs, 3, padding=1)
