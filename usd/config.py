@@ -47,7 +47,7 @@ class Validate:
 
     min_caption: int  # characters
     max_caption: int
-    min_alignment: float  # least share of object-boundary pixels that lie on an image edge, mean over a split
+    min_alignment: float  # least agreement of object boundaries and image edges beyond chance
     min_samples: int  # least samples in each split
 
 
@@ -80,7 +80,7 @@ class Base:
     steps: int
     batch_size: int
     learning_rate: float
-    translation: float  # share of items whose input is the sample's other modality
+    translation: float  # share of the noisier items over which the other modality is laid
     ema: float
     device: str
     precision: Literal["no", "fp16", "bf16"]
@@ -106,6 +106,7 @@ class Train:
     batch_size: int  # items of each task, per step and process, before accumulation
     accumulation: int
     learning_rate: float
+    zero_rate: float  # times the learning rate, for weights that start at zero
     warmup: int  # steps
     weight_decay: float
     max_grad_norm: float

@@ -1,6 +1,6 @@
 """Training of the control branch: the denoising loss, FAL and the indicator's own loss, over the one loop `fit`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from usd.config import Train, Variant
 from usd.data.annotators import Annotator
 from usd.data.record import sha256
 from usd.data.shards import Batch, Mixture, TrainingStream, check_shards, mixtures, training_loader
-from usd.diffusion.losses import clean_estimate, denoising_target, feedback
+from usd.diffusion.losses import clean_estimate, denoising_target, error_weight, feedback
 from usd.diffusion.timesteps import draw
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, decode, encode, encode_text, scale_factor
 from usd.model.control import Denoiser, channels_last, control_from_unet
-from usd.tasks import TRAINED
+from usd.tasks import TRAINED, Task
 from usd.training import Plan, Terms, accelerator_for, fit, generator
 
 TASK_NAMES = [task.name for task in TRAINED]
@@ -74,6 +74,7 @@ class Objective:
 
     def __call__(self, model: nn.Module, mixture: Mixture) -> Terms:
         parts = mixture.parts
+        sizes, names = [len(part.keys) for part in parts], [part.task.name for part in parts]
         query = torch.cat([part.query for part in parts]).to(self.device)
         target = torch.cat([part.target for part in parts]).to(self.device)
         pair = torch.cat([torch.cat([p.example_source, p.example_target], dim=1) for p in parts]).to(self.device)
@@ -90,10 +91,13 @@ class Objective:
         prediction, logits = model(x_t, t, text, pair, query, indicator, keep_pair)
         prediction = prediction.float()
         aim = denoising_target(self.base.scheduler, x_0, noise, t)
-        terms = {"denoising": (prediction - aim).square().mean()}
+        errors = (prediction - aim).square().mean((1, 2, 3)).split(sizes)
+        errors = [error_weight(part.task) * error for part, error in zip(parts, errors, strict=True)]
+        terms = mean_and_parts("denoising", errors, names)
         if self.variant.feedback:
             generated = decode(self.base.vae, clean_estimate(self.base.scheduler, prediction, x_t, t))
-            terms["feedback"] = self._feedback(parts, generated, query, t)
+            read = zip(parts, generated.split(sizes), query.split(sizes), t.split(sizes), strict=True)
+            terms |= mean_and_parts("feedback", [self._feedback(part.task, *each) for part, *each in read], names)
         if logits is not None:
             terms["indicator"] = 0.1 * F.cross_entropy(logits.float(), number)
         return terms
@@ -105,21 +109,18 @@ class Objective:
         ]
         return Draws(*(torch.cat([getattr(one, field.name) for one in each]) for field in fields(Draws)))
 
-    def _feedback(self, parts: list[Batch], generated: Tensor, query: Tensor, t: Tensor) -> Tensor:
-        """FAL, the mean over the tasks."""
-        total, start = generated.new_zeros(()), 0
-        for part in parts:
-            mine = slice(start, start := start + len(part.keys))
-            weight = self.variant.feedback * part.task.map.feedback_weight
-            total = total + weight * feedback(
-                generated[mine],
-                query[mine],
-                t[mine],
-                self.params.feedback_below,
-                self.annotators[part.task.map.name],
-                makes_image=part.task.direction == "map2image",
-            )
-        return total / len(parts)
+    def _feedback(self, task: Task, generated: Tensor, query: Tensor, t: Tensor) -> Tensor:
+        """FAL of one task's items."""
+        below, annotate = self.params.feedback_below, self.annotators[task.map.name]
+        loss = feedback(generated, query, t, below, annotate, makes_image=task.direction == "map2image")
+        return self.variant.feedback * task.map.feedback_weight * loss
+
+
+def mean_and_parts(term: str, parts: Sequence[Tensor], names: list[str]) -> Terms:
+    """A loss term over tasks of equal weight, and each task's own."""
+    means = [part.mean() for part in parts]
+    each = {f"{term}/{name}": mean.detach() for name, mean in zip(names, means, strict=True)}
+    return {term: torch.stack(means).mean()} | dict(sorted(each.items()))
 
 
 def finetune(
@@ -153,6 +154,7 @@ def finetune(
         learning_rate=params.learning_rate,
         run_dir=run_dir,
         identity=identity,
+        zero_rate=params.zero_rate,
         warmup=params.warmup,
         weight_decay=params.weight_decay,
         max_grad_norm=params.max_grad_norm,

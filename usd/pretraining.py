@@ -1,9 +1,8 @@
 """Training of the tiny base: what Stable Diffusion's pre-training is to the paper.
 
 The base learns to denoise images from captions and maps from their names. In a share of the items (`translation`)
-the timestep says that little can be seen, yet the input is the sample's other modality, lightly noised: so its
-features can read one modality and write the other. It has no way to be shown a query or an example: that is what the
-control branch adds.
+the sample's other modality is laid over the noise: so its features can read one modality while they write the other.
+It has no way to be shown a query or an example of its own: that is what the control branch adds.
 
 The text encoder keeps its random initial weights: they tell the prompts of a small vocabulary apart. Trained at the
 U-Net's learning rate it collapsed, and the U-Net learned to ignore it.
@@ -18,14 +17,16 @@ from torch import Tensor, nn
 
 from usd.config import Base as BaseParams
 from usd.data.shards import Mixture, TrainingStream, check_shards, mixtures, training_loader
+from usd.diffusion.losses import error_weight
+from usd.diffusion.timesteps import draw
 from usd.errors import UsdError
 from usd.model.base import Base, encode, encode_text
 from usd.tasks import TRAINED
 from usd.training import Plan, Terms, accelerator_for, fit, generator
 
-STEPS = 1000  # of the noise schedule
-TRANSLATION_NOISE = 300  # translation: the other modality has the noise of a timestep below this …
-TRANSLATION_FROM = 600  # … and the U-Net is told a timestep from here on
+TIMESTEPS = 100  # drawn as ESS does, dense where noise is high
+TRANSLATION_FROM = 300  # below, x_t shows what to draw, and nothing is laid over it
+RESIDUE = 0.5  # translation: x_t keeps at most this share of its amplitude
 TEXT_DROPOUT = 0.1
 
 
@@ -47,13 +48,15 @@ def pretrain(base: Base, shards: Path, params: BaseParams, run_dir: Path) -> lis
         prompts = [b.task.prompt(c) for b in mixture.parts for c in (*b.captions, *b.example_captions)]
         x_0 = encode(base.vae, picture)
         drawn = draws(params, mixture.index, tuple(x_0.shape))
-        translated = drawn.translated.to(device)
-        seen = torch.where(translated[:, None, None, None], encode(base.vae, source), x_0)
-        x_t = base.scheduler.add_noise(seen, drawn.noise.to(device), drawn.noise_level.to(device))
+        share = drawn.share.to(device)[:, None, None, None]
+        t = drawn.t.to(device)
+        x_t = base.scheduler.add_noise(x_0, drawn.noise.to(device), t)
+        x_t = share * x_t + (1 - share**2).sqrt() * encode(base.vae, source)
         kept = [prompt if keep else "" for prompt, keep in zip(prompts, drawn.keep_text, strict=True)]
-        estimate = model(x_t.contiguous(memory_format=torch.channels_last), drawn.t.to(device), encode_text(base, kept))
-        error = (estimate.sample.float() - x_0).square().mean((1, 2, 3))
-        count = len(error)
+        estimate = model(x_t.contiguous(memory_format=torch.channels_last), t, encode_text(base, kept))
+        weight = torch.tensor([error_weight(b.task) for b in mixture.parts for _ in range(2 * len(b.keys))])
+        error = weight.to(device) * (estimate.sample.float() - x_0).square().mean((1, 2, 3))
+        translated, count = share.flatten() < 1, len(error)
         return {
             "denoising": error[~translated].sum() / count,
             "translation": error[translated].sum() / count,
@@ -82,9 +85,8 @@ def pretrain(base: Base, shards: Path, params: BaseParams, run_dir: Path) -> lis
 class Draws:
     """The random numbers of one step, one each an image."""
 
-    t: Tensor  # the timestep that the U-Net is told
-    noise_level: Tensor  # the timestep whose noise its input has
-    translated: Tensor  # bool: the input is the other modality
+    t: Tensor
+    share: Tensor  # of x_t in what the U-Net sees, by amplitude; the rest is the other modality
     keep_text: Tensor  # bool
     noise: Tensor  # like the latents
 
@@ -93,14 +95,12 @@ def draws(params: BaseParams, index: int, shape: tuple[int, ...]) -> Draws:
     """Draw for the step that begins at micro-batch `index`."""
     random = generator(params.seed, index)
     count = shape[0]
-    translated = torch.rand(count, generator=random) < params.translation
-    t = torch.randint(STEPS, (count,), generator=random)
-    high = torch.randint(TRANSLATION_FROM, STEPS, (count,), generator=random)
-    light = torch.randint(TRANSLATION_NOISE, (count,), generator=random)
+    t = draw("ess", TIMESTEPS, count, random)
+    translated = (torch.rand(count, generator=random) < params.translation) & (t >= TRANSLATION_FROM)
+    residue = RESIDUE * torch.rand(count, generator=random)
     return Draws(
-        t=torch.where(translated, high, t),
-        noise_level=torch.where(translated, light, t),
-        translated=translated,
+        t=t,
+        share=torch.where(translated, residue, 1.0),
         keep_text=torch.rand(count, generator=random) >= TEXT_DROPOUT,
         noise=torch.randn(shape, generator=random),
     )

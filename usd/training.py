@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from usd.errors import UsdError
 
 CHECKPOINT = "checkpoint.safetensors"
-Terms = dict[str, Tensor]  # named loss terms; their sum is minimised
+Terms = dict[str, Tensor]  # named loss terms; their sum is minimised, but for "term/task", a term's mean over one task
 
 
 class Labelled(Protocol):
@@ -48,6 +48,7 @@ class Plan:
     learning_rate: float
     run_dir: Path  # outside DVC's outs, which are deleted before a stage runs
     identity: dict[str, Any] = field(default_factory=dict)  # parameters and data that a checkpoint must agree with
+    zero_rate: float = 1.0  # times the learning rate, for weights that start at zero
     warmup: int = 50
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
@@ -120,7 +121,7 @@ def fit(
     """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     weights = [weight for _, weight in named]
-    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(_groups(weights, plan.zero_rate), weight_decay=plan.weight_decay, fused=True)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     average = Average(weights, plan.ema)
     state = TrainingState(plan, named, optimizer, average)
@@ -132,7 +133,7 @@ def fit(
         for step in range(start, plan.steps):
             began = time.perf_counter()
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, plan)
+                group["lr"] = group["rate"] * learning_rate(step, plan)
             values = _accumulate(wrapped, stream, loss, plan, accelerator, step)
             norm = accelerator.clip_grad_norm_(weights, plan.max_grad_norm)
             optimizer.step()
@@ -155,6 +156,13 @@ def fit(
                     preview(step + 1)
     average.into(weights)
     return state.curve
+
+
+def _groups(weights: list[nn.Parameter], zero_rate: float) -> list[dict[str, Any]]:
+    """Weights by their share of the learning rate: Adam moves a zero convolution by that rate a step at most."""
+    zero = [weight for weight in weights if weight.ndim > 1 and not weight.any()]
+    rest = [weight for weight in weights if not any(weight is other for other in zero)]
+    return [{"params": some, "rate": rate} for some, rate in ((rest, 1.0), (zero, zero_rate)) if some]
 
 
 @contextmanager
@@ -188,7 +196,7 @@ def _accumulate(
         batch = next(stream)
         with accelerator.autocast():
             terms = loss(model, batch)
-        total = torch.stack(list(terms.values())).sum()
+        total = torch.stack([term for name, term in terms.items() if "/" not in name]).sum()
         if not torch.isfinite(total):
             found = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
             raise UsdError(

@@ -6,6 +6,15 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from usd.tasks import Task
+
+MAP_WEIGHT = 2.0
+
+
+def error_weight(task: Task) -> float:
+    """Of a task's squared error: maps vary less than images, and would drown in their errors."""
+    return MAP_WEIGHT if task.direction == "image2map" else 1.0
+
 
 def clean_estimate(scheduler: DDIMScheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
     """x̂0, the one-step estimate of the latents (B, C, h, w), of any prediction type; differentiable."""

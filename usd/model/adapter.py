@@ -16,6 +16,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 LIGHT = 3  # convolutions in a light module
+SILU_GAIN = 1.68  # 1 / √E[SiLU(z)²] for a standard normal z
 NEGLIGIBLE = 1e-3  # a light module of less weight is not run
 
 
@@ -55,7 +56,11 @@ def _convolutions(widths: list[int], halve: set[int]) -> nn.Sequential:
     """3×3 convolutions with SiLU from width to width; those in `halve` have stride 2."""
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(itertools.pairwise(widths)):
-        layers += [nn.Conv2d(a, b, 3, stride=2 if i in halve else 1, padding=1), nn.SiLU()]
+        convolution = nn.Conv2d(a, b, 3, stride=2 if i in halve else 1, padding=1)
+        # keeps the second moment through SiLU; PyTorch's own would fade with every layer
+        nn.init.normal_(convolution.weight, std=SILU_GAIN / math.sqrt(9 * a))
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        layers += [convolution, nn.SiLU()]
     return nn.Sequential(*layers)
 
 
