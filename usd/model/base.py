@@ -166,7 +166,7 @@ def new_base(patch_size: int, channels: list[int], text_width: int, captions: li
         attention_head_dim=4,  # diffusers' name for the number of heads
         addition_embed_type="text",  # the pooled text joins the timestep: a map's name must reach every layer
     )
-    scheduler = DDIMScheduler(  # the schedule of Stable Diffusion
+    scheduler = DDIMScheduler(  # the schedule of Stable Diffusion …
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -174,6 +174,7 @@ def new_base(patch_size: int, channels: list[int], text_width: int, captions: li
         set_alpha_to_one=True,
         steps_offset=0,
         prediction_type="sample",
+        rescale_betas_zero_snr=True,  # … to pure noise (arXiv 2305.08891): what little else is left, sampling lacks
     )
     text_encoder = CLIPTextModel(text)
     torch.nn.init.normal_(text_encoder.get_input_embeddings().weight, std=0.06)  # words count for more than places
@@ -181,16 +182,16 @@ def new_base(patch_size: int, channels: list[int], text_width: int, captions: li
 
 
 def _fit_tokenizer(captions: list[str]) -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer with a vocabulary of the captions' words."""
+    """CLIP's byte-pair tokenizer with a vocabulary of the captions' words; the same captions give the same tokens."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     fitted = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
     fitted.normalizer = normalizers.Lowercase()
     fitted.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = ["<|startoftext|>", "<|endoftext|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=special, end_of_word_suffix="</w>", show_progress=False
-    )
+    letters = sorted({letter for caption in captions for letter in caption.lower() if not letter.isspace()})
+    # the trainer numbers what it is not given in the order of a hash map, which no two runs share
+    given = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=given, end_of_word_suffix="</w>", show_progress=False)
     fitted.train_from_iterator(sorted(captions), trainer)
     model = json.loads(fitted.to_str())["model"]
     return CLIPTokenizer(

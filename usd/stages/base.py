@@ -29,7 +29,8 @@ the embedded dataset ({samples} scenes of {size} pixels). It stands where Stable
 | prediction | x̂0 (`sample`) |
 | prompts | captions for images, "{prompts}" for maps |
 | steps × batch | {steps} × {batch} |
-| share of translated items | {translation} |
+| share of translated items, where t ≥ 300 | {translation} |
+| training time | about an hour on two CPU cores |
 | seed | {seed} |
 
 Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.
