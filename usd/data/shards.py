@@ -8,9 +8,9 @@ sees the same data.
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from usd.tasks import MAPS, TRAINED, Task
 INDEX = "index.json"
 FIELDS = ("image", *MAPS)
 SHUFFLE_BUFFER = 1000  # samples
+KEPT = 2**29  # bytes: a training split up to this size is read from its tar files once, not once an epoch
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,11 @@ class TrainingStream(IterableDataset[Batch]):
         world: int = 1,
         tasks: tuple[Task, ...] = TRAINED,
     ) -> None:
-        self.urls = [str(root / shard["shard"]) for shard in read_index(root)["train"]]
-        self.items_per_epoch = sum(shard["samples"] for shard in read_index(root)["train"]) // 2
+        shards = read_index(root)["train"]
+        self.urls = [str(root / shard["shard"]) for shard in shards]
+        self.items_per_epoch = sum(shard["samples"] for shard in shards) // 2
+        self.keep = sum(shard["bytes"] for shard in shards) <= KEPT
+        self.kept: dict[str, list[dict[str, Any]]] = {}  # by URL
         self.seed, self.batch_size, self.flip = seed, batch_size, flip
         self.start, self.rank, self.world, self.tasks = start, rank, world, tasks
         if self.items_per_epoch < batch_size * world:
@@ -182,10 +186,18 @@ class TrainingStream(IterableDataset[Batch]):
     def _epoch(self, epoch: int, batches: int) -> Iterator[list[tuple[dict[str, Any], dict[str, Any]]]]:
         """This rank's undecoded (query, example) pairs of each of an epoch's batches."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.urls))
-        samples = _samples([self.urls[i] for i in order], wds.detshuffle(SHUFFLE_BUFFER, seed=self.seed, epoch=epoch))
+        shuffle = wds.detshuffle(SHUFFLE_BUFFER, seed=self.seed, epoch=epoch)
+        samples = iter(wds.DataPipeline(lambda: chain.from_iterable(self._shard(self.urls[i]) for i in order), shuffle))
         for _ in range(batches):
             pairs = [(next(samples), next(samples)) for _ in range(self.batch_size * self.world)]
             yield pairs[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+
+    def _shard(self, url: str) -> Iterable[dict[str, Any]]:
+        if not self.keep:
+            return _samples([url])
+        if url not in self.kept:
+            self.kept[url] = list(_samples([url]))
+        return self.kept[url]
 
     def _batch(self, items: list[tuple[dict[str, Any], dict[str, Any]]], index: int, epoch: int) -> Batch:
         task = task_of(index, self.seed, self.tasks)
@@ -237,12 +249,9 @@ def _keep(batch: Any) -> Any:
     return batch
 
 
-def _samples(urls: list[str], *stages: Any) -> Iterator[dict[str, Any]]:
+def _samples(urls: list[str]) -> Iterator[dict[str, Any]]:
     """Samples of tar files in order, fields undecoded; a damaged tar ends with an error naming it."""
-    pipeline = wds.DataPipeline(
-        wds.SimpleShardList(urls), wds.tarfile_to_samples(handler=wds.reraise_exception), *stages
-    )
-    iterator = iter(pipeline)
+    iterator = iter(wds.DataPipeline(wds.SimpleShardList(urls), wds.tarfile_to_samples(handler=wds.reraise_exception)))
     while True:
         try:
             sample = next(iterator)
