@@ -15,6 +15,7 @@ from flows.dag import Stage, read_dag
 from flows.processes import DVC, Processes, Stopped
 from flows.stages import DVC_TASK, StageFailed, run_dvc
 from usd.errors import UsdError
+from usd.review.parameters import flatten
 
 Settings = dict[str, Any]  # "train.steps": 500
 
@@ -95,17 +96,8 @@ def rows(shown: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def values(data: dict[str, Any], parameters: set[str], stages: list[Stage]) -> Iterator[tuple[str, Any]]:
     """The chosen parameters and the stages' metrics of one revision, by name."""
     for content in data["params"].values():
-        yield from ((key, value) for key, value in flat(content.get("data") or {}) if key in parameters)
+        yield from ((key, value) for key, value in flatten(content.get("data") or {}).items() if key in parameters)
     results = [path for stage in stages for path in stage.results]
     for file, content in data["metrics"].items():
         if any(path.as_posix() == file or file.startswith(f"{path.as_posix()}/") for path in results):
-            yield from ((f"{file}: {key}", value) for key, value in flat(content.get("data") or {}))
-
-
-def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as dotted names and values."""
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+            yield from ((f"{file}: {key}", value) for key, value in flatten(content.get("data") or {}).items())

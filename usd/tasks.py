@@ -35,6 +35,11 @@ MAPS: dict[str, Map] = {
 }
 
 
+def task_name(map_name: str, direction: str) -> str:
+    """`image2depth` or `depth2image`."""
+    return f"image2{map_name}" if direction == "image2map" else f"{map_name}2image"
+
+
 @dataclass(frozen=True)
 class Task:
     """Do to the query what `source → target` shows."""
@@ -45,7 +50,7 @@ class Task:
     @property
     def name(self) -> str:
         """`image2depth` or `depth2image`."""
-        return f"image2{self.map.name}" if self.direction == "image2map" else f"{self.map.name}2image"
+        return task_name(self.map.name, self.direction)
 
     @property
     def source(self) -> str:

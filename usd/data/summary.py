@@ -88,7 +88,7 @@ def complaint(report: Report) -> str:
 def _listed(outcome: Outcome, most: int) -> str:
     keys = list(outcome.failures)[:most]
     more = ", …" if outcome.failing > len(keys) else ""
-    return f"{outcome.failing} samples ({', '.join(keys)}{more})"
+    return f"{outcome.failing} sample{'s' if outcome.failing != 1 else ''} ({', '.join(keys)}{more})"
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from usd.data.record import SPLITS
 from usd.errors import UsdError
 from usd.review.revision import Revision
 from usd.review.validation import Spread, Summary
-from usd.tasks import DIRECTIONS, MAPS
+from usd.tasks import DIRECTIONS, MAPS, task_name
 
 SAMPLES = "results/validation/samples.csv"
 TASKS = "usd/tasks.py"
@@ -75,7 +75,7 @@ def by_task(revision: Revision, summary: Summary | None) -> dict[tuple[str, str]
         return {}
     maps = map_names(revision)
     return {(ALL, split): summary.samples[split] for split in SPLITS} | {
-        (task_name(direction, name), split): 0 if split == "train" and not trained else summary.samples[split]
+        (task_name(name, direction), split): 0 if split == "train" and not trained else summary.samples[split]
         for direction in DIRECTIONS
         for name, trained in maps.items()
         for split in SPLITS
@@ -99,11 +99,6 @@ def map_names(revision: Revision) -> dict[str, bool]:
     rows = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Map"]
     found = [arguments for arguments in map(_literals, rows) if "name" in arguments]
     return {str(arguments["name"]): bool(arguments.get("trained", True)) for arguments in found}
-
-
-def task_name(direction: str, name: str) -> str:
-    """`image2depth` or `depth2image`, for maps of other revisions too."""
-    return f"image2{name}" if direction == "image2map" else f"{name}2image"
 
 
 def digests(revision: Revision) -> dict[str, str] | None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from usd.errors import UsdError
-from usd.review.data import task_name
 from usd.review.revision import Revision
-from usd.tasks import DIRECTIONS
+from usd.tasks import DIRECTIONS, task_name
 
 RUNS = "results/ablation/runs.json"
 ANNOTATORS = "results/annotators.json"
@@ -159,5 +158,5 @@ def _named(where: tuple[str, ...]) -> tuple[str, str]:
     for place, step in enumerate(path[:-1]):
         if step in DIRECTIONS:
             rest = [*path[:place], *path[place + 2 :]]
-            return ", ".join([task_name(step, path[place + 1]), *rest]), name
+            return ", ".join([task_name(path[place + 1], step), *rest]), name
     return ", ".join(path), name
