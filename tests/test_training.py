@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import nn
 
@@ -126,3 +128,23 @@ def test_kill_9_and_run_again_gives_bit_identical_weights(project: Path) -> None
         other = project / "killed/model" / path.relative_to(project / "whole/model")
         assert path.read_bytes() == other.read_bytes()
     assert (project / "whole/curve.csv").read_text() == (project / "killed/curve.csv").read_text()
+
+
+def test_two_processes_learn_what_one_does_at_the_same_global_batch(project: Path) -> None:
+    params = (project / "params.yaml").read_text()
+    losses = []
+    for processes in (1, 2):
+        folder = project / f"{processes}-processes"
+        shutil.copytree(project / "shards", folder / "shards")
+        shutil.copytree(project / "annotators", folder / "annotators")
+        shutil.copytree(project / "models", folder / "models")
+        settings = yaml.safe_load(params)
+        settings["train"]["batch_size"] = 2 // processes
+        (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+        launch = ["accelerate.commands.launch", "--cpu", "--num_machines", "1", "--num_processes", str(processes)]
+        launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
+        command = [sys.executable, "-m", *launch, "-m", "usd.stages.train", "us_diffusion", "shards", "annotators"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run([*command, "model", "curve.csv", "run"], cwd=folder, env=environment, check=True, timeout=WAIT)
+        losses.append(pd.read_csv(folder / "curve.csv")["denoising"].to_numpy())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -43,6 +43,14 @@ class Tracker:
 
         self.run.log({name: wandb.Image(str(path))}, step=step)
 
+    def log_model(self, folder: Path, facts: dict[str, str]) -> None:
+        """A trained model's files, with what it was made of."""
+        import wandb
+
+        artifact = wandb.Artifact(f"{self.name}-model", "model", metadata=facts)
+        artifact.add_dir(str(folder))
+        self.run.log_artifact(artifact)
+
     def finish(self) -> None:
         """Close the run."""
         self.run.finish()

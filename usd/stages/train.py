@@ -17,6 +17,7 @@ from usd.errors import UsdError
 from usd.evaluation import Samples, Sampling, generate
 from usd.finetuning import finetune
 from usd.grids import write_grid
+from usd.metrics import rmse
 from usd.model.base import load_base
 from usd.model.control import Denoiser
 from usd.pipeline import USDiffusionPipeline
@@ -81,15 +82,16 @@ def main(
     params = dataclasses.replace(params, steps=steps or params.steps, seed=seed or params.seed)
     settings = variant_of(params, variant)
     base = load_base(params.base)
-    tracker = Tracker(variant, dataclasses.asdict(params), run_dir, revision())
+    data = check_shards(shards)
+    tracker = Tracker(variant, dataclasses.asdict(params) | {"data": data}, run_dir, revision())
     validation = Samples(shards, "val")
 
     def preview(denoiser: Denoiser, step: int) -> None:
         pipeline = USDiffusionPipeline(base, denoiser)
         path = run_dir / f"preview-{step:06d}.png"
-        write_preview(pipeline, validation, path)
-        denoiser.train()
+        tracker.log(step, write_preview(pipeline, validation, path))
         tracker.log_image("preview", path, step)
+        denoiser.train()
 
     denoiser, rows = finetune(
         base, load_annotators(annotators), shards, params, settings, run_dir, tracker.log, preview, title=variant
@@ -100,23 +102,27 @@ def main(
         USDiffusionPipeline(base, denoiser).save_pretrained(scratch)
         facts = dataclasses.asdict(params) | dataclasses.asdict(settings) | {"variant": variant}
         tasks = ", ".join(task.name for task in TRAINED)
-        (scratch / "README.md").write_text(CARD.format(**facts, tasks=tasks, data=check_shards(shards)))
+        (scratch / "README.md").write_text(CARD.format(**facts, tasks=tasks, data=data))
     curve.parent.mkdir(parents=True, exist_ok=True)
     write_curve(rows, curve)
+    tracker.log_model(out, {"data": data})
     tracker.finish()
     forget(run_dir)
 
 
-def write_preview(pipeline: USDiffusionPipeline, samples: Samples, path: Path) -> None:
-    """A small grid: four items of every trained task, query, truth and output."""
-    rows = []
+def write_preview(pipeline: USDiffusionPipeline, samples: Samples, path: Path) -> dict[str, float]:
+    """A small grid, four items of every trained task: query, truth and output; returns their RMSE by task."""
+    rows, errors = [], {}
     for task in TRAINED:
         items = samples.manifest(task, 4, seed=0)
         found, _ = generate(pipeline, samples, items, PREVIEW, batch_size=4, title="preview")
         keys = [item.query for item in items]
-        columns = (samples.pictures(keys, task.source), samples.pictures(keys, task.target), found)
+        truth = samples.pictures(keys, task.target)
+        errors[f"validation rmse/{task.name}"] = rmse(found, truth)
+        columns = (samples.pictures(keys, task.source), truth, found)
         rows.append([tile for trio in zip(*map(to_array, columns), strict=True) for tile in trio])
     write_grid(rows, ["query", "truth", "output"] * 4, path)
+    return errors
 
 
 if __name__ == "__main__":

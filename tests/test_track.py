@@ -1,0 +1,62 @@
+"""An offline W&B run is read back: nothing needs the network, and nothing logged is lost."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from usd.track import Tracker
+
+BLOCK, HEADER = 32768, 7  # of the LevelDB log format that a .wandb file has
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The protobuf records of an offline run."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, place, whole = path.read_bytes(), HEADER, b""
+    while place + HEADER <= len(data):
+        left = BLOCK - place % BLOCK
+        if left < HEADER:
+            place += left
+            continue
+        length, kind = struct.unpack_from("<HB", data, place + 4)
+        whole += data[place + HEADER : place + HEADER + length]
+        place += HEADER + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield Record.FromString(whole)
+            whole = b""
+
+
+def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    picture, model = tmp_path / "grid.png", tmp_path / "model"
+    PIL.Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(picture)
+    model.mkdir()
+    (model / "weights.safetensors").write_bytes(b"weights")
+    tracker = Tracker("us_diffusion", {"steps": 600, "data": "abc"}, tmp_path, "1a2b3c")
+    tracker.log(10, {"denoising": 0.5, "denoising/image2depth": 0.25})
+    tracker.log_image("preview", picture, 10)
+    tracker.log_model(model, {"data": "abc"})
+    tracker.finish()
+
+    found = list(records(next(tmp_path.glob("wandb/offline-run-*/*.wandb"))))
+    run = next(record.run for record in found if record.HasField("run"))
+    assert (run.run_id, run.run_group) == ("us_diffusion-1a2b3c", "1a2b3c")
+    assert {item.key: json.loads(item.value_json) for item in run.config.update}["steps"] == 600
+    logged = {
+        "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+        for record in found
+        for item in record.history.item
+    }
+    assert logged["denoising"] == 0.5
+    assert logged["denoising/image2depth"] == 0.25
+    assert logged["preview"]["_type"] == "image-file"
+    artifact = next(record.artifact for record in found if record.HasField("artifact"))
+    assert artifact.name == "us_diffusion-model"
+    assert json.loads(artifact.metadata) == {"data": "abc"}
