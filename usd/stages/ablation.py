@@ -34,54 +34,69 @@ def main(shards: Path, annotators: Path, out: Path, run_dir: Path) -> None:
 
     RUN_DIR keeps finished runs and the checkpoint of the current one: run it again to go on.
     """
-    params = config.load().ablation
+    experiment = Experiment(shards, annotators, run_dir)
+    params = experiment.params.ablation
     runs: dict[str, list[Scores]] = {}
     for seed in params.seeds:
         for variant in params.variants:
-            runs.setdefault(variant, []).append(one_run(variant, seed, shards, annotators, run_dir))
+            runs.setdefault(variant, []).append(experiment.run(variant, seed))
     with atomic_directory(out) as scratch:
         (scratch / "runs.json").write_text(json.dumps(runs, indent=1) + "\n")
         (scratch / "table.md").write_text(table(runs, params))
 
 
-def one_run(variant: str, seed: int, shards: Path, annotators: Path, run_dir: Path) -> Scores:
-    """Scores of one variant and seed; a finished run of the same parameters, data and code is not repeated."""
-    everything = config.load()
-    identity = {
-        "train": asdict(everything.train),
-        "steps": everything.ablation.steps,
-        "evaluate": asdict(everything.evaluate),
-        "data": check_shards(shards),
-        "code": code_digest(),
-    }
-    folder = run_dir / f"{variant}-{seed}"
-    done = folder / "scores.json"
-    if done.exists() and (found := json.loads(done.read_text()))["identity"] == json.loads(json.dumps(identity)):
-        return found["scores"]
-    model = folder / "model"
-    train.main(
-        variant, shards, annotators, model, folder / "curve.csv", folder / "run", everything.ablation.steps, seed
-    )
-    scores = score(variant, shards, annotators, model, everything)
-    atomic_write(done, json.dumps({"identity": identity, "scores": scores}) + "\n")
-    return scores
+class Experiment:
+    """What all runs share."""
 
+    def __init__(self, shards: Path, annotators: Path, run_dir: Path) -> None:
+        self.shards, self.annotators, self.run_dir = shards, annotators, run_dir
+        self.params = config.load()
+        self.validation, self.test = Samples(shards, "val"), Samples(shards, "test")
+        self.means = evaluate.mean_maps(shards)
+        self.identity = {
+            "train": asdict(self.params.train),
+            "steps": self.params.ablation.steps,
+            "evaluate": asdict(self.params.evaluate),
+            "data": check_shards(shards),
+            "code": code_digest(),
+        }
 
-def score(variant: str, shards: Path, annotators: Path, model: Path, everything: config.Params) -> Scores:
-    """The metrics of the table for one trained model, on the test split."""
-    params, strategy = everything.evaluate, everything.train.variants[variant].timesteps
-    pipeline = USDiffusionPipeline.from_pretrained(model).to(accelerator_for(everything.train.device, "no").device)
-    evaluator = evaluate.Evaluator(pipeline, load_annotators(annotators), params, strategy, evaluate.mean_maps(shards))
-    validation, test = Samples(shards, "val"), Samples(shards, "test")
-    choices = {direction: evaluator.choose(validation, direction, params.ess_steps) for direction in DIRECTIONS}
-    found: dict[str, list[float]] = {name: [] for name in COLUMNS}
-    for task in TRAINED:
-        choice = choices[task.direction]
-        sampling = evaluator.sampling(choice["steps"], choice["guidance_scale"])
-        scores, _, _ = evaluator.score(test, task, params.items, sampling)
-        for name in COLUMNS.keys() & scores.keys():
-            found[name].append(scores[name])
-    return {name: round(float(np.mean(values)), 5) for name, values in found.items()}
+    def run(self, variant: str, seed: int) -> Scores:
+        """Scores of one variant and seed; a finished run of the same parameters, data and code is not repeated."""
+        folder = self.run_dir / f"{variant}-{seed}"
+        done = folder / "scores.json"
+        if done.exists() and (found := json.loads(done.read_text()))["identity"] == self.identity:
+            return found["scores"]
+        model, steps = folder / "model", self.params.ablation.steps
+        train.main(
+            variant, self.shards, self.annotators, model, folder / "curve.csv", folder / "run", steps=steps, seed=seed
+        )
+        scores = self.score(variant, model)
+        atomic_write(done, json.dumps({"identity": self.identity, "scores": scores}) + "\n")
+        return scores
+
+    def score(self, variant: str, model: Path) -> Scores:
+        """The metrics of the table for one trained model, on the test split."""
+        params, train_params = self.params.evaluate, self.params.train
+        device = accelerator_for(train_params.device, "no").device
+        evaluator = evaluate.Evaluator(
+            pipeline=USDiffusionPipeline.from_pretrained(model).to(device),
+            annotators=load_annotators(self.annotators),
+            params=params,
+            strategy=train_params.variants[variant].timesteps,
+            means=self.means,
+        )
+        choices = {
+            direction: evaluator.choose(self.validation, direction, params.ess_steps) for direction in DIRECTIONS
+        }
+        found: dict[str, list[float]] = {name: [] for name in COLUMNS}
+        for task in TRAINED:
+            choice = choices[task.direction]
+            sampling = evaluator.sampling(choice["steps"], choice["guidance_scale"])
+            scores, _, _ = evaluator.score(self.test, task, params.items, sampling)
+            for name in COLUMNS.keys() & scores.keys():
+                found[name].append(scores[name])
+        return {name: round(float(np.mean(values)), 5) for name, values in found.items()}
 
 
 def table(runs: dict[str, list[Scores]], params: config.Ablation) -> str:
