@@ -43,6 +43,28 @@ def generate(
 
 
 @app.command()
+def ingest(
+    path: Annotated[Path, typer.Argument(help="A folder of pictures; it is only read.")],
+    out: Annotated[Path, typer.Option(help="The dataset to make, such as data/scenes.")],
+    layout: Annotated[Literal["folder", "instruct-pix2pix"], typer.Option(help="How it is arranged.")] = "folder",
+    size: Annotated[int, typer.Option(help="Pixels a side in the dataset; a multiple of 8.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the splits.")] = 1,
+) -> None:
+    """Make a dataset of your own pictures, with or without maps, in the record that the later stages read.
+
+    A map is `name.depth.png` or `depth/name.png`; a caption is `name.txt`, a row of metadata.jsonl or metadata.csv
+    (file_name, text), or else the file name. What is refused or repaired, and why, is in `report.csv` in the dataset;
+    `usd/ingestion.py` lists all cases.
+    """
+    from rich.console import Console
+
+    from usd import ingestion
+    from usd.data.findings import as_table
+
+    Console().print(as_table(ingestion.ingest(path, out, layout, size, seed)))
+
+
+@app.command()
 def profile(
     path: Annotated[Path, typer.Argument(help="A file of parameters to set, such as profiles/smoke.yaml.")],
 ) -> None:

@@ -21,11 +21,14 @@ from usd.errors import UsdError
 from usd.tasks import MAPS
 
 RGB = ("uint8", 3)  # type, dimensions
-FILES: dict[str, tuple[str, int]] = {  # every file a sample must have
-    "scenes/image": RGB,
+TRUTH: dict[str, tuple[str, int]] = {  # what a sample has if its manifest row declares it: own pictures do not
     "scenes/depth_mm": ("uint16", 2),
     "scenes/class_id": ("uint8", 2),
     "scenes/normal": RGB,
+}
+FILES: dict[str, tuple[str, int]] = {  # every file a sample may have; those not in TRUTH it must have
+    "scenes/image": RGB,
+    **TRUTH,
     **{f"annotated/{name}": RGB for name in MAPS},
 }
 SHARED = ("key", "split", "seed", "caption", "image_sha256")  # what both manifests say of a sample
@@ -72,7 +75,8 @@ def inspect(job: tuple[Row, Path, Path]) -> Row:
     key = str(declared["annotated/key"] or declared["scenes/key"])
     split = declared["annotated/split"] or declared["scenes/split"]
     caption = str(declared["annotated/caption"] or "").strip()
-    reading = _read(key, _roots(scenes, annotated))
+    expected = [name for name in FILES if name not in TRUTH or declared.get(f"{name}_sha256")]
+    reading = _read(key, expected, _roots(scenes, annotated))
     image = reading.pictures.get("scenes/image")
     sides = {name: f"{picture.shape[1]}x{picture.shape[0]}" for name, picture in reading.pictures.items()}
     kinds = {name: (str(picture.dtype), picture.ndim) for name, picture in reading.pictures.items()}
@@ -109,11 +113,10 @@ def measure(pictures: dict[str, np.ndarray]) -> Row:
     if class_id is not None:
         areas = np.bincount(class_id.ravel(), minlength=len(CLASSES)) / class_id.size
         row |= {"class_max": class_id.max()} | {f"area_{n}": a for n, a in zip(CLASSES, areas, strict=False)}
-    if "seg" in maps:
+    if "seg" in maps and class_id is not None:  # own maps have colours of their own
         colours, known = colour(maps["seg"]), colour(PALETTE)
         row["off_palette"] = int((~np.isin(colours, known)).sum())
-        if class_id is not None:
-            row["off_class"] = int((colours != known.take(class_id, mode="clip")).sum())
+        row["off_class"] = int((colours != known.take(class_id, mode="clip")).sum())
     if "canny" in maps:
         row["off_binary"] = int(((maps["canny"] != 0) & (maps["canny"] != 255)).sum())
     if "normal" in maps:
@@ -140,7 +143,7 @@ def alignment(edges: np.ndarray, picture: np.ndarray) -> float | None:
     chance = near.mean()
     if own.sum() < FEWEST_EDGE_PIXELS or chance > 0.98:
         return None
-    return float((near[own].mean() - chance) / (1 - chance))
+    return max(0.0, float((near[own].mean() - chance) / (1 - chance)))
 
 
 def slope(picture: np.ndarray) -> np.ndarray:
@@ -156,10 +159,10 @@ def colour(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.int32) @ np.array([0x10000, 0x100, 1], np.int32)
 
 
-def _read(key: str, roots: dict[str, Path]) -> Reading:
-    """Read, digest and decode all files of a sample; the digest of the image counts for both manifests."""
+def _read(key: str, expected: list[str], roots: dict[str, Path]) -> Reading:
+    """Read, digest and decode the files of a sample; the digest of the image counts for both manifests."""
     reading = Reading({}, {}, [], [])
-    for name in FILES:
+    for name in expected:
         folder, field = name.split("/")
         try:
             data = field_path(roots[folder], key, field).read_bytes()

@@ -1,4 +1,4 @@
-"""Maps derived from what the renderer knows: one function a map, the rows of `usd.tasks.MAPS`."""
+"""The maps that a sample does not bring: one function a map, the rows of `usd.tasks.MAPS`."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,10 @@ import numpy as np
 import torch
 
 from usd.config import Annotate
-from usd.data.annotators import soft_edges, to_array, to_tensor
-from usd.data.palette import PALETTE
+from usd.data.annotators import Annotator, soft_edges, to_array, to_tensor
+from usd.data.palette import PALETTE, nearest_class
+from usd.data.scenes import FIELD_OF_VIEW, normals
+from usd.errors import UsdError
 
 Fields = dict[str, np.ndarray]  # the record fields a map may read
 
@@ -32,8 +34,9 @@ def seg(fields: Fields, params: Annotate) -> np.ndarray:
 
 
 def normal(fields: Fields, params: Annotate) -> np.ndarray:
-    """Camera-space normals as rendered. (H, W, 3) uint8."""
-    return fields["normal"]
+    """Camera-space normals of the depth map, where none were rendered. (S, S, 3) uint8."""
+    value = fields["depth"][..., 0] / 255
+    return normals(1 / (value * (1 / params.near - 1 / params.far) + 1 / params.far), FIELD_OF_VIEW)
 
 
 def canny(fields: Fields, params: Annotate) -> np.ndarray:
@@ -59,6 +62,22 @@ DERIVE: dict[str, Callable[[Fields, Annotate], np.ndarray]] = {
     "canny": canny,
     "outpaint": outpaint,
 }
+TRUTH = {"depth": "depth_mm", "seg": "class_id"}  # map → what only a renderer knows of it
+
+
+def derive(name: str, fields: Fields, params: Annotate, annotators: dict[str, Annotator]) -> np.ndarray:
+    """A map from the ground truth, the image or earlier maps; by an annotator where there is no ground truth.
+
+    Raises:
+        UsdError: there is neither.
+    """
+    if TRUTH.get(name, "image") in fields:
+        return DERIVE[name](fields, params)
+    if name not in annotators:
+        raise UsdError(f"no {name} map, and no annotators to make it; give `annotate` their folder in dvc.yaml")
+    with torch.no_grad():
+        found = to_array(annotators[name](to_tensor(fields["image"])[None]))[0]
+    return PALETTE[nearest_class(found)] if name == "seg" else found
 
 
 def _grey(value: np.ndarray) -> np.ndarray:

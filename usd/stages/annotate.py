@@ -1,37 +1,61 @@
 """Stage `annotate`: complete every sample with the maps of the task table."""
 
+from functools import cache
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from usd import config
-from usd.data.maps import DERIVE
+from usd.data.annotators import Annotator, load_annotators
+from usd.data.maps import derive
 from usd.data.parallel import parallel_map
 from usd.data.record import atomic_directory, encode_png, field_path, read_manifest, read_png, sha256, write_manifest
+from usd.errors import UsdError
 from usd.stages import run
 from usd.stages.render import FIELDS
 from usd.tasks import MAPS
 
+Job = tuple[dict[str, object], config.Annotate, Path, Path, Path | None]
 
-def complete(job: tuple[dict[str, object], config.Annotate, Path, Path]) -> dict[str, object]:
-    """Derive, write and digest all maps of one sample; returns its manifest row."""
-    row, params, scenes, out = job
+
+@cache
+def networks(folder: Path | None) -> dict[str, Annotator]:
+    """This process's annotators."""
+    return load_annotators(folder) if folder else {}
+
+
+def complete(job: Job) -> dict[str, object]:
+    """Write and digest all maps of one sample, those that it brings and those it lacks; returns its manifest row."""
+    row, params, scenes, out, annotators = job
     key = str(row["key"])
-    fields = {field: read_png(field_path(scenes, key, field)) for field in FIELDS}
+    brought = [field for field in dict.fromkeys((*FIELDS, *MAPS)) if isinstance(row.get(f"{field}_sha256"), str)]
+    fields = {field: read_png(field_path(scenes, key, field)) for field in brought}
     digests = {"image_sha256": row["image_sha256"]}
     for name in MAPS:
-        data = encode_png(DERIVE[name](fields, params))
+        if name not in fields:
+            try:
+                fields[name] = derive(name, fields, params, networks(annotators))
+            except UsdError as error:
+                raise UsdError(f"{key}: {error}") from None
+        data = encode_png(fields[name])
         field_path(out, key, name).write_bytes(data)
         digests[f"{name}_sha256"] = sha256(data)
     return {name: row[name] for name in ("key", "split", "seed", "caption")} | digests
 
 
-def main(scenes: Path, out: Path) -> None:
-    """Derive the maps of the folder dataset SCENES into OUT, which has one manifest row a sample."""
+def main(
+    scenes: Path,
+    out: Path,
+    annotators: Annotated[Path | None, typer.Argument(help="Networks for maps that own data lack.")] = None,
+) -> None:
+    """Complete the folder dataset SCENES with maps into OUT, which has one manifest row a sample."""
     params = config.load().annotate
     rows = read_manifest(scenes).to_dict("records")
     with atomic_directory(out) as scratch:
         for split in sorted({str(row["split"]) for row in rows}):
             (scratch / split).mkdir()
-        jobs = [(row, params, scenes, scratch) for row in rows]
+        jobs: list[Job] = [(row, params, scenes, scratch, annotators) for row in rows]
         write_manifest(list(parallel_map(complete, jobs, "annotate", chunk=32)), scratch)
 
 

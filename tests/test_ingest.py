@@ -1,0 +1,301 @@
+"""`usd ingest`: every file gets its documented answer, and the later stages read what is made."""
+
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import PIL.Image
+import PIL.ImageCms
+import pytest
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from tests.conftest import ROOT
+from usd.cli import app
+from usd.data.annotators import PerceptionNet
+from usd.data.findings import Finding, name_of
+from usd.data.pictures import MOST_BYTES, read_picture
+from usd.data.record import SPLITS, field_path, read_manifest, read_png
+from usd.data.shards import FIELDS, picture, read_split
+from usd.data.splits import assign, families, perceptual_hash
+from usd.errors import UsdError
+from usd.ingestion import ingest
+from usd.profiles import apply
+from usd.stages import annotate, shard, validate
+
+
+def sight(seed: int, width: int = 96, height: int = 72) -> np.ndarray:
+    """Coloured blobs, (height, width, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    layers = (cv2.resize(rng.normal(128, 70, (side, side, 3)), (width, height)) for side in (3, 6, 12))
+    return np.clip(sum(layers) / 3, 0, 255).astype(np.uint8)
+
+
+def image(seed: int, mode: str = "RGB", **size: int) -> PIL.Image.Image:
+    """The same as a picture of some mode."""
+    return PIL.Image.fromarray(sight(seed, **size)).convert(mode)
+
+
+def grey16(seed: int) -> PIL.Image.Image:
+    return PIL.Image.fromarray(sight(seed)[..., 0].astype(np.uint16) * 257)
+
+
+def bomb(path: Path) -> None:
+    """A small PNG that says it has 2.5 gigapixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 50000, 50000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(data + b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+
+
+def truncated(path: Path) -> None:
+    data = BytesIO()
+    image(2).save(data, path.suffix[1:].replace("jpg", "jpeg"))
+    path.write_bytes(data.getvalue()[: len(data.getvalue()) // 2])
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+
+
+def locked(path: Path) -> None:
+    image(3).save(path)
+    path.chmod(0)
+
+
+def folder_named_like_a_picture(path: Path) -> None:
+    path.mkdir()
+    image(4).save(path / "inside.png")
+
+
+def mended(**options: object) -> Callable[[Path], None]:
+    """A picture saved with options."""
+    return lambda path: image(5).save(path, **options)  # type: ignore[arg-type]
+
+
+EXIF = PIL.Image.Exif()
+EXIF[274] = 6
+SRGB = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+OTHER = SRGB.replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))  # one that is not sRGB by its name
+GOOD = "accepted"
+KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # file → how to make it, its answer, how that begins
+    "empty.jpg": (Path.touch, "refused", "empty"),
+    "half a.jpg": (truncated, "refused", "damaged"),
+    "half b.png": (truncated, "refused", "damaged"),
+    "header.png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "refused", "not a picture"),
+    "text.jpg": (lambda path: path.write_text("<html>"), "refused", "not a picture"),
+    "bomb.png": (bomb, "refused", "more than 100 megapixels"),
+    "huge.jpg": (huge, "refused", "larger than 256 MiB"),
+    "dot.png": (lambda path: PIL.Image.new("RGB", (1, 1)).save(path), "refused", "1x1 pixels"),
+    "film.gif": (lambda path: image(6).save(path, save_all=True, append_images=[image(7)]), "refused", "animated"),
+    "animated.png": (lambda path: image(6).save(path, save_all=True, append_images=[image(7)]), "refused", "animated"),
+    "pages.tif": (lambda path: image(6).save(path, save_all=True, append_images=[image(7)]), "refused", "animated"),
+    "float.tif": (lambda path: image(6, "F").save(path), "refused", "neither 8 nor 16 bits"),
+    "blank.png": (lambda path: PIL.Image.new("RGB", (40, 40), "red").save(path), "refused", "blank"),
+    "locked.png": (locked, "refused", "not readable: Permission denied"),
+    "loop.jpg": (lambda path: path.symlink_to(path.name), "refused", "not readable"),
+    "nowhere.jpg": (lambda path: path.symlink_to("missing.jpg"), "refused", "not readable: No such file"),
+    "round": (lambda path: path.symlink_to("..", target_is_directory=True), "refused", "a link to a folder"),
+    "pipe.jpg": (os.mkfifo, "refused", "not a regular file"),
+    "raw.heic": (lambda path: path.write_bytes(b"data"), "refused", "not a picture, map"),
+    ".hidden.jpg": (lambda path: image(1).save(path), "refused", "a hidden file"),
+    "album.jpg": (folder_named_like_a_picture, "refused", "a folder, not a picture"),
+    "other.depth.png": (lambda path: image(8).save(path), "refused", "a map without its image"),
+    "lonely.txt": (lambda path: path.write_text("a caption"), "refused", "a caption without its image"),
+    "good.txt": (lambda path: path.write_bytes(b"caf\xe9"), "refused", "not UTF-8"),
+    "two words.txt": (lambda path: path.write_text(" \n"), "refused", "no text in it"),
+    "metadata.jsonl": (lambda path: path.write_text("{"), "refused", "not in its form"),
+    "metadata.csv": (lambda path: path.write_text("file_name,text\nx.jpg,y"), "refused", "names x.jpg"),
+    "good.canny.png": (lambda path: image(9).save(path), "refused", "a canny map is made"),
+    "png.jpg": (mended(format="PNG"), "repaired", "wrong extension"),
+    "turned.jpg": (mended(exif=EXIF), "repaired", "EXIF rotation"),
+    "palette.gif": (lambda path: image(10, "P").save(path), "repaired", "palette"),
+    "grey.JPEG": (lambda path: image(11, "L").save(path), "repaired", "grey"),
+    "grey16.png": (lambda path: grey16(12).save(path), "repaired", "16-bit, grey"),
+    "alpha.png": (lambda path: image(13, "RGBA").save(path), "repaired", "alpha"),
+    "cmyk.jpg": (lambda path: image(14, "CMYK").save(path), "repaired", "CMYK"),
+    "profile.png": (mended(icc_profile=OTHER), "repaired", "ICC profile"),
+    "broken profile.png": (mended(icc_profile=b"profile"), "repaired", "ICC profile dropped"),
+    "two words.jpg": (lambda path: image(15).save(path), GOOD, ""),
+    "two\nlines.jpg": (lambda path: image(16).save(path), GOOD, ""),
+    "größe-日本🙂.jpg": (lambda path: image(17).save(path), GOOD, ""),
+    os.fsdecode(b"bytes\xff.jpg"): (lambda path: image(18).save(path), GOOD, ""),
+    "good.jpg": (lambda path: image(1).save(path), GOOD, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]]:
+    """What became of every kind of file, all of them in one folder."""
+    folder = tmp_path_factory.mktemp("kinds")
+    source = folder / "source"
+    source.mkdir()
+    for name, (make, _, _) in KINDS.items():
+        make(source / name)
+    before = {path: path.lstat().st_mtime_ns for path in source.rglob("*")}
+    found: dict[str, list[Finding]] = {}
+    for finding in ingest(source, folder / "out"):
+        found.setdefault(finding.file, []).append(finding)
+    assert {path: path.lstat().st_mtime_ns for path in source.rglob("*")} == before
+    assert set(found) == {name_of(path.relative_to(source)) for path in before}  # none is lost
+    report = pd.read_csv(folder / "out/report.csv", keep_default_na=False)
+    assert set(report["file"]) == set(found)
+    manifest = read_manifest(folder / "out")
+    assert set(manifest["key"]) == set(report["key"]) - {""}
+    assert set(manifest["source"]) == {file for file, each in found.items() if each[0].key}
+    assert manifest["key"].str.fullmatch(r"(train|val|test)-\d{5}").all()
+    return found
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_file_has_its_answer(name: str, answers: dict[str, list[Finding]]) -> None:
+    if name == "locked.png" and os.geteuid() == 0:
+        pytest.skip("nothing is locked to root")
+    _, status, detail = KINDS[name]
+    finding = answers[name_of(Path(name))][-1]
+    assert finding.status == status
+    assert finding.detail.startswith(detail) if status == "refused" else finding.detail == detail
+    assert bool(finding.key) == (status != "refused")
+
+
+def test_a_picture_is_taken_with_all_its_maps_or_not_at_all(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for name in ("images", "depth", "seg", "normal"):
+        (source / name).mkdir(parents=True)
+    for name in ("a", "b", "c", "d"):
+        image(ord(name)).save(source / f"images/{name}.jpg")
+    image(1, width=48, height=36).save(source / "depth/a.png")
+    image(2).save(source / "normal/a.png")
+    image(3, width=72).save(source / "depth/b.png")  # another shape
+    truncated(source / "seg/c.png")
+    image(4).save(source / "images/d.png")  # the second image of this name
+    (source / "images/a.txt").write_text("a  caption\nof two lines\n")
+    found = {finding.file: finding for finding in ingest(source, tmp_path / "out", size=32)}
+    (row,) = read_manifest(tmp_path / "out").to_dict("records")
+    assert (row["caption"], row["source"]) == ("a caption of two lines", "images/a.jpg")
+    names = ("image", "depth", "normal")
+    fields = {name: read_png(field_path(tmp_path / "out", row["key"], name)) for name in names}
+    assert {array.shape for array in fields.values()} == {(32, 32, 3)}
+    assert np.abs(np.linalg.norm(fields["normal"] / 127.5 - 1, axis=-1) - 1).max() < 0.02
+    assert "another shape" in found["depth/b.png"].detail
+    assert found["images/b.jpg"].detail.endswith("depth/b.png is refused")
+    assert found["images/c.jpg"].detail.endswith("seg/c.png is refused")
+    for name in ("images/d.jpg", "images/d.png"):
+        assert found[name].detail == "2 files claim to be one image; give them different names"
+
+
+def test_repairs_show_what_one_sees(tmp_path: Path) -> None:
+    pixels = sight(1, 96, 96)
+    PIL.Image.fromarray(pixels).save(tmp_path / "plain.png")
+    grey16(1).save(tmp_path / "grey16.png")
+    clear = PIL.Image.fromarray(np.dstack([pixels, np.zeros((96, 96), np.uint8)]))
+    clear.putpixel((0, 0), (0, 0, 0, 255))
+    clear.save(tmp_path / "clear.png")
+    PIL.Image.fromarray(pixels).rotate(90).save(tmp_path / "turned.png", exif=EXIF)
+    plain = read_picture(tmp_path / "plain.png", 96).pixels
+    assert np.array_equal(plain, pixels)
+    assert np.array_equal(read_picture(tmp_path / "turned.png", 96).pixels, pixels)
+    assert 60 < read_picture(tmp_path / "grey16.png", 96).pixels.mean() < 200  # not clipped to white
+    assert (read_picture(tmp_path / "clear.png", 96).pixels[1:] == 255).all()
+
+
+def test_near_duplicates_stay_in_one_split_and_the_shares_hold(tmp_path: Path) -> None:
+    hashes, groups = [], []
+    for seed in range(120):
+        data = BytesIO()
+        image(seed).resize((48, 36)).save(data, "JPEG", quality=60)
+        copy = np.asarray(PIL.Image.open(data).resize((64, 64)))
+        hashes += [perceptual_hash(cv2.resize(sight(seed), (64, 64))), perceptual_hash(copy)]
+        groups += [f"{seed}", f"{seed} again"]
+    family = families(hashes, groups)
+    assert (family[::2] == family[1::2]).all()
+    assert len(set(family.tolist())) > 115
+    assert len(set(families(list(range(0, 2**63, 2**57)), ["one"] * 64).tolist())) == 1
+    contents = [f"{number}" for number in range(20000)]
+    split = assign(np.arange(20000), contents, 1)
+    assert [round(split.count(name) / 20000, 2) for name in SPLITS] == [0.9, 0.05, 0.05]
+    assert assign(np.arange(10000), contents[:10000], 1) == split[:10000]  # more pictures move none
+    assert split != assign(np.arange(20000), contents, 2)
+    assert sorted(assign(np.arange(3), contents[:3], 1)) == ["test", "train", "val"]
+
+
+def test_instruct_pix2pix(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for number in range(4):
+        (source / f"{number}").mkdir(parents=True)
+        (source / f"{number}/prompt.json").write_text(json.dumps({"input": f"cat {number}", "output": "a dog"}))
+        for side in (0, 1):
+            image(10 * number + side).save(source / f"{number}/77_{side}.jpg")
+            image(5).save(source / f"{number}/77_{side}_depth.png")
+            image(6).save(source / f"{number}/77_{side}_hed.png")
+    (source / "3/prompt.json").write_text("{}")
+    (source / "seeds.json").write_text(json.dumps([["0", ["77"]], ["1", ["77", "78"]], ["3", ["77"]]]))
+    found = ingest(source, tmp_path / "out", "instruct-pix2pix")
+    rows = read_manifest(tmp_path / "out").set_index("source")
+    assert dict(rows["caption"]) == {
+        "0/77_0.jpg": "cat 0",
+        "0/77_1.jpg": "a dog",
+        "1/77_0.jpg": "cat 1",
+        "1/77_1.jpg": "a dog",
+    }
+    assert rows.loc["0/77_0.jpg", "split"] == rows.loc["0/77_1.jpg", "split"]
+    assert rows[["depth_sha256", "hed_sha256"]].notna().all(axis=None)
+    details = {finding.file: finding.detail for finding in found}
+    assert details["2/77_0.jpg"] == "not listed in seeds.json"
+    assert details["3/77_1_hed.png"] == "no caption for it in a prompt.json"
+    assert [f.detail for f in found if f.file == "seeds.json" and "1/78_0" in f.detail]
+
+
+def test_the_later_stages_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply(ROOT / "profiles/photos.yaml", tmp_path / "params.yaml")
+    Path("photos").mkdir()
+    for number in range(8):
+        image(number).save(f"photos/red_blob-{number}.jpg")
+    image(99).save("photos/red_blob-0.depth.png")
+    result = CliRunner().invoke(app, ["ingest", "photos", "--out", "scenes"])
+    assert result.exit_code == 0, result.output
+    assert "accepted" in result.output
+    Path("net").mkdir()
+    net = PerceptionNet([8, 16])
+    Path("net/config.json").write_text(json.dumps(net.config))
+    save_file(net.state_dict(), "net/model.safetensors")
+    with pytest.raises(UsdError, match=r"(train|val|test)-00000: no (depth|seg) map, and no annotators"):
+        annotate.main(Path("scenes"), Path("annotated"))
+    annotate.main(Path("scenes"), Path("annotated"), Path("net"))
+    row = read_manifest(Path("scenes")).set_index("source").loc["red_blob-0.jpg"]
+    brought, kept = (read_png(field_path(Path(root), row["key"], "depth")) for root in ("scenes", "annotated"))
+    assert np.array_equal(brought, kept)
+    validate.main(Path("scenes"), Path("annotated"), Path("validation"), Path("docs"))
+    shard.main(Path("scenes"), Path("annotated"), Path("validation"), Path("shards"))
+    samples = [sample for split in SPLITS for sample in read_split(Path("shards"), split)]
+    assert {sample["caption"] for sample in samples} == {f"red blob {number}" for number in range(8)}
+    assert {picture(sample, field).shape for sample in samples for field in FIELDS} == {(64, 64, 3)}
+
+
+def test_what_is_asked_for_wrongly_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/a.jpg").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/precious").touch()
+    for arguments, message in {
+        ("source", "out"): r"no picture there that can be used; empty: 0 bytes \(1\)",
+        ("missing", "out"): "not a folder",
+        ("source", "source/out"): "overlaps",
+        ("source", "."): "overlaps",
+        ("source", "mine"): "exists and is no dataset",
+    }.items():
+        with pytest.raises(UsdError, match=message):
+            ingest(*(tmp_path / each for each in arguments))
+    with pytest.raises(UsdError, match="multiple of 8"):
+        ingest(tmp_path / "source", tmp_path / "out", size=60)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jpg", "mine", "precious", "source"]

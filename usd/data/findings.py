@@ -1,0 +1,64 @@
+"""What became of every file of a source: the report of `usd ingest`."""
+
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+REPORT = "report.csv"
+LISTED = 40  # refused files that the table names; the report names all
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one file."""
+
+    file: str  # its path in the source
+    status: Literal["accepted", "repaired", "refused"]
+    detail: str = ""  # the repairs, or the reason
+    key: str = ""  # of the sample that it is in
+
+
+def name_of(path: Path) -> str:
+    """A path as text; bytes of it that are no UTF-8 as \\xNN."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def refused(path: Path, reason: str) -> Finding:
+    """A file that cannot be used."""
+    return Finding(name_of(path), "refused", reason)
+
+
+def reasons(findings: list[Finding]) -> Counter[str]:
+    """How many files were refused for each reason."""
+    return Counter(finding.detail for finding in findings if finding.status == "refused")
+
+
+def as_csv(findings: list[Finding]) -> str:
+    """All findings, a row each."""
+    return pd.DataFrame([asdict(finding) for finding in findings]).to_csv(index=False)
+
+
+def as_table(findings: list[Finding]) -> Table:
+    """The findings for a reader: counts, the kinds of repair, and the refused files with their reasons."""
+    counts = Counter(finding.status for finding in findings)
+    repairs = Counter(
+        repair for finding in findings if finding.status == "repaired" for repair in finding.detail.split(", ")
+    )
+    table = Table("", "files", "")
+    table.add_row("accepted", str(counts["accepted"]), "")
+    table.add_row("repaired", str(counts["repaired"]), ", ".join(f"{name} {n}" for name, n in repairs.most_common()))
+    table.add_row("refused", str(counts["refused"]), f"all in {REPORT}" if counts["refused"] > LISTED else "")
+    for finding in [each for each in findings if each.status == "refused"][:LISTED]:
+        table.add_row("", Text(_shown(finding.file), overflow="fold"), Text(finding.detail, overflow="fold"))
+    return table
+
+
+def _shown(name: str) -> str:
+    """A name on one line, whatever is in it."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
