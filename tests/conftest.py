@@ -50,3 +50,22 @@ def base():
     from usd.model.base import load_base
 
     return load_base(str(ROOT / "models" / "base")).freeze()
+
+
+@pytest.fixture
+def pipeline(base):
+    """An untrained pipeline on the bundled base whose control branch is not at zero, so that all inputs matter."""
+    import torch
+
+    from usd import config
+    from usd.finetuning import new_denoiser
+    from usd.pipeline import USDiffusionPipeline
+
+    params = config.load(ROOT / "params.yaml").train
+    denoiser = new_denoiser(base, params.variants["us_diffusion"], params)
+    torch.manual_seed(0)
+    for module in (denoiser.adapter.example.out, denoiser.adapter.query.out):
+        torch.nn.init.normal_(module.weight, std=0.2)
+    for zero in denoiser.control.controlnet_down_blocks:
+        torch.nn.init.normal_(zero.weight, std=0.2)
+    return USDiffusionPipeline(base, denoiser)

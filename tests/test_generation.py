@@ -9,23 +9,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tests.conftest import ROOT
-from usd import config
 from usd.cli import app
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.finetuning import new_denoiser
 from usd.generation import generate_files, queries_of, read_picture
 from usd.pipeline import USDiffusionPipeline
 
-PARAMS = config.load(ROOT / "params.yaml").train
-
 
 @pytest.fixture
-def folder(base, tmp_path: Path) -> Path:
+def folder(pipeline, tmp_path: Path) -> Path:
     """An untrained model, a pair and two queries."""
-    denoiser = new_denoiser(base, PARAMS.variants["us_diffusion"], PARAMS)
-    USDiffusionPipeline(base, denoiser).save_pretrained(tmp_path / "model")
+    pipeline.save_pretrained(tmp_path / "model")
     rng = np.random.default_rng(0)
     (tmp_path / "queries").mkdir()
     for name in ("source.png", "target.png", "queries/a.png", "queries/b b.jpg"):

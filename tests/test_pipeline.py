@@ -4,33 +4,34 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    LCMScheduler,
+    UniPCMultistepScheduler,
+)
 
-from tests.conftest import ROOT
-from usd import config
 from usd.errors import UsdError
-from usd.finetuning import new_denoiser
 from usd.pipeline import USDiffusionPipeline
 
-PARAMS = config.load(ROOT / "params.yaml").train
-
-
-@pytest.fixture
-def pipeline(base) -> USDiffusionPipeline:
-    denoiser = new_denoiser(base, PARAMS.variants["us_diffusion"], PARAMS)
-    torch.manual_seed(0)
-    for module in (denoiser.adapter.example.out, denoiser.adapter.query.out):
-        torch.nn.init.normal_(module.weight, std=0.2)
-    for zero in denoiser.control.controlnet_down_blocks:
-        torch.nn.init.normal_(zero.weight, std=0.2)
-    return USDiffusionPipeline(base, denoiser)
+STEPS = [998, 619, 289, 80]
 
 
 def call(pipeline: USDiffusionPipeline, count: int, **options):
     random = torch.Generator().manual_seed(5)
     pictures = torch.rand(3, 4, 3, 64, 64, generator=random)[:, :count]
     generators = [torch.Generator().manual_seed(i) for i in range(count)]
-    settings = {"generator": generators, "output_type": "pt", "num_inference_steps": 4} | options
-    return pipeline("a red cube on a blue floor", (pictures[0], pictures[1]), pictures[2], **settings)
+    settings = {
+        "prompt": "a red cube on a blue floor",
+        "example_pair": (pictures[0], pictures[1]),
+        "query": pictures[2],
+        "generator": generators,
+        "output_type": "pt",
+        "num_inference_steps": 4,
+    }
+    return pipeline(**settings | options)
 
 
 def test_an_item_does_not_depend_on_its_batch(pipeline) -> None:
@@ -47,10 +48,109 @@ def test_the_pair_guidance_and_task_matter(pipeline) -> None:
     assert torch.allclose(plain, outside, atol=1e-5)
 
 
-def test_callback_and_progress_see_every_step(pipeline) -> None:
+def test_tasks_mix_in_a_batch(pipeline) -> None:
+    mixed = call(pipeline, 3, task=["image2depth", None, "canny2image"])
+    for row, task in enumerate(("image2depth", None, "canny2image")):
+        alike = call(pipeline, 3, task=task)
+        assert torch.allclose(mixed.indicator[row], alike.indicator[row], atol=1e-6)
+        assert torch.allclose(mixed.images[row], alike.images[row], atol=1e-4)
+
+
+def test_several_pairs_are_averaged(pipeline) -> None:
+    one, other = (tuple(torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(i))) for i in range(2))
+    first, second, both = (call(pipeline, 2, example_pair=pairs) for pairs in (one, [other], [one, other]))
+    assert torch.allclose(both.indicator, (first.indicator + second.indicator) / 2, atol=1e-6)
+    assert not torch.allclose(both.images, first.images, atol=1e-3)
+    turned, twice = call(pipeline, 2, example_pair=[other, one]), call(pipeline, 2, example_pair=[one, one])
+    assert torch.allclose(both.images, turned.images, atol=1e-4)
+    assert torch.allclose(twice.images, first.images, atol=1e-4)
+
+
+def test_adapter_and_text_are_computed_once(pipeline) -> None:
+    adapter, calls = pipeline.denoiser.adapter, []
+    for part in (adapter.example, adapter.query, pipeline.base.text_encoder):
+        part.register_forward_hook(lambda module, inputs, output: calls.append(module))
+    call(pipeline, 2, timesteps=STEPS, guidance_scale=3.0)
+    encoder = pipeline.base.text_encoder  # twice: the prompts, and no prompt
+    assert [calls.count(part) for part in (adapter.example, adapter.query, encoder)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "settings"),
+    [
+        (EulerDiscreteScheduler, {}),  # is DDIM in other coordinates
+        (DPMSolverMultistepScheduler, {"solver_order": 2}),
+        (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+        (LCMScheduler, {}),
+    ],
+)
+def test_any_scheduler_that_takes_a_list_runs_it(pipeline, scheduler, settings) -> None:
+    plain, seen = call(pipeline, 2, timesteps=STEPS).images, []
+    pipeline.scheduler = scheduler.from_config(pipeline.base.scheduler.config, **settings)
+    options = {"timesteps": STEPS, "callback_on_step_end": lambda pipeline, number, t, tensors: seen.append(t)}
+    found = call(pipeline, 2, **options).images
+    assert seen == STEPS
+    assert torch.isfinite(found).all()
+    assert torch.allclose(found, plain, atol=1e-3) == (scheduler is EulerDiscreteScheduler)
+    assert torch.equal(found, call(pipeline, 2, **options).images)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "settings"),
+    [(DDIMScheduler, {}), (UniPCMultistepScheduler, {}), (EulerDiscreteScheduler, {"use_karras_sigmas": True})],
+)
+def test_a_scheduler_that_takes_no_list_is_named(pipeline, scheduler, settings) -> None:
+    pipeline.scheduler = scheduler.from_config(pipeline.base.scheduler.config, **settings)
+    with pytest.raises(UsdError, match=f"{scheduler.__name__}: takes no list of timesteps"):
+        call(pipeline, 1)
+
+
+def test_the_callback_sees_and_changes_every_step(pipeline) -> None:
     seen: list[int] = []
-    call(pipeline, 1, callback_on_step_end=lambda number, t, latents: seen.append(t), timesteps=[998, 500, 80])
+
+    def clear(sender: USDiffusionPipeline, number: int, t: int, tensors: dict[str, torch.Tensor]):
+        assert sender is pipeline
+        seen.append(t)
+        return {"latents": torch.zeros_like(tensors["latents"])}
+
+    images = call(pipeline, 1, callback_on_step_end=clear, timesteps=[998, 500, 80]).images
     assert seen == [998, 500, 80]
+    assert torch.equal(images, torch.full_like(images, 0.5))  # a latent of zero is grey
+
+
+def test_the_progress_bar_shows_unless_disabled(pipeline, capsys) -> None:
+    call(pipeline, 1, timesteps=STEPS)
+    assert "4/4" in capsys.readouterr().err
+    pipeline.set_progress_bar_config(disable=True)
+    call(pipeline, 1, timesteps=STEPS)
+    assert not capsys.readouterr().err
+
+
+def test_it_computes_in_another_dtype(pipeline) -> None:
+    exact = call(pipeline, 2, guidance_scale=2.0).images
+    rounded = call(pipeline.to(dtype=torch.bfloat16), 2, guidance_scale=2.0).images
+    assert pipeline.dtype == torch.bfloat16
+    assert rounded.dtype == torch.float32
+    assert float((rounded - exact).abs().mean()) < 0.05
+
+
+def test_the_decoders_memory_is_saved_where_there_is_an_autoencoder(pipeline) -> None:
+    with pytest.raises(UsdError, match="PatchCodec"):
+        pipeline.enable_vae_slicing()
+    down, up = ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2
+    pipeline.base.vae = AutoencoderKL(
+        down_block_types=down, up_block_types=up, block_out_channels=(8, 8), latent_channels=12, norm_num_groups=4
+    )
+    whole = call(pipeline, 2).images
+    pipeline.enable_vae_slicing()
+    pipeline.enable_vae_tiling()
+    assert pipeline.base.vae.use_slicing
+    assert pipeline.base.vae.use_tiling
+    assert torch.allclose(call(pipeline, 2).images, whole, atol=1e-4)
+    pipeline.disable_vae_slicing()
+    pipeline.disable_vae_tiling()
+    assert not pipeline.base.vae.use_slicing
+    assert not pipeline.base.vae.use_tiling
 
 
 def test_a_saved_pipeline_gives_the_same_images(pipeline, tmp_path: Path) -> None:
@@ -60,11 +160,25 @@ def test_a_saved_pipeline_gives_the_same_images(pipeline, tmp_path: Path) -> Non
     assert not list(tmp_path.rglob("*.bin"))
 
 
-def test_what_does_not_fit_is_named(pipeline, tmp_path: Path) -> None:
-    pictures = torch.rand(2, 3, 64, 64)
-    with pytest.raises(UsdError, match="3 prompts for 2 queries"):
-        pipeline(["a"] * 3, (pictures, pictures), pictures)
-    with pytest.raises(UsdError, match="multiples of 8 pixels"):
-        pipeline("a", (pictures, pictures), pictures[..., :60])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"prompt": ["a"] * 3}, "3 prompts for 2 queries"),
+        ({"task": ["image2depth"]}, "1 tasks for 2 queries"),
+        ({"generator": [torch.Generator()] * 3}, "3 generators for 2 queries"),
+        ({"task": "depth"}, "task: 'depth' is none"),
+        ({"query": torch.rand(3, 64, 64)}, r"query: shape \(3, 64, 64\)"),
+        ({"query": torch.rand(2, 3, 64, 60)}, "multiples of 8 pixels"),
+        ({"query": torch.rand(2, 3, 32, 32)}, r"example_pair: shape \(2, 3, 64, 64\) does not fit"),
+        ({"example_pair": []}, "example_pair: the list is empty"),
+        ({"timesteps": [80, 998]}, r"timesteps: \[80, 998\] must descend"),
+    ],
+)
+def test_what_does_not_fit_is_named(pipeline, options, said) -> None:
+    with pytest.raises(UsdError, match=said):
+        call(pipeline, 2, **options)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match="no trained model"):
         USDiffusionPipeline.from_pretrained(tmp_path)

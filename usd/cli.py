@@ -28,7 +28,7 @@ def generate(
     model: Annotated[Path, typer.Option(help="A trained model.")] = Path("models/us_diffusion"),
     prompt: Annotated[str, typer.Option(help="A caption, or a map's name such as 'depth map'.")] = "",
     task: Annotated[str | None, typer.Option(help="Its name, such as image2depth; else read off the pair.")] = None,
-    steps: Annotated[int, typer.Option(help="Length of the ESS list; 1 is best for maps.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, max=999, help="Length of the ESS list; 1 is best for maps.")] = 10,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the starting noise.")] = 0,
 ) -> None:
@@ -62,6 +62,24 @@ def ingest(
     from usd.data.findings import as_table
 
     Console().print(as_table(ingestion.ingest(path, out, layout, size, seed)))
+
+
+@app.command()
+def demo(
+    model: Annotated[Path, typer.Option(help="A trained model.")] = Path("models/us_diffusion"),
+    examples: Annotated[Path, typer.Option(help="Example pairs: folders of source, target, query, prompt.")] = Path(
+        "data/examples"
+    ),
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Else the first free one from 7860 on.")] = None,
+) -> None:
+    """A local page: click an example pair, upload a query, see the result beside it.
+
+    Needs the extra `demo`. With the same pictures, prompt, steps and seed, `usd generate` gives the same result.
+    """
+    from usd.demo import serve
+
+    serve(model, examples, host, port)
 
 
 @app.command()

@@ -82,6 +82,7 @@ def generate(
     task = items[0].task
     shown = shown or task
     images, indicators = [], []
+    pipeline.set_progress_bar_config(disable=True)  # one bar over all items is enough
     for part in track(list(_parts(items, batch_size)), description=title, transient=True):
         examples, queries = [item.example for item in part], [item.query for item in part]
         output = pipeline(

@@ -1,4 +1,7 @@
-"""`usd generate`: picture files in, picture files out, each with a sidecar that says how to make it again."""
+"""Picture files in, pictures out: what `usd generate` and `usd demo` share.
+
+`usd generate` writes beside each picture a sidecar that says how to make it again.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -34,6 +37,18 @@ class Request:
     seed: int
 
 
+def load_pipeline(model: Path) -> USDiffusionPipeline:
+    """The trained model, on the GPU if there is one; the commands have progress bars of their own."""
+    pipeline = USDiffusionPipeline.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def picture_size(pipeline: USDiffusionPipeline) -> int:
+    """The side of the squares that the model was trained on, in pixels."""
+    return pipeline.base.unet.config.sample_size * scale_factor(pipeline.base.vae)
+
+
 def queries_of(path: Path) -> list[Path]:
     """The picture files that `path` names: itself, or those of the folder, in the order of their names.
 
@@ -63,39 +78,48 @@ def read_picture(path: Path, size: int) -> Tensor:
     return to_tensor(np.asarray(square)[None])
 
 
+def generate_picture(
+    pipeline: USDiffusionPipeline, example: tuple[Tensor, Tensor], query: Tensor, request: Request
+) -> tuple[PIL.Image.Image, dict[str, float]]:
+    """The picture asked for, and the weight of each task in the indicator.
+
+    Source, target and query are (1, 3, size, size) in [0, 1]. It starts from the noise of `request.seed` alone: the
+    API, `usd generate` and `usd demo` give the same picture, beside whatever other queries.
+    """
+    output = pipeline(
+        request.prompt,
+        example,
+        query,
+        task=request.task,
+        timesteps=sampling_timesteps("ess", request.steps),
+        guidance_scale=request.guidance_scale,
+        generator=torch.Generator().manual_seed(request.seed),
+    )
+    tasks = pipeline.denoiser.adapter.config.tasks
+    indicator = {name: round(float(weight), 4) for name, weight in zip(tasks, output.indicator[0], strict=True)}
+    return output.images[0], indicator
+
+
 def generate_files(
     model: Path, queries: list[Path], example: tuple[Path, Path], request: Request, out: Path
 ) -> list[Path]:
-    """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written.
-
-    Every query starts from the noise of `request.seed`, so a picture does not depend on the others in the call.
-    """
+    """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written."""
     names = [path.stem for path in queries]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsdError(f"{queries[0].parent}: two queries are named '{twice}'; their results would share a file")
-    pipeline = USDiffusionPipeline.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
-    size = pipeline.base.unet.config.sample_size * scale_factor(pipeline.base.vae)
+    pipeline = load_pipeline(model)
+    size = picture_size(pipeline)
     source, target = (read_picture(path, size) for path in example)
     out.mkdir(parents=True, exist_ok=True)
     shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
     written = []
     for path in track(queries, description="generate"):
-        output = pipeline(
-            request.prompt,
-            (source, target),
-            read_picture(path, size),
-            task=request.task,
-            timesteps=sampling_timesteps("ess", request.steps),
-            guidance_scale=request.guidance_scale,
-            generator=torch.Generator().manual_seed(request.seed),
-        )
+        image, indicator = generate_picture(pipeline, (source, target), read_picture(path, size), request)
         picture = out / f"{path.stem}.png"
         scratch = picture.with_name(f".{picture.name}.partial")
-        output.images[0].save(scratch, format="PNG")
+        image.save(scratch, format="PNG")
         scratch.replace(picture)
-        tasks = pipeline.denoiser.adapter.config.tasks
-        indicator = {name: round(float(weight), 4) for name, weight in zip(tasks, output.indicator[0], strict=True)}
         note = {"query": _file(path), **shared, "indicator": indicator, "output": _file(picture)}
         atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
         written.append(picture)

@@ -114,12 +114,22 @@ class InContextAdapter(ModelMixin, ConfigMixin):
             indicator: (B, N), rows summing to 1.
             keep_pair: (B,) bool; where False the pair is left out (classifier-free guidance).
         """
-        if self.indicator is None:
-            indicator = indicator.new_ones(len(indicator), 1)
-        example = self.example(pair, indicator)
+        example = self.read_pair(pair, indicator)
         if keep_pair is not None:
             example = example * keep_pair[:, None, None, None]
-        return example + self.query(query, indicator)
+        return example + self.read_query(query, indicator)
+
+    def read_pair(self, pair: Tensor, indicator: Tensor) -> Tensor:
+        """SGA-E's part of the features: of the pair (B, 6, H, W) in [0, 1]."""
+        return self.example(pair, self._branches(indicator))
+
+    def read_query(self, query: Tensor, indicator: Tensor) -> Tensor:
+        """SGA-Q's part of the features: of the query (B, 3, H, W) in [0, 1]."""
+        return self.query(query, self._branches(indicator))
+
+    def _branches(self, indicator: Tensor) -> Tensor:
+        """The weights of the light modules; the baseline has only one, for all tasks."""
+        return indicator if self.indicator is not None else indicator.new_ones(len(indicator), 1)
 
     def infer(self, pair: Tensor) -> Tensor:
         """The indicator (B, N) read from the pair; for the baseline, which has none, uniform."""

@@ -52,7 +52,7 @@ class Contestant:
             yield from steps
             marks.append(clock())
 
-        self.pipeline.progress_bar = loop
+        self.pipeline.progress_bar = loop  # type: ignore[method-assign]
         began = clock()
         self.pipeline(
             prompts,

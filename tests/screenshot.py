@@ -1,0 +1,70 @@
+"""Drives `usd demo` in a headless Chromium; as a program it takes the README's picture of it:
+
+    python -m tests.screenshot models/us_diffusion results/demo.png
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.conftest import ROOT
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def browser() -> str | None:
+    """The browser to drive: the machine's, else the one that playwright has installed, else none."""
+    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if found:
+        return found
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+    return str(own) if own.is_file() else None
+
+
+@contextmanager
+def tab() -> Iterator[Page]:
+    """An empty tab that reaches this machine only."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser())
+        page = chromium.new_page(viewport={"width": 1280, "height": 900})
+        page.route(lambda url: "://127.0.0.1:" not in url, lambda route: route.abort())
+        yield page
+        chromium.close()
+
+
+def try_out(page: Page, url: str, example: str, upload: Path | None = None, steps: int = 10, seed: int = 0) -> bytes:
+    """Click the example pair whose row shows `example`, run it on `upload` or its own query; the result's PNG."""
+    page.goto(url, wait_until="domcontentloaded")
+    page.locator("#examples").get_by_text(example, exact=True).click()
+    page.locator("#query img").wait_for()
+    if upload:
+        page.locator("#query").get_by_label("Clear").click()
+        page.locator("#query input[type=file]").set_input_files(upload)
+        page.locator("#query img").wait_for()
+    page.get_by_label("Steps").first.fill(str(steps))
+    page.get_by_label("Seed").fill(str(seed))
+    page.get_by_role("button", name="Run").click()
+    result = page.locator("#result img")
+    result.wait_for()
+    return page.request.get(str(result.get_attribute("src"))).body()
+
+
+def main(model: Path, out: Path) -> None:
+    """Serve MODEL, try the first example pair, write a picture of the page to OUT."""
+    from usd.demo import serve
+
+    demo = serve(model, ROOT / "data" / "examples", wait=False)
+    with tab() as page:
+        try_out(page, demo.local_url, "depth map", steps=1)
+        page.wait_for_timeout(1000)  # until nothing moves
+        page.screenshot(path=out, full_page=True)
+    demo.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
