@@ -101,6 +101,7 @@ class Train:
 
     seed: int
     base: str  # directory or hub id in diffusers' layout
+    warm_start: str  # a ControlNet that the control branch starts from, directory or hub id; "" copies the base
     unlock: Literal["none", "decoder", "all"]  # what of the base U-Net is trained beside the control branch
     steps: int
     batch_size: int  # items of each task, per step and process, before accumulation
@@ -122,7 +123,15 @@ class Train:
     workers: int  # data loading processes
     device: str  # "auto", "cpu", "cuda"
     precision: Literal["no", "fp16", "bf16"]
+    gradient_checkpointing: bool  # less memory for a third more time
+    encoder_cache: float  # GB of memory for VAE latents and text states; 0 computes them at every step
     variants: dict[str, Variant]
+
+    def variant(self, name: str) -> Variant:
+        """An entry of `variants`."""
+        if name not in self.variants:
+            raise UsdError(f"params.yaml: train.variants has no '{name}'; known: {', '.join(self.variants)}")
+        return self.variants[name]
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,9 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
     return page
 
 
-def serve(model: Path, examples: Path, host: str = "127.0.0.1", port: int | None = None, wait: bool = True) -> gr.Blocks:
+def serve(
+    model: Path, examples: Path, host: str = "127.0.0.1", port: int | None = None, wait: bool = True
+) -> gr.Blocks:
     """Serve the page of a trained model; with `wait`, until Ctrl-C. Its address is `local_url` of what returns.
 
     Raises:

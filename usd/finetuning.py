@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +18,8 @@ from usd.diffusion.losses import clean_estimate, denoising_target, error_weight,
 from usd.diffusion.timesteps import draw
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, decode, encode, encode_text, scale_factor
-from usd.model.control import Denoiser, channels_last, control_from_unet
+from usd.model.cache import EncoderCache
+from usd.model.control import Denoiser, channels_last, control_from_unet, warm_start
 from usd.tasks import TRAINED, Task
 from usd.training import Plan, Terms, accelerator_for, fit, generator
 
@@ -35,7 +37,7 @@ class Draws:
 
 
 def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
-    """Base, control branch and adapter at their start, where the output is exactly the base's."""
+    """Base, control branch and adapter at their start, where the output is exactly the base's (unless warm-started)."""
     torch.manual_seed(params.seed)  # initial weights
     adapter = InContextAdapter(
         kind=variant.adapter,
@@ -44,8 +46,13 @@ def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
         outputs=base.unet.config.block_out_channels[0],
         scale=scale_factor(base.vae),
     )
-    denoiser = Denoiser(base.unet, control_from_unet(base.unet), adapter)
+    control = control_from_unet(base.unet)
+    if params.warm_start:
+        warm_start(control, params.warm_start)
+    denoiser = Denoiser(base.unet, control, adapter)
     denoiser.unlock(params.unlock)
+    if params.gradient_checkpointing:
+        denoiser.save_memory()
     return denoiser
 
 
@@ -70,6 +77,9 @@ class Objective:
         self, base: Base, annotators: dict[str, Annotator], params: Train, variant: Variant, accelerator: Accelerator
     ) -> None:
         self.base, self.annotators, self.params, self.variant = base, annotators, params, variant
+        cache = EncoderCache(base, int(params.encoder_cache * 2**30))
+        self.latents: Callable[[Tensor], Tensor] = cache.latents if cache.limit else partial(encode, base.vae)
+        self.text: Callable[[list[str]], Tensor] = cache.text if cache.limit else partial(encode_text, base)
         self.device, self.rank, self.world = accelerator.device, accelerator.process_index, accelerator.num_processes
 
     def __call__(self, model: nn.Module, mixture: Mixture) -> Terms:
@@ -80,13 +90,13 @@ class Objective:
         pair = torch.cat([torch.cat([p.example_source, p.example_target], dim=1) for p in parts]).to(self.device)
         number = torch.cat([torch.full((len(p.keys),), TASK_NAMES.index(p.task.name)) for p in parts]).to(self.device)
         with torch.no_grad():
-            x_0 = encode(self.base.vae, target)
+            x_0 = self.latents(target)
             drawn = self._draws(parts, tuple(x_0.shape[1:]))
             t, noise, keep_pair = drawn.t.to(self.device), drawn.noise.to(self.device), drawn.keep_pair.to(self.device)
             x_t = self.base.scheduler.add_noise(x_0, noise, t).contiguous(memory_format=torch.channels_last)
             prompts = [part.task.prompt(caption) for part in parts for caption in part.captions]
             kept = [prompt if keep else "" for prompt, keep in zip(prompts, drawn.keep_text, strict=True)]
-            text = encode_text(self.base, kept)
+            text = self.text(kept)
         indicator = F.one_hot(number, len(TASK_NAMES)).float()
         prediction, logits = model(x_t, t, text, pair, query, indicator, keep_pair)
         prediction = prediction.float()

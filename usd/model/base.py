@@ -69,13 +69,13 @@ def scale_factor(vae: PatchCodec | AutoencoderKL) -> int:
     return vae.config.patch_size if isinstance(vae, PatchCodec) else 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def encode(vae: PatchCodec | AutoencoderKL, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] to scaled latents (B, C, h, w)."""
+def encode(vae: PatchCodec | AutoencoderKL, image: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] to scaled latents (B, C, h, w); of an autoencoder's distribution, the mode."""
     pixels = image * 2 - 1
     encoded = vae.encode(pixels)
     if isinstance(encoded, Tensor):  # of the PatchCodec
         return encoded
-    return encoded.latent_dist.sample(generator) * vae.config.scaling_factor
+    return encoded.latent_dist.mode() * vae.config.scaling_factor
 
 
 def decode(vae: PatchCodec | AutoencoderKL, latents: Tensor) -> Tensor:

@@ -23,6 +23,21 @@ def control_from_unet(unet: UNet2DConditionModel) -> ControlNetModel:
     return control
 
 
+def warm_start(control: ControlNetModel, source: str) -> None:
+    """Start from a trained ControlNet, whose encoder of conditions is left out: the adapter is in its place.
+
+    Raises:
+        UsdError: it is unreadable, or of another architecture; pickled weights are not loaded.
+    """
+    try:
+        trained = ControlNetModel.from_pretrained(source, use_safetensors=True)
+        trained.controlnet_cond_embedding = nn.Identity()
+        control.load_state_dict(trained.state_dict())
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsdError(f"train.warm_start: {source} is no ControlNet that fits the base: {reason}") from error
+
+
 def load_control(root: Path) -> ControlNetModel:
     """Read a control branch written by `save_pretrained`."""
     control = ControlNetModel.from_config(ControlNetModel.load_config(root))
@@ -48,6 +63,11 @@ class Denoiser(nn.Module):
             for module in (self.unet.up_blocks, self.unet.conv_norm_out, self.unet.conv_out):
                 if module is not None:
                     module.requires_grad_(True)
+
+    def save_memory(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them."""
+        self.unet.enable_gradient_checkpointing()
+        self.control.enable_gradient_checkpointing()
 
     def forward(
         self, x_t: Tensor, t: Tensor, text: Tensor, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor

@@ -8,6 +8,7 @@ import json
 import platform
 import resource
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Contestant:
         prompts = [samples.by_key[key]["caption"] for key in queries]
         marks: list[float] = []
 
-        def loop(steps: list[int]) -> Any:
+        def loop(steps: Iterable[Any]) -> Iterable[Any]:
             marks.append(clock())
             yield from steps
             marks.append(clock())

@@ -21,7 +21,6 @@ from usd.grids import write_grid
 from usd.metrics import efficientnet_features, rmse
 from usd.pipeline import USDiffusionPipeline
 from usd.stages import run
-from usd.stages.train import variant_of
 from usd.tasks import DIRECTIONS, MAPS, TRAINED, UNSEEN, Direction, Task
 from usd.training import accelerator_for
 
@@ -84,7 +83,7 @@ class Evaluator:
 def main(variant: str, shards: Path, annotators: Path, model: Path, out: Path) -> None:
     """Evaluate MODEL, trained as VARIANT, on SHARDS; writes metrics.json, samples.csv and grids into OUT."""
     everything = config.load()
-    params, settings = everything.evaluate, variant_of(everything.train, variant)
+    params, settings = everything.evaluate, everything.train.variant(variant)
     accelerator = accelerator_for(everything.train.device, "no")
     pipeline = USDiffusionPipeline.from_pretrained(model).to(accelerator.device)
     evaluator = Evaluator(pipeline, load_annotators(annotators), params, settings.timesteps, mean_maps(shards))

@@ -13,7 +13,6 @@ from usd.data.annotators import load_annotators, to_array
 from usd.data.record import atomic_directory
 from usd.data.shards import check_shards
 from usd.diffusion.timesteps import sampling_timesteps
-from usd.errors import UsdError
 from usd.evaluation import Samples, Sampling, generate
 from usd.finetuning import finetune
 from usd.grids import write_grid
@@ -50,13 +49,6 @@ A control branch and adapter on the base `{base}`, trained by stage `train`. The
 PREVIEW = Sampling(sampling_timesteps("ess", 4), guidance_scale=1.0)
 
 
-def variant_of(params: config.Train, name: str) -> config.Variant:
-    """The variant's entry in params.yaml."""
-    if name not in params.variants:
-        raise UsdError(f"params.yaml: train.variants has no '{name}'; known: {', '.join(params.variants)}")
-    return params.variants[name]
-
-
 def revision() -> str:
     """The git revision that groups the W&B runs."""
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -80,7 +72,7 @@ def main(
     """
     params = config.load().train
     params = dataclasses.replace(params, steps=steps or params.steps, seed=seed or params.seed)
-    settings = variant_of(params, variant)
+    settings = params.variant(variant)
     base = load_base(params.base)
     data = check_shards(shards)
     tracker = Tracker(variant, dataclasses.asdict(params) | {"data": data}, run_dir, revision())

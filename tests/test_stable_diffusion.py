@@ -1,0 +1,129 @@
+"""A base in the layout and classes of Stable Diffusion 1.5, but tiny: it trains and is called like the bundled one."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, PNDMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from tests.conftest import ROOT
+from usd import config
+from usd.data.annotators import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.errors import UsdError
+from usd.finetuning import finetune, new_denoiser
+from usd.model.base import _fit_tokenizer, encode, encode_text, load_base
+from usd.model.cache import EncoderCache
+from usd.pipeline import USDiffusionPipeline
+from usd.profiles import apply
+
+WIDTHS = (32, 32, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny Stable Diffusion 1.5, with what its own has beside the parts we read."""
+    root = tmp_path_factory.mktemp("stable-diffusion")
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8, cross_attention_dim=32, block_out_channels=WIDTHS, layers_per_block=2, attention_head_dim=8
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=WIDTHS,
+        latent_channels=4,
+        scaling_factor=0.18215,
+    )
+    tokenizer = _fit_tokenizer(["a red cube on a blue floor", "depth map", "segmentation map"])
+    words = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
+    )
+    PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
+    ).save_pretrained(root / "scheduler")
+    unet.save_pretrained(root / "unet")
+    vae.save_pretrained(root / "vae")
+    CLIPTextModel(words).save_pretrained(root / "text_encoder")
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    (root / "tokenizer").mkdir()
+    (root / "tokenizer/vocab.json").write_text(json.dumps(model["vocab"]))
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    (root / "tokenizer/merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    (root / "tokenizer/tokenizer_config.json").write_text(
+        '{"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}'
+    )
+    (root / "feature_extractor").mkdir()
+    (root / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline", "safety_checker": [null, null]}')
+    return root
+
+
+@pytest.fixture
+def params(stable_diffusion: Path, tmp_path: Path) -> config.Train:
+    """The paper's profile with few steps."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    apply(ROOT / "profiles/sd15.yaml", tmp_path / "params.yaml")
+    few = {"steps": 3, "accumulation": 1, "checkpoint_every": 1, "log_every": 1, "workers": 0, "precision": "no"}
+    train = config.load(tmp_path / "params.yaml").train
+    return dataclasses.replace(train, base=str(stable_diffusion), **few)
+
+
+@pytest.mark.parametrize("unlock", ["none", "decoder"])
+def test_it_trains_and_is_called(inside_tiny: Path, params: config.Train, tmp_path: Path, unlock: str) -> None:
+    params = dataclasses.replace(params, unlock=unlock)
+    net = PerceptionNet([8, 16])
+    annotators = {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
+    base = load_base(params.base)
+    before = {name: weight.clone() for name, weight in base.unet.state_dict().items()}
+    variant = params.variants["us_diffusion"]
+    denoiser, curve = finetune(base, annotators, Path("shards"), params, variant, tmp_path / "run")
+    assert [row["step"] for row in curve] == [1, 2, 3]
+    changed = {name for name, weight in base.unet.state_dict().items() if not torch.equal(weight, before[name])}
+    assert bool(changed) == (unlock == "decoder")
+    assert not any(name.startswith(("down_blocks", "mid_block")) for name in changed)
+    USDiffusionPipeline(base, denoiser).save_pretrained(tmp_path / "model")
+    pipeline = USDiffusionPipeline.from_pretrained(tmp_path / "model")
+    pictures = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = pipeline(
+        "depth map",
+        (pictures[0], pictures[1]),
+        pictures[2],
+        num_inference_steps=2,
+        guidance_scale=9.0,
+        output_type="pt",
+    ).images
+    assert images.shape == (1, 3, 64, 64)
+    assert torch.isfinite(images).all()
+
+
+def test_encoders_run_once_and_alone(stable_diffusion: Path) -> None:
+    base = load_base(str(stable_diffusion)).freeze()
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    calls = []
+    base.vae.encoder.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    cache = EncoderCache(base, 2**20)
+    with torch.no_grad():
+        first, again = cache.latents(images), cache.latents(images.flip(0)).flip(0)
+        assert calls == [1, 1, 1]
+        assert torch.equal(first, again)
+        assert torch.allclose(first, encode(base.vae, images), atol=1e-5)
+        prompts = ["a red cube", "", "a red cube"]
+        assert torch.allclose(cache.text(prompts), encode_text(base, prompts), atol=1e-5)
+        small = EncoderCache(base, first[0].nbytes)
+        small.latents(images)
+        assert small.size <= small.limit
+
+
+def test_it_starts_from_a_trained_control_net(stable_diffusion: Path, params: config.Train, tmp_path: Path) -> None:
+    base = load_base(str(stable_diffusion)).freeze()
+    trained = ControlNetModel.from_unet(base.unet)
+    torch.nn.init.normal_(trained.controlnet_down_blocks[0].weight)
+    trained.save_pretrained(tmp_path / "control")
+    params = dataclasses.replace(params, warm_start=str(tmp_path / "control"))
+    control = new_denoiser(base, params.variants["us_diffusion"], params).control
+    assert torch.equal(control.controlnet_down_blocks[0].weight, trained.controlnet_down_blocks[0].weight)
+    params = dataclasses.replace(params, warm_start=str(stable_diffusion / "unet"))
+    with pytest.raises(UsdError, match=r"warm_start: .*unet is no ControlNet that fits"):
+        new_denoiser(base, params.variants["us_diffusion"], params)
