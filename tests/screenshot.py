@@ -1,6 +1,6 @@
 """Drives `usd demo` in a headless Chromium; as a program it takes the README's picture of it:
 
-    python -m tests.screenshot models/us_diffusion results/demo.png
+python -m tests.screenshot models/us_diffusion results/demo.png
 """
 
 import shutil
