@@ -83,6 +83,17 @@ def demo(
 
 
 @app.command()
+def upload(
+    url: Annotated[str, typer.Argument(help="Where to, such as s3://bucket/shards.")],
+    shards: Annotated[Path, typer.Option(help="What stage `shard` has made.")] = Path("data/shards"),
+) -> None:
+    """Copy the shards to an object storage; dvc.yaml's stages read them there if you put the URL for data/shards."""
+    from usd.data import shards as data
+
+    data.upload(shards, url)
+
+
+@app.command()
 def profile(
     path: Annotated[Path, typer.Argument(help="A file of parameters to set, such as profiles/smoke.yaml.")],
 ) -> None:

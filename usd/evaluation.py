@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from usd.data.annotators import Annotator, to_tensor
 from usd.data.palette import nearest_class
 from usd.data.shards import picture, read_split
+from usd.data.storage import Root
 from usd.errors import UsdError
 from usd.metrics import FeatureFunction, frechet_distance, kernel_distance, mean_iou, per_image_mse, rmse
 from usd.pipeline import USDiffusionPipeline
@@ -32,7 +32,7 @@ class Item:
 class Samples:
     """A split in memory, undecoded, by key."""
 
-    def __init__(self, shards: Path, split: str) -> None:
+    def __init__(self, shards: Root, split: str) -> None:
         self.by_key = {sample["__key__"]: sample for sample in read_split(shards, split)}
         self.keys = list(self.by_key)
 

@@ -14,6 +14,7 @@ from usd.config import Train, Variant
 from usd.data.annotators import Annotator
 from usd.data.record import sha256
 from usd.data.shards import Batch, Mixture, TrainingStream, check_shards, mixtures, training_loader
+from usd.data.storage import Root
 from usd.diffusion.losses import clean_estimate, denoising_target, error_weight, feedback
 from usd.diffusion.timesteps import draw
 from usd.model.adapter import InContextAdapter
@@ -136,7 +137,7 @@ def mean_and_parts(term: str, parts: Sequence[Tensor], names: list[str]) -> Term
 def finetune(
     base: Base,
     annotators: dict[str, Annotator],
-    shards: Path,
+    shards: Root,
     params: Train,
     variant: Variant,
     run_dir: Path,

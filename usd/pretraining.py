@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from usd.config import Base as BaseParams
 from usd.data.shards import Mixture, TrainingStream, check_shards, mixtures, training_loader
+from usd.data.storage import Root
 from usd.diffusion.losses import error_weight
 from usd.diffusion.timesteps import draw
 from usd.errors import UsdError
@@ -30,7 +31,7 @@ RESIDUE = 0.5  # translation: x_t keeps at most this share of its amplitude
 TEXT_DROPOUT = 0.1
 
 
-def pretrain(base: Base, shards: Path, params: BaseParams, run_dir: Path) -> list[dict[str, float]]:
+def pretrain(base: Base, shards: Root, params: BaseParams, run_dir: Path) -> list[dict[str, float]]:
     """Train the base in place; returns the curve."""
     if params.batch_size % (2 * len(TRAINED)):
         raise UsdError(f"base.batch_size: {params.batch_size} is no multiple of {2 * len(TRAINED)}, two images a task")

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 import webdataset as wds
+from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from webdataset.gopen import gopen_schemes
 
 from usd.data.annotators import to_tensor
 from usd.data.record import decode_png, field_path, sha256
+from usd.data.storage import Root, is_remote, open_binary, read_bytes, size, write_bytes
 from usd.data.transforms import augment
 from usd.errors import UsdError
 from usd.tasks import MAPS, TRAINED, Task
@@ -29,6 +32,7 @@ from usd.tasks import MAPS, TRAINED, Task
 INDEX = "index.json"
 FIELDS = ("image", *MAPS)
 SHUFFLE_BUFFER = 1000  # samples
+gopen_schemes["s3"] = lambda url, mode, buffering: open_binary(url, mode)  # WebDataset itself would call a command
 KEPT = 2**29  # bytes: a training split up to this size is read from its tar files once, not once an epoch
 
 
@@ -92,47 +96,60 @@ def write_shard(job: tuple[Path, list[dict[str, Any]], Path, Path]) -> dict[str,
     return {"shard": path.name, "samples": len(rows), "bytes": len(data), "sha256": sha256(data)}
 
 
-def read_index(root: Path) -> dict[str, list[dict[str, Any]]]:
+def read_index(root: Root) -> dict[str, list[dict[str, Any]]]:
     """The shards of each split.
 
     Raises:
         UsdError: no index, or an empty split.
     """
     try:
-        index = json.loads((root / INDEX).read_text())
-    except (OSError, ValueError) as error:
-        raise UsdError(f"{root / INDEX}: not readable ({error}); run `dvc repro shard`") from error
+        index = json.loads(read_bytes(f"{root}/{INDEX}"))
+    except (UsdError, ValueError) as error:
+        raise UsdError(f"{root}: no readable index ({error}); run `dvc repro shard`") from error
     for split, shards in index.items():
         if not sum(shard["samples"] for shard in shards):
             raise UsdError(f"{root}: split '{split}' is empty")
     return index
 
 
-def check_shards(root: Path) -> str:
-    """Compare every shard with the index; returns the data's digest.
+def check_shards(root: Root) -> str:
+    """Compare every shard with the index, remote ones by their sizes only; returns the data's digest.
 
     Raises:
         UsdError: a shard is missing or damaged.
     """
     index = read_index(root)
     for shard in (shard for shards in index.values() for shard in shards):
-        path = root / shard["shard"]
+        url = f"{root}/{shard['shard']}"
+        if is_remote(root):
+            if size(url) != shard["bytes"]:
+                raise UsdError(f"{url}: of another size than the index says; upload the shards again")
+            continue
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise UsdError(f"{path}: not readable ({error.strerror}); run `dvc repro shard`") from error
+            with open_binary(url) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        except (UsdError, OSError) as error:
+            raise UsdError(f"{error}; run `dvc repro shard`") from error
         if found != shard["sha256"]:
-            raise UsdError(f"{path}: damaged (sha256 differs from the index); run `dvc repro shard`")
+            raise UsdError(f"{url}: damaged (sha256 differs from the index); run `dvc repro shard`")
     return sha256(json.dumps(index, sort_keys=True).encode())
 
 
-def read_split(root: Path, split: str) -> Iterator[dict[str, Any]]:
+def upload(root: Path, url: str) -> None:
+    """Copy shards to an object storage, the index last: who reads there sees all of them or none."""
+    check_shards(root)
+    shards = [shard for split in read_index(root).values() for shard in split]
+    for shard in track(shards, description="upload"):
+        write_bytes(f"{url}/{shard['shard']}", (root / shard["shard"]).read_bytes())
+    write_bytes(f"{url}/{INDEX}", (root / INDEX).read_bytes())
+
+
+def read_split(root: Root, split: str) -> Iterator[dict[str, Any]]:
     """Every sample of a split exactly once, in key order: `__key__`, `caption`, and encoded PNG bytes a field."""
     shards = read_index(root).get(split)
     if shards is None:
         raise UsdError(f"{root}: no split '{split}'")
-    yield from _samples([str(root / shard["shard"]) for shard in shards])
+    yield from _samples([f"{root}/{shard['shard']}" for shard in shards])
 
 
 def picture(sample: dict[str, Any], field: str) -> np.ndarray:
@@ -147,7 +164,7 @@ class TrainingStream(IterableDataset[Batch]):
 
     def __init__(
         self,
-        root: Path,
+        root: Root,
         seed: int,
         batch_size: int,
         flip: float,
@@ -157,7 +174,7 @@ class TrainingStream(IterableDataset[Batch]):
         tasks: tuple[Task, ...] = TRAINED,
     ) -> None:
         shards = read_index(root)["train"]
-        self.urls = [str(root / shard["shard"]) for shard in shards]
+        self.urls = [f"{root}/{shard['shard']}" for shard in shards]
         self.items_per_epoch = sum(shard["samples"] for shard in shards) // 2
         self.keep = sum(shard["bytes"] for shard in shards) <= KEPT
         self.kept: dict[str, list[dict[str, Any]]] = {}  # by URL

@@ -29,7 +29,7 @@ COLUMNS = {
 Scores = dict[str, float]  # the means over the trained tasks
 
 
-def main(shards: Path, annotators: Path, out: Path, run_dir: Path) -> None:
+def main(shards: str, annotators: Path, out: Path, run_dir: Path) -> None:
     """Train and evaluate every variant of `ablation` with every seed; writes runs.json and table.md into OUT.
 
     RUN_DIR keeps finished runs and the checkpoint of the current one: run it again to go on.
@@ -48,7 +48,7 @@ def main(shards: Path, annotators: Path, out: Path, run_dir: Path) -> None:
 class Experiment:
     """What all runs share."""
 
-    def __init__(self, shards: Path, annotators: Path, run_dir: Path) -> None:
+    def __init__(self, shards: str, annotators: Path, run_dir: Path) -> None:
         self.shards, self.annotators, self.run_dir = shards, annotators, run_dir
         self.params = config.load()
         self.validation, self.test = Samples(shards, "val"), Samples(shards, "test")

@@ -22,7 +22,7 @@ from usd.training import Plan, Terms, accelerator_for, fit, forget, write_curve
 HEADS = (TASKS["image2depth"], TASKS["image2seg"])
 
 
-def main(shards: Path, out: Path, metrics: Path, run_dir: Path) -> None:
+def main(shards: str, out: Path, metrics: Path, run_dir: Path) -> None:
     """Train on SHARDS, write the network to OUT and its validation error to METRICS; RUN_DIR resumes a killed run."""
     params = config.load().annotators
     accelerator = accelerator_for("auto", "no")
@@ -62,7 +62,7 @@ def classes(colours: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(weights: Path, shards: Path) -> dict[str, float]:
+def measure(weights: Path, shards: str) -> dict[str, float]:
     """Error on the validation split: depth RMSE, and the share of pixels of the right class."""
     annotators = load_annotators(weights)
     samples = list(read_split(shards, "val"))

@@ -37,7 +37,7 @@ Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.
 """
 
 
-def main(shards: Path, out: Path, run_dir: Path) -> None:
+def main(shards: str, out: Path, run_dir: Path) -> None:
     """Train a base on SHARDS and write it to OUT; RUN_DIR keeps an interrupted run."""
     params = config.load().base
     captions, samples, size = [], 0, 0

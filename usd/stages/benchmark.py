@@ -76,7 +76,7 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def main(shards: Path, baseline: Path, ours: Path, results: Path, out: Path, timings: Path) -> None:
+def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timings: Path) -> None:
     """Time the models BASELINE and OURS on SHARDS with the sampling chosen in RESULTS/<variant>/metrics.json."""
     everything = config.load()
     params = everything.benchmark

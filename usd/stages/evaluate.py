@@ -80,7 +80,7 @@ class Evaluator:
         }
 
 
-def main(variant: str, shards: Path, annotators: Path, model: Path, out: Path) -> None:
+def main(variant: str, shards: str, annotators: Path, model: Path, out: Path) -> None:
     """Evaluate MODEL, trained as VARIANT, on SHARDS; writes metrics.json, samples.csv and grids into OUT."""
     everything = config.load()
     params, settings = everything.evaluate, everything.train.variant(variant)
@@ -153,7 +153,7 @@ def other(task: Task) -> Task:
     return same[(same.index(task) + 1) % len(same)]
 
 
-def mean_maps(shards: Path) -> dict[str, Tensor]:
+def mean_maps(shards: str) -> dict[str, Tensor]:
     """The mean training map of every map: what the trivial predictor answers."""
     sums: dict[str, np.ndarray] = {}
     count = 0

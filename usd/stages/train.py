@@ -57,7 +57,7 @@ def revision() -> str:
 
 def main(
     variant: str,
-    shards: Path,
+    shards: str,
     annotators: Path,
     out: Path,
     curve: Path,

@@ -1,0 +1,146 @@
+"""Shards and DVC's cache in object storage, on a real S3 server on loopback."""
+
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from usd.cli import app
+from usd.data.shards import TrainingStream, check_shards, read_split, training_loader
+from usd.data.storage import read_bytes, write_bytes
+from usd.errors import UsdError
+
+server = pytest.importorskip("moto.server", reason="moto is not installed")
+BUCKET = "s3://usd"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    """Host and port of the server."""
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    yield running.get_host_and_port()
+    running.stop()
+
+
+@pytest.fixture
+def bucket(address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket, and an environment that leads there."""
+    for name, value in {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    connect(monkeypatch, *address)
+    fsspec.filesystem("s3").makedirs("usd", exist_ok=True)
+    return BUCKET
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, host: str, port: int) -> None:
+    """Send S3 requests there from now on."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_shards_are_read_there_as_here(tiny: Path, bucket: str) -> None:
+    local, remote = tiny / "shards", f"{bucket}/shards"
+    result = CliRunner().invoke(app, ["upload", remote, "--shards", str(local)])
+    assert result.exit_code == 0, result.output
+    assert check_shards(remote) == check_shards(local)
+    assert list(read_split(remote, "test")) == list(read_split(local, "test"))
+    batches = [list(islice(training_loader(TrainingStream(root, 1, 2, 0.5), 1), 8)) for root in (local, remote)]
+    for here, there in zip(*batches, strict=True):
+        assert here.keys == there.keys
+        assert torch.equal(here.target, there.target)
+
+
+def test_damage_there_is_named(tiny: Path, bucket: str) -> None:
+    CliRunner().invoke(app, ["upload", f"{bucket}/damaged", "--shards", str(tiny / "shards")])
+    write_bytes(f"{bucket}/damaged/val-0000.tar", b"short")
+    with pytest.raises(UsdError, match=r"damaged/val-0000\.tar: of another size"):
+        check_shards(f"{bucket}/damaged")
+    with pytest.raises(UsdError, match=r"nothing: no readable index .*nothing/index\.json: not found"):
+        check_shards(f"{bucket}/nothing")
+
+
+def test_dropped_connections_are_tried_again(
+    bucket: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes(f"{bucket}/file", b"content" * 1000)
+    with Flaky(address, drops=2) as (port, dropped):
+        connect(monkeypatch, "127.0.0.1", port)
+        assert read_bytes(f"{bucket}/file") == b"content" * 1000
+    assert len(dropped) == 2
+
+
+class Flaky:
+    """A way to `address` that drops its first connections; yields its port and a list with an entry for each drop."""
+
+    def __init__(self, address: tuple[str, int], drops: int) -> None:
+        self.address, self.drops, self.dropped = address, drops, list[int]()
+
+    def __enter__(self) -> tuple[int, list[int]]:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.serve, daemon=True).start()
+        return self.socket.getsockname()[1], self.dropped
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            if len(self.dropped) < self.drops:
+                self.dropped.append(1)
+                client.close()
+                continue
+            upstream = socket.create_connection(self.address)
+            for source, target in ((client, upstream), (upstream, client)):
+                threading.Thread(target=self.copy, args=(source, target), daemon=True).start()
+
+    @staticmethod
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def test_missing_credentials_are_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(UsdError, match="AWS_ACCESS_KEY_ID"):
+        write_bytes(f"{bucket}/file", b"content")
+
+
+def test_dvc_pushes_and_pulls(bucket: str, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+
+    def command(*words: str) -> None:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+
+    command("git", "init", "--quiet")
+    command("dvc", "init", "--quiet")
+    command("dvc", "remote", "add", "--default", "storage", f"{bucket}/dvc")
+    (folder / "data.txt").write_text("data")
+    command("dvc", "add", "data.txt")
+    command("dvc", "push")
+    shutil.rmtree(folder / ".dvc/cache")
+    (folder / "data.txt").unlink()
+    command("dvc", "pull")
+    assert (folder / "data.txt").read_text() == "data"
