@@ -43,7 +43,7 @@ def try_out(page: Page, url: str, example: str, upload: Path | None = None, step
     page.locator("#examples").get_by_text(example, exact=True).click()
     page.locator("#query img").wait_for()
     if upload:
-        page.locator("#query").get_by_label("Clear").click()
+        page.locator("#query").get_by_label("Remove Image").click()
         page.locator("#query input[type=file]").set_input_files(upload)
         page.locator("#query img").wait_for()
     page.get_by_label("Steps").first.fill(str(steps))

@@ -62,7 +62,7 @@ def test_the_page_the_command_and_the_api_give_the_same_picture(model: Path, url
     assert np.array_equal(np.asarray(PIL.Image.open(by_page)), wanted)
     assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "out" / "query.png")), wanted)
     assert seconds.endswith(" s (cpu)") or "cuda" in seconds
-    assert len(indicator["confidences"]) == 6
+    assert len(indicator["confidences"]) == 3
 
 
 def test_in_a_browser(model: Path, url: str) -> None:

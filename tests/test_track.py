@@ -56,7 +56,7 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     }
     assert logged["denoising"] == 0.5
     assert logged["denoising/image2depth"] == 0.25
-    assert logged["preview"]["_type"] == "image-file"
+    assert logged["preview/_type"] == "image-file"
     artifact = next(record.artifact for record in found if record.HasField("artifact"))
     assert artifact.name == "us_diffusion-model"
     assert json.loads(artifact.metadata) == {"data": "abc"}

@@ -11,8 +11,8 @@ from scipy.sparse.csgraph import connected_components
 from usd.data.record import SPLITS
 
 TEST, HELD_OUT = 0.05, 0.10  # shares of the families: test, and test and val together
-NEAR = 4  # of 64 bits: the most in which the hashes of near-duplicates differ
-BAND = 13  # bits; 5 bands make 64, so that hashes which differ in at most 4 agree in one
+NEAR = 6  # of 64 bits: the most in which the hashes of near-duplicates differ
+BAND = 10  # bits; 7 bands make 64, so that hashes which differ in at most 6 agree in one
 
 
 def perceptual_hash(picture: np.ndarray) -> int:
