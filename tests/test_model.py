@@ -42,7 +42,7 @@ def inputs(base):
 def test_at_initialisation_the_output_is_the_bases(base, inputs, variant) -> None:
     denoiser = new_denoiser(base, PARAMS.variants[variant], PARAMS)
     with torch.no_grad():
-        steered, _ = denoiser(**inputs)
+        steered, *_ = denoiser(**inputs)
         alone = base.unet(inputs["x_t"], inputs["t"], inputs["text"]).sample
     assert torch.equal(steered, alone)
 
@@ -99,7 +99,7 @@ def test_feedback_alone_reaches_the_adapter(base, inputs, makes_image, t, reache
     for zero in (*denoiser.control.controlnet_down_blocks, denoiser.control.controlnet_mid_block):
         torch.nn.init.normal_(zero.weight, std=0.1)
     steps = torch.full((2,), t)
-    prediction, _ = denoiser(**inputs | {"t": steps})
+    prediction, *_ = denoiser(**inputs | {"t": steps})
     generated = decode(base.vae, clean_estimate(base.scheduler, prediction, inputs["x_t"], steps))
     feedback(generated, inputs["query"], steps, 200, soft_edges, makes_image).backward()
     gradients = [p.grad.abs().sum() for p in denoiser.adapter.query.parameters() if p.grad is not None]
@@ -116,7 +116,7 @@ def test_the_features_do_not_depend_on_the_timestep(base, inputs) -> None:
     torch.nn.init.normal_(denoiser.adapter.query.out.weight)
     features = denoiser.adapter(inputs["pair"], inputs["query"], inputs["indicator"])
     with torch.no_grad():
-        whole, _ = denoiser(**inputs)
+        whole, *_ = denoiser(**inputs)
         once = predict(denoiser.unet, denoiser.control, inputs["x_t"], inputs["t"], inputs["text"], features)
     assert torch.allclose(whole, once, atol=1e-5)
 

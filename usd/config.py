@@ -107,7 +107,9 @@ class Train:
     batch_size: int  # items of each task, per step and process, before accumulation
     accumulation: int
     learning_rate: float
-    zero_rate: float  # times the learning rate, for weights that start at zero
+    zero_rate: float  # times the learning rate: weights that start at zero
+    pretrained_rate: float  # times the learning rate: what comes from the base
+    alignment: float  # weight of the distance between SGA-Q's features and the base's own of the query; 0 is off
     warmup: int  # steps
     weight_decay: float
     max_grad_norm: float

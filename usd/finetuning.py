@@ -24,6 +24,7 @@ from usd.model.control import Denoiser, channels_last, control_from_unet, warm_s
 from usd.tasks import TRAINED, Task
 from usd.training import Plan, Terms, accelerator_for, fit, generator
 
+ALIGNMENT_GAIN = 4.0  # the query is this much louder than the noise beside it
 TASK_NAMES = [task.name for task in TRAINED]
 
 
@@ -55,6 +56,17 @@ def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
     if params.gradient_checkpointing:
         denoiser.save_memory()
     return denoiser
+
+
+def rate(params: Train, name: str, weight: nn.Parameter) -> float:
+    """A weight's share of the learning rate.
+
+    Adam moves a weight by at most its rate a step: a zero convolution must come from 0 to about 1 in some dozen steps,
+    while what the base has learned should last.
+    """
+    if weight.ndim > 1 and not weight.any():
+        return params.zero_rate
+    return params.pretrained_rate if name.startswith(("unet.", "control.")) else 1.0
 
 
 def draws(params: Train, variant: Variant, index: int, shape: tuple[int, ...], rank: int = 0, world: int = 1) -> Draws:
@@ -99,7 +111,7 @@ class Objective:
             kept = [prompt if keep else "" for prompt, keep in zip(prompts, drawn.keep_text, strict=True)]
             text = self.text(kept)
         indicator = F.one_hot(number, len(TASK_NAMES)).float()
-        prediction, logits = model(x_t, t, text, pair, query, indicator, keep_pair)
+        prediction, alone, logits = model(x_t, t, text, pair, query, indicator, keep_pair)
         prediction = prediction.float()
         aim = denoising_target(self.base.scheduler, x_0, noise, t)
         errors = (prediction - aim).square().mean((1, 2, 3)).split(sizes)
@@ -109,6 +121,11 @@ class Objective:
             generated = decode(self.base.vae, clean_estimate(self.base.scheduler, prediction, x_t, t))
             read = zip(parts, generated.split(sizes), query.split(sizes), t.split(sizes), strict=True)
             terms |= mean_and_parts("feedback", [self._feedback(part.task, *each) for part, *each in read], names)
+        if self.params.alignment:
+            with torch.no_grad():
+                own = ALIGNMENT_GAIN * self.base.unet.conv_in(self.latents(query))
+            off = (alone.float() - own).square().mean() / own.square().mean()
+            terms["alignment"] = self.params.alignment * off
         if logits is not None:
             terms["indicator"] = 0.1 * F.cross_entropy(logits.float(), number)
         return terms
@@ -165,7 +182,7 @@ def finetune(
         learning_rate=params.learning_rate,
         run_dir=run_dir,
         identity=identity,
-        zero_rate=params.zero_rate,
+        rate=partial(rate, params),
         warmup=params.warmup,
         weight_decay=params.weight_decay,
         max_grad_norm=params.max_grad_norm,

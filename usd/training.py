@@ -48,7 +48,7 @@ class Plan:
     learning_rate: float
     run_dir: Path  # outside DVC's outs, which are deleted before a stage runs
     identity: dict[str, Any] = field(default_factory=dict)  # parameters and data that a checkpoint must agree with
-    zero_rate: float = 1.0  # times the learning rate, for weights that start at zero
+    rate: Callable[[str, nn.Parameter], float] = lambda name, weight: 1.0  # share of the learning rate
     warmup: int = 50
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
@@ -121,7 +121,7 @@ def fit(
     """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     weights = [weight for _, weight in named]
-    optimizer = torch.optim.AdamW(_groups(weights, plan.zero_rate), weight_decay=plan.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(_groups(named, plan.rate), weight_decay=plan.weight_decay, fused=True)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     average = Average(weights, plan.ema)
     state = TrainingState(plan, named, optimizer, average)
@@ -158,11 +158,12 @@ def fit(
     return state.curve
 
 
-def _groups(weights: list[nn.Parameter], zero_rate: float) -> list[dict[str, Any]]:
-    """Weights by their share of the learning rate: Adam moves a zero convolution by that rate a step at most."""
-    zero = [weight for weight in weights if weight.ndim > 1 and not weight.any()]
-    rest = [weight for weight in weights if not any(weight is other for other in zero)]
-    return [{"params": some, "rate": rate} for some, rate in ((rest, 1.0), (zero, zero_rate)) if some]
+def _groups(named: list[tuple[str, nn.Parameter]], rate: Callable[[str, nn.Parameter], float]) -> list[dict[str, Any]]:
+    """The optimiser's groups: weights of the same share of the learning rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, weight in named:
+        groups.setdefault(rate(name, weight), []).append(weight)
+    return [{"params": weights, "rate": share} for share, weights in groups.items()]
 
 
 @contextmanager
