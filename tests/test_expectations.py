@@ -51,7 +51,7 @@ def test_sound_data_pass_and_the_summary_depends_on_the_data_alone(project: Path
 def test_failure_leaves_no_summary_and_names_key_and_remedy(project: Path) -> None:
     OUT.mkdir()
     field_path(ANNOTATED, "val-00003", "hed").unlink()
-    with pytest.raises(UsdError, match=r"every declared file is present: 1 samples \(val-00003\).*dvc repro"):
+    with pytest.raises(UsdError, match=r"every declared file is present: 1 sample \(val-00003\).*dvc repro"):
         main(SCENES, ANNOTATED, OUT, DOCS)
     assert not OUT.exists()
     assert "val-00003 (annotated/hed)" in (DOCS / "failed.md").read_text()
