@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import wandb
 
 from usd.track import Tracker
 
@@ -44,6 +45,7 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     tracker.log_image("preview", picture, 10)
     tracker.log_model(model, {"data": "abc"})
     tracker.finish()
+    wandb.teardown()  # or the trainings that later tests start and kill would share this process's W&B service
 
     found = list(records(next(tmp_path.glob("wandb/offline-run-*/*.wandb"))))
     run = next(record.run for record in found if record.HasField("run"))
