@@ -139,9 +139,12 @@ def test_two_processes_learn_what_one_does_at_the_same_global_batch(project: Pat
         shutil.copytree(project / "annotators", folder / "annotators")
         shutil.copytree(project / "models", folder / "models")
         settings = yaml.safe_load(params)
-        settings["train"]["batch_size"] = 2 // processes
+        # Adam's first steps follow the signs of gradients, even of those that are rounding errors: small steps
+        settings["train"] |= {"batch_size": 2 // processes, "device": "cpu", "learning_rate": 1.0e-4}
         (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-        launch = ["accelerate.commands.launch", "--cpu", "--num_machines", "1", "--num_processes", str(processes)]
+        # `--multi_gpu` is torchrun, which goes without GPUs too; `--cpu` would want mpirun, or run one process
+        launch = ["accelerate.commands.launch", "--num_machines", "1", "--num_processes", str(processes)]
+        launch += ["--multi_gpu"] if processes > 1 else ["--cpu"]
         launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
         command = [sys.executable, "-m", *launch, "-m", "usd.stages.train", "us_diffusion", "shards", "annotators"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
