@@ -33,9 +33,9 @@ def test_sampling_leaves_out_the_step_without_noise() -> None:
 
 def test_draws_are_antithetic_and_from_the_list() -> None:
     drawn = draw("ess", 10, 8, torch.Generator().manual_seed(0))
-    steps = timesteps("ess", 10)
+    steps = sampling_timesteps("ess", 10)
     places = [steps.index(int(t)) for t in drawn]
-    assert all(a + b == 9 for a, b in zip(places[:4], places[4:], strict=True))
+    assert all(a + b == 8 for a, b in zip(places[:4], places[4:], strict=True))
 
 
 @pytest.mark.parametrize("count", [0, 1000])

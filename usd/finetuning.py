@@ -139,7 +139,8 @@ class Objective:
 
     def _feedback(self, task: Task, generated: Tensor, query: Tensor, t: Tensor) -> Tensor:
         """FAL of one task's items."""
-        below, annotate = self.params.feedback_below, self.annotators[task.map.name]
+        below = len(self.base.scheduler) if task.map.feedback_always else self.params.feedback_below
+        annotate = self.annotators[task.map.name]
         loss = feedback(generated, query, t, below, annotate, makes_image=task.direction == "map2image")
         return self.variant.feedback * task.map.feedback_weight * loss
 

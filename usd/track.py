@@ -52,5 +52,8 @@ class Tracker:
         self.run.log_artifact(artifact)
 
     def finish(self) -> None:
-        """Close the run."""
+        """Close the run, and the service that child processes would share."""
+        import wandb
+
         self.run.finish()
+        wandb.teardown()

@@ -80,7 +80,8 @@ def accelerator_for(device: str, precision: str) -> Accelerator:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a tenth of the time
     idle = DistributedDataParallelKwargs(find_unused_parameters=True)  # the light modules of the other tasks
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[idle])
+    cpu = device == "cpu" or not torch.accelerator.is_available()  # must be said, or processes do not find each other
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[idle])
 
 
 class Average:

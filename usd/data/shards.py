@@ -245,7 +245,7 @@ def training_loader(stream: TrainingStream, workers: int) -> Iterator[Batch]:
         stream,
         batch_size=None,
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=2 * len(TRAINED) if workers else None,
         worker_init_fn=_single_thread,
         collate_fn=_keep,
     )

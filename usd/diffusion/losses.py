@@ -8,7 +8,7 @@ from torch import Tensor
 
 from usd.tasks import Task
 
-MAP_WEIGHT = 2.0
+MAP_WEIGHT = 4.0
 
 
 def error_weight(task: Task) -> float:

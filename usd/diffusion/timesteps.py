@@ -45,9 +45,12 @@ def sampling_timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[
 
 
 def draw(strategy: Literal["ess", "uniform"], count: int, batch: int, generator: torch.Generator) -> Tensor:
-    """Training timesteps (batch,): uniform, or from the ESS list of `count` in antithetic pairs i, n − 1 − i."""
+    """Training timesteps (batch,): uniform, or from the ESS list of `count` in antithetic pairs i, n − 1 − i.
+
+    As in sampling t = 0 is left out, where there is no noise to remove.
+    """
     if strategy == "uniform":
         return torch.randint(LAST + 1, (batch,), generator=generator)
-    steps = torch.tensor(timesteps("ess", count))
+    steps = torch.tensor(sampling_timesteps("ess", count))
     half = torch.randint(len(steps), ((batch + 1) // 2,), generator=generator)
     return steps[torch.cat([half, len(steps) - 1 - half])[:batch]]

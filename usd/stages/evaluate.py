@@ -166,13 +166,13 @@ def mean_maps(shards: str) -> dict[str, Tensor]:
 
 
 def draw(test: Samples, task: Task, params: config.Evaluate, found: Tensor, swapped: Tensor | None, path: Path) -> None:
-    """One row an item: query, example pair, truth, output, and the output for a swapped pair."""
+    """One row an item: query, the example's source and target, truth, output, and the output for a swapped pair."""
     items = test.manifest(task, params.grid_items, params.seed)
     queries, examples = [item.query for item in items], [item.example for item in items]
     columns = {
         "query": test.pictures(queries, task.source),
-        "example": test.pictures(examples, task.source),
-        "→": test.pictures(examples, task.target),
+        "source": test.pictures(examples, task.source),
+        "target": test.pictures(examples, task.target),
         "truth": test.pictures(queries, task.target),
         "output": found[: len(items)],
     }
