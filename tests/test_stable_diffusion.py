@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, PNDMScheduler, UNet2DConditionModel
+from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests.conftest import ROOT
@@ -124,6 +125,70 @@ def test_it_starts_from_a_trained_control_net(stable_diffusion: Path, params: co
     params = dataclasses.replace(params, warm_start=str(tmp_path / "control"))
     control = new_denoiser(base, params.variants["us_diffusion"], params).control
     assert torch.equal(control.controlnet_down_blocks[0].weight, trained.controlnet_down_blocks[0].weight)
+
+
+def test_it_starts_from_prompt_diffusion_in_either_layout(
+    stable_diffusion: Path, params: config.Train, tmp_path: Path
+) -> None:
+    base = load_base(str(stable_diffusion)).freeze()
+    trained = ControlNetModel.from_unet(base.unet, conditioning_channels=6)
+    torch.nn.init.normal_(trained.controlnet_mid_block.weight)
+    weights = {name: weight.clone() for name, weight in trained.state_dict().items()}
+    query = {
+        name.replace("cond", "query_cond", 1): weight.clone()
+        for name, weight in weights.items()
+        if name.startswith("controlnet_cond_embedding")
+    }
+    trained.save_pretrained(tmp_path / "diffusers")
+    save_file(weights | query, tmp_path / "diffusers/diffusion_pytorch_model.safetensors", {"format": "pt"})
+    learned = {name: weight for name, weight in weights.items() if not name.startswith("controlnet_cond_embedding")}
+    original = {f"control_model.{original_name(name)}": weight for name, weight in learned.items()}
+    original |= {f"control_model.input_{of}_block.0.weight": torch.zeros(1) for of in ("hint", "cond")}
+    save_file(original, tmp_path / "original.safetensors")
+    for source in ("diffusers", "original.safetensors"):
+        warm = dataclasses.replace(params, warm_start=str(tmp_path / source))
+        found = new_denoiser(base, params.variants["us_diffusion"], warm).control.state_dict()
+        assert all(torch.equal(weight, weights[name]) for name, weight in found.items())
+
+
+def original_name(name: str) -> str:
+    """The name that a ControlNet's weight has in the original repositories."""
+    inner = {
+        "norm1": "in_layers.0",
+        "conv1": "in_layers.2",
+        "time_emb_proj": "emb_layers.1",
+        "norm2": "out_layers.0",
+        "conv2": "out_layers.3",
+        "conv_shortcut": "skip_connection",
+    }
+    match name.split("."):
+        case ["conv_in", kind]:
+            return f"input_blocks.0.0.{kind}"
+        case ["time_embedding", layer, kind]:
+            return f"time_embed.{0 if layer == 'linear_1' else 2}.{kind}"
+        case ["controlnet_down_blocks", number, kind]:
+            return f"zero_convs.{number}.0.{kind}"
+        case ["controlnet_mid_block", kind]:
+            return f"middle_block_out.0.{kind}"
+        case ["down_blocks", block, "downsamplers", _, _, kind]:
+            return f"input_blocks.{3 * int(block) + 3}.0.op.{kind}"
+        case ["down_blocks", block, "resnets", layer, part, *rest]:
+            return ".".join([f"input_blocks.{3 * int(block) + int(layer) + 1}.0", inner[part], *rest])
+        case ["down_blocks", block, "attentions", layer, *rest]:
+            return ".".join([f"input_blocks.{3 * int(block) + int(layer) + 1}.1", *rest])
+        case ["mid_block", "resnets", layer, part, *rest]:
+            return ".".join([f"middle_block.{2 * int(layer)}", inner[part], *rest])
+        case ["mid_block", "attentions", _, *rest]:
+            return ".".join(["middle_block.1", *rest])
+    raise AssertionError(name)
+
+
+def test_what_is_no_control_net_is_refused(stable_diffusion: Path, params: config.Train, tmp_path: Path) -> None:
+    base = load_base(str(stable_diffusion)).freeze()
+    pickled = tmp_path / "network.ckpt"
+    torch.save({"control_model.time_embed.0.weight": torch.zeros(1)}, pickled)
+    with pytest.raises(UsdError, match=r"warm_start: .*network.ckpt .*save a pickled checkpoint as .safetensors first"):
+        new_denoiser(base, params.variants["us_diffusion"], dataclasses.replace(params, warm_start=str(pickled)))
     params = dataclasses.replace(params, warm_start=str(stable_diffusion / "unet"))
     with pytest.raises(UsdError, match=r"warm_start: .*unet is no ControlNet that fits"):
         new_denoiser(base, params.variants["us_diffusion"], params)

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-import wandb
+import yaml
 
-from usd.track import Tracker
+from usd.track import Tracker, dvc_hash
 
 BLOCK, HEADER = 32768, 7  # of the LevelDB log format that a .wandb file has
 
@@ -45,7 +47,6 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     tracker.log_image("preview", picture, 10)
     tracker.log_model(model, {"data": "abc"})
     tracker.finish()
-    wandb.teardown()  # or the trainings that later tests start and kill would share this process's W&B service
 
     found = list(records(next(tmp_path.glob("wandb/offline-run-*/*.wandb"))))
     run = next(record.run for record in found if record.HasField("run"))
@@ -61,4 +62,13 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     assert logged["preview/_type"] == "image-file"
     artifact = next(record.artifact for record in found if record.HasField("artifact"))
     assert artifact.name == "us_diffusion-model"
-    assert json.loads(artifact.metadata) == {"data": "abc"}
+    assert json.loads(artifact.metadata) == {"data": "abc", "dvc": dvc_hash(model)}
+
+
+def test_the_hash_is_that_of_dvc(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/weights.safetensors").write_bytes(b"weights")
+    for command in (["init", "--no-scm", "--quiet"], ["add", "--quiet", "model"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=tmp_path, check=True)
+    pointer = yaml.safe_load((tmp_path / "model.dvc").read_text())
+    assert dvc_hash(tmp_path / "model") == pointer["outs"][0]["md5"]

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -36,29 +37,48 @@ def batches(start: int) -> Iterator[Batch]:
         start += 1
 
 
-def train(folder: Path, crash_at: int | None = None, factor: float = 1.0, **changes) -> dict[str, torch.Tensor]:
+WIDE = 80  # 8-bit optimisers keep the state of less than 4096 weights in 32 bits
+
+
+def train(
+    folder: Path, crash_at: int | None = None, factor: float = 1.0, optimizer: str = "adamw", **changes
+) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    model = nn.Linear(3, 3)
+    model = nn.Linear(WIDE, WIDE)
 
     def loss(wrapped: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         if batch.index == crash_at:
             raise Interrupted
-        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(batch.index))
+        x = torch.randn(4, WIDE, generator=torch.Generator().manual_seed(batch.index))
         return {"denoising": (wrapped(x) - x.flip(1)).square().mean() * factor}
 
     settings = {"steps": 12, "learning_rate": 0.1, "ema": 0.9, "warmup": 2, "checkpoint_every": 3, "log_every": 1}
+    settings["optimizer"] = optimizer
     plan = Plan(run_dir=folder, identity={"seed": 1, **changes}, **settings)
     curve = fit(model, batches, loss, plan, accelerator_for("cpu", "no"))
     return {**model.state_dict(), "curve": torch.tensor([row["loss"] for row in curve])}
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit"])
 @pytest.mark.parametrize("crash_at", [1, 3, 7, 11])
-def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, crash_at: int) -> None:
-    whole = train(tmp_path / "whole")
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, crash_at: int, optimizer: str) -> None:
+    whole = train(tmp_path / "whole", optimizer=optimizer)
     with pytest.raises(Interrupted):
-        train(tmp_path / "cut", crash_at)
-    resumed = train(tmp_path / "cut")
+        train(tmp_path / "cut", crash_at, optimizer=optimizer)
+    resumed = train(tmp_path / "cut", optimizer=optimizer)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_an_8_bit_optimiser_learns_alike_in_less_than_a_third_of_the_memory(tmp_path: Path) -> None:
+    losses, sizes = [], []
+    for optimizer in ("adamw", "adamw_8bit"):
+        losses.append(train(tmp_path / optimizer, optimizer=optimizer)["curve"])
+        with safe_open(tmp_path / optimizer / CHECKPOINT, "pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys() if name.endswith(".weight")}  # noqa: SIM118
+        moments = [state[name] for name in state if name.startswith(("exp_avg", "state", "absmax"))]
+        sizes.append(sum(moment.nbytes for moment in moments))
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert sizes[1] < sizes[0] / 3
 
 
 def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class Train:
 
     seed: int
     base: str  # directory or hub id in diffusers' layout
-    warm_start: str  # a ControlNet that the control branch starts from, directory or hub id; "" copies the base
+    warm_start: str  # a trained ControlNet or Prompt Diffusion to start from: see `warm_start`; "" copies the base
     unlock: Literal["none", "decoder", "all"]  # what of the base U-Net is trained beside the control branch
     steps: int
     batch_size: int  # items of each task, per step and process, before accumulation
@@ -111,6 +111,7 @@ class Train:
     pretrained_rate: float  # times the learning rate: what comes from the base
     alignment: float  # weight of the distance between SGA-Q's features and the base's own of the query; 0 is off
     warmup: int  # steps
+    optimizer: Literal["adamw", "adamw_8bit"]  # 8 bits: a quarter of the memory for its state; needs the extra `gpu`
     weight_decay: float
     max_grad_norm: float
     ema: float  # decay; 0 is off

@@ -185,6 +185,7 @@ def finetune(
         identity=identity,
         rate=partial(rate, params),
         warmup=params.warmup,
+        optimizer=params.optimizer,
         weight_decay=params.weight_decay,
         max_grad_norm=params.max_grad_norm,
         ema=params.ema,

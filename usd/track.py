@@ -44,10 +44,10 @@ class Tracker:
         self.run.log({name: wandb.Image(str(path))}, step=step)
 
     def log_model(self, folder: Path, facts: dict[str, str]) -> None:
-        """A trained model's files, with what it was made of."""
+        """A trained model's files, with what it was made of and the hash that DVC knows it by."""
         import wandb
 
-        artifact = wandb.Artifact(f"{self.name}-model", "model", metadata=facts)
+        artifact = wandb.Artifact(f"{self.name}-model", "model", metadata=facts | {"dvc": dvc_hash(folder)})
         artifact.add_dir(str(folder))
         self.run.log_artifact(artifact)
 
@@ -57,3 +57,13 @@ class Tracker:
 
         self.run.finish()
         wandb.teardown()
+
+
+def dvc_hash(folder: Path) -> str:
+    """The hash that dvc.lock will hold for a folder."""
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs.local import LocalFileSystem
+
+    files = LocalFileSystem()
+    return str(build(HashFileDB(files, "unused"), str(folder), files, "md5", dry_run=True)[2].hash_info.value)

@@ -50,6 +50,7 @@ class Plan:
     identity: dict[str, Any] = field(default_factory=dict)  # parameters and data that a checkpoint must agree with
     rate: Callable[[str, nn.Parameter], float] = lambda name, weight: 1.0  # share of the learning rate
     warmup: int = 50
+    optimizer: str = "adamw"  # or "adamw_8bit"
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     ema: float = 0.0
@@ -122,8 +123,7 @@ def fit(
     """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     weights = [weight for _, weight in named]
-    optimizer = torch.optim.AdamW(_groups(named, plan.rate), weight_decay=plan.weight_decay, fused=True)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    wrapped, optimizer = accelerator.prepare(model, _optimizer(named, plan))
     average = Average(weights, plan.ema)
     state = TrainingState(plan, named, optimizer, average)
     start = state.load()
@@ -157,6 +157,17 @@ def fit(
                     preview(step + 1)
     average.into(weights)
     return state.curve
+
+
+def _optimizer(named: list[tuple[str, nn.Parameter]], plan: Plan) -> torch.optim.Optimizer:
+    groups = _groups(named, plan.rate)
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=plan.weight_decay, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UsdError("train.optimizer: adamw_8bit needs bitsandbytes; pip install bitsandbytes") from None
+    return AdamW8bit(groups, weight_decay=plan.weight_decay)
 
 
 def _groups(named: list[tuple[str, nn.Parameter]], rate: Callable[[str, nn.Parameter], float]) -> list[dict[str, Any]]:
@@ -229,7 +240,7 @@ class TrainingState:
         for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
             tensors[f"weight.{name}"], tensors[f"average.{name}"] = weight.detach(), shadow
             for key, value in self.optimizer.state[weight].items():
-                tensors[f"{key}.{name}"] = value
+                tensors[f"{key}.{name}"] = torch.as_tensor(value)
         note = {"step": str(step), "identity": self.identity, "curve": json.dumps(self.curve)}
         scratch = self.path.with_suffix(".partial")
         try:
@@ -248,19 +259,17 @@ class TrainingState:
             with safe_open(self.path, "pt") as file:
                 note = file.metadata()
                 self._check(json.loads(note["identity"]))
-                stored = set(file.keys())
+                held: dict[str, dict[str, Tensor]] = {}  # by weight
+                for key in file.keys():  # noqa: SIM118 (it is no mapping)
+                    kind, _, name = key.partition(".")
+                    held.setdefault(name, {})[kind] = file.get_tensor(key)
                 with torch.no_grad():
                     for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
-                        weight.copy_(file.get_tensor(f"weight.{name}"))
-                        shadow.copy_(file.get_tensor(f"average.{name}"))
-                        if f"step.{name}" not in stored:
-                            continue  # a light module whose task has not come up yet
-                        self.optimizer.state[weight] = {
-                            "step": file.get_tensor(f"step.{name}").to(weight.device),
-                            # laid out in memory as the weight is: the fused optimiser pairs them by address
-                            "exp_avg": torch.empty_like(weight).copy_(file.get_tensor(f"exp_avg.{name}")),
-                            "exp_avg_sq": torch.empty_like(weight).copy_(file.get_tensor(f"exp_avg_sq.{name}")),
-                        }
+                        kept = held[name]
+                        weight.copy_(kept.pop("weight"))
+                        shadow.copy_(kept.pop("average"))
+                        if kept:  # none: a light module whose task has not come up yet
+                            self.optimizer.state[weight] = {key: _beside(weight, kept[key]) for key in kept}
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise UsdError(f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh") from error
         self.curve = json.loads(note["curve"])
@@ -275,6 +284,18 @@ class TrainingState:
                 f"{self.path}: belongs to a run with other {', '.join(different)}; delete it to start afresh, "
                 "or restore those values to resume"
             )
+
+
+def _beside(weight: nn.Parameter, value: Tensor) -> Tensor | int:
+    """A part of the optimiser's state as it was: a count, or a tensor laid out in memory as its weight is.
+
+    Fused and 8-bit optimisers pair the elements by address.
+    """
+    if value.dtype == torch.int64:
+        return int(value)
+    if value.shape != weight.shape:
+        return value.to(weight.device)
+    return torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def write_curve(curve: list[dict[str, float]], path: Path) -> None:

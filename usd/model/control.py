@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+CONDITIONS = ("controlnet_cond_embedding.", "controlnet_query_cond_embedding.")  # of ControlNet, of Prompt Diffusion
 
 
 def control_from_unet(unet: UNet2DConditionModel) -> ControlNetModel:
@@ -24,18 +27,28 @@ def control_from_unet(unet: UNet2DConditionModel) -> ControlNetModel:
 
 
 def warm_start(control: ControlNetModel, source: str) -> None:
-    """Start from a trained ControlNet, whose encoder of conditions is left out: the adapter is in its place.
+    """Start from a trained ControlNet or Prompt Diffusion, whose encoders of conditions are left out: the adapter is
+    in their place.
+
+    `source` is a directory or hub id in diffusers' layout, or a .safetensors file in the layout of the original
+    repositories (`control_model.…`).
 
     Raises:
         UsdError: it is unreadable, or of another architecture; pickled weights are not loaded.
     """
     try:
-        trained = ControlNetModel.from_pretrained(source, use_safetensors=True)
-        trained.controlnet_cond_embedding = nn.Identity()
-        control.load_state_dict(trained.state_dict())
-    except (OSError, ValueError, RuntimeError) as error:
+        if Path(source).is_file():
+            trained = convert_controlnet_checkpoint(load_file(source), control.config)
+        else:
+            trained = ControlNetModel.from_pretrained(source, use_safetensors=True).state_dict()
+        found = {name: weight for name, weight in trained.items() if weight is not None}
+        control.load_state_dict({name: weight for name, weight in found.items() if not name.startswith(CONDITIONS)})
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise UsdError(f"train.warm_start: {source} is no ControlNet that fits the base: {reason}") from error
+        pickled = (
+            "; save a pickled checkpoint as .safetensors first" if source.endswith((".ckpt", ".pth", ".pt")) else ""
+        )
+        raise UsdError(f"train.warm_start: {source} is no ControlNet that fits the base: {reason}{pickled}") from error
 
 
 def load_control(root: Path) -> ControlNetModel:
