@@ -1,18 +1,20 @@
-"""Drives `usd demo` in a headless Chromium; as a program it takes the README's picture of it:
+"""Drives `usd demo` in a headless Chromium; as a program it takes the README's pictures of it and of Prefect's page:
 
-python -m tests.screenshot models/us_diffusion results/demo.png
+python -m tests.screenshot demo models/us_diffusion results/demo.png
+python -m tests.screenshot prefect http://127.0.0.1:4200 results/prefect.png
 """
 
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from playwright.sync_api import Page, sync_playwright
 
 from tests.conftest import ROOT
 
+app = typer.Typer()
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -54,17 +56,30 @@ def try_out(page: Page, url: str, example: str, upload: Path | None = None, step
     return page.request.get(str(result.get_attribute("src"))).body()
 
 
-def main(model: Path, out: Path) -> None:
+@app.command()
+def demo(model: Path, out: Path) -> None:
     """Serve MODEL, try the first example pair, write a picture of the page to OUT."""
     from usd.demo import serve
 
-    demo = serve(model, ROOT / "data" / "examples", wait=False)
+    served = serve(model, ROOT / "data" / "examples", wait=False)
     with tab() as page:
-        try_out(page, demo.local_url, "depth map", steps=1)
+        try_out(page, served.local_url, "depth map", steps=1)
         page.wait_for_timeout(1000)  # until nothing moves
         page.screenshot(path=out, full_page=True)
-    demo.close()
+    served.close()
+
+
+@app.command()
+def prefect(url: str, out: Path) -> None:
+    """Write a picture of the last flow run on the server at URL, which `make serve` started, to OUT."""
+    with tab() as page:
+        last = {"sort": "START_TIME_DESC", "limit": 1}
+        found = page.request.post(f"{url}/api/flow_runs/filter", data=last).json()
+        page.goto(f"{url}/runs/flow-run/{found[0]['id']}", wait_until="domcontentloaded")
+        page.get_by_text(found[0]["name"]).first.wait_for()
+        page.wait_for_timeout(4000)  # until the run's graph is drawn
+        page.screenshot(path=out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    app()

@@ -9,6 +9,7 @@ import yaml
 
 from tests.conftest import ROOT
 from usd import config
+from usd.profiles import apply
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PACKAGE_MARKERS = {f"usd/{part}__init__.py" for part in ("", "data/", "model/", "diffusion/")}
@@ -74,11 +75,13 @@ def test_layers_do_not_mix() -> None:
                 assert other.relative_to(ROOT / "usd").parts[0] not in (*forbidden, "stages"), f"{path} imports {other}"
 
 
-def test_profiles_apply(tmp_path: Path) -> None:
-    from usd.profiles import apply
-
+def test_profiles_apply_and_cpu_undoes_them(tmp_path: Path) -> None:
+    committed = (ROOT / "params.yaml").read_text()
+    target = tmp_path / "params.yaml"
     for profile in (ROOT / "profiles").glob("*.yaml"):
-        target = tmp_path / profile.name
-        target.write_text((ROOT / "params.yaml").read_text())
-        apply(profile, target)
+        target.write_text(committed)
+        assert bool(apply(profile, target)) == (profile.stem != "cpu")
         config.load(target)
+        if profile.stem != "smoke":
+            apply(ROOT / "profiles/cpu.yaml", target)
+            assert config.load(target) == config.load(ROOT / "params.yaml")

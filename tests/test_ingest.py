@@ -265,13 +265,20 @@ def test_the_later_stages_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     result = CliRunner().invoke(app, ["ingest", "photos", "--out", "scenes"])
     assert result.exit_code == 0, result.output
     assert "accepted" in result.output
+    Path("models").mkdir()
     Path("net").mkdir()
     net = PerceptionNet([8, 16])
     Path("net/config.json").write_text(json.dumps(net.config))
     save_file(net.state_dict(), "net/model.safetensors")
+    with pytest.raises(UsdError, match=r"annotate\.networks: models/networks is not there"):
+        annotate.main(Path("scenes"), Path("annotated"))
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("networks: models/networks", 'networks: ""'))
     with pytest.raises(UsdError, match=r"(train|val|test)-00000: no (depth|seg) map, and no annotators"):
         annotate.main(Path("scenes"), Path("annotated"))
-    annotate.main(Path("scenes"), Path("annotated"), Path("net"))
+    Path("params.yaml").write_text(params)
+    Path("net").rename("models/networks")
+    annotate.main(Path("scenes"), Path("annotated"))
     row = read_manifest(Path("scenes")).set_index("source").loc["red_blob-0.jpg"]
     brought, kept = (read_png(field_path(Path(root), row["key"], "depth")) for root in ("scenes", "annotated"))
     assert np.array_equal(brought, kept)

@@ -1,6 +1,7 @@
 """Adapter, control branch, base and losses."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,8 @@ def test_feedback_alone_reaches_the_adapter(base, inputs, makes_image, t, reache
         torch.nn.init.normal_(zero.weight, std=0.1)
     steps = torch.full((2,), t)
     prediction, *_ = denoiser(**inputs | {"t": steps})
-    generated = decode(base.vae, clean_estimate(base.scheduler, prediction, inputs["x_t"], steps))
-    feedback(generated, inputs["query"], steps, 200, soft_edges, makes_image).backward()
+    estimate = clean_estimate(base.scheduler, prediction, inputs["x_t"], steps)
+    feedback(estimate, inputs["query"], steps, 200, partial(decode, base.vae), soft_edges, makes_image).backward()
     gradients = [p.grad.abs().sum() for p in denoiser.adapter.query.parameters() if p.grad is not None]
     assert (float(sum(gradients)) > 0) == reaches
 

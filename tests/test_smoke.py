@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from tests.conftest import ROOT
@@ -65,3 +67,23 @@ def test_a_gate_that_fails_ends_the_run(clone: Path) -> None:
     failed = run(clone, "dvc", "repro", check=False)
     assert failed.returncode != 0
     assert "RMSE / floor" in failed.stderr
+
+
+def test_own_pictures_become_a_model_that_is_called(clone: Path) -> None:
+    """The commands of the README, in its order."""
+    (clone / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        blobs = PIL.Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+        blobs.resize((140, 100), PIL.Image.Resampling.BICUBIC).save(clone / f"photos/blobs {number}.jpg")
+    shutil.copytree(clone / "models/annotators", clone / "models/networks")
+    run(clone, "usd", "ingest", "photos", "--out", "data/scenes")
+    run(clone, "usd", "profile", "profiles/photos.yaml")
+    run(clone, "dvc", "freeze", "render")
+    run(clone, "dvc", "commit", "--force", "render")
+    run(clone, "dvc", "repro", "train@us_diffusion")
+    depth = next((clone / "data/annotated/train").glob("*.depth.png"))
+    image = clone / "data/scenes/train" / depth.name.replace("depth", "image")
+    example = ["--example", str(image), str(depth), "--prompt", "depth map"]
+    run(clone, "usd", "generate", "--query", "photos/blobs 0.jpg", *example, "--steps", "1", "--out", "results/mine")
+    assert PIL.Image.open(clone / "results/mine/blobs 0.png").size == (64, 64)

@@ -39,6 +39,7 @@ class Annotate:
     canny_low: float  # OpenCV thresholds
     canny_high: float
     outpaint_margin: float  # share of each side that the outpainting map greys out
+    networks: str  # folder of annotators that make the maps which own pictures lack; "" is none
 
 
 @dataclass(frozen=True)

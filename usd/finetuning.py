@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from usd.config import Train, Variant
@@ -55,6 +56,8 @@ def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
     denoiser.unlock(params.unlock)
     if params.gradient_checkpointing:
         denoiser.save_memory()
+        if isinstance(base.vae, AutoencoderKL):
+            base.vae.enable_gradient_checkpointing()  # feedback goes through its decoder
     return denoiser
 
 
@@ -118,8 +121,8 @@ class Objective:
         errors = [error_weight(part.task) * error for part, error in zip(parts, errors, strict=True)]
         terms = mean_and_parts("denoising", errors, names)
         if self.variant.feedback:
-            generated = decode(self.base.vae, clean_estimate(self.base.scheduler, prediction, x_t, t))
-            read = zip(parts, generated.split(sizes), query.split(sizes), t.split(sizes), strict=True)
+            estimate = clean_estimate(self.base.scheduler, prediction, x_t, t)
+            read = zip(parts, estimate.split(sizes), query.split(sizes), t.split(sizes), strict=True)
             terms |= mean_and_parts("feedback", [self._feedback(part.task, *each) for part, *each in read], names)
         if self.params.alignment:
             with torch.no_grad():
@@ -137,11 +140,11 @@ class Objective:
         ]
         return Draws(*(torch.cat([getattr(one, field.name) for one in each]) for field in fields(Draws)))
 
-    def _feedback(self, task: Task, generated: Tensor, query: Tensor, t: Tensor) -> Tensor:
+    def _feedback(self, task: Task, estimate: Tensor, query: Tensor, t: Tensor) -> Tensor:
         """FAL of one task's items."""
         below = len(self.base.scheduler) if task.map.feedback_always else self.params.feedback_below
-        annotate = self.annotators[task.map.name]
-        loss = feedback(generated, query, t, below, annotate, makes_image=task.direction == "map2image")
+        annotate, makes_image = self.annotators[task.map.name], task.direction == "map2image"
+        loss = feedback(estimate, query, t, below, partial(decode, self.base.vae), annotate, makes_image)
         return self.variant.feedback * task.map.feedback_weight * loss
 
 

@@ -68,17 +68,21 @@ TRUTH = {"depth": "depth_mm", "seg": "class_id"}  # map → what only a renderer
 def derive(name: str, fields: Fields, params: Annotate, annotators: dict[str, Annotator]) -> np.ndarray:
     """A map from the ground truth, the image or earlier maps; by an annotator where there is no ground truth.
 
+    What needs none, such as soft edges, is computed from the image, unless a pretrained network is given for it.
+
     Raises:
         UsdError: there is neither.
     """
-    if TRUTH.get(name, "image") in fields:
+    network = annotators.get(name)
+    pretrained = isinstance(network, torch.nn.Module)
+    if TRUTH[name] in fields if name in TRUTH else not pretrained:
         return DERIVE[name](fields, params)
-    if name not in annotators:
-        raise UsdError(f"no {name} map, and no annotators to make it; give `annotate` their folder in dvc.yaml")
+    if network is None:
+        raise UsdError(f"no {name} map, and no annotators to make it; name their folder in annotate.networks")
     with torch.no_grad():
-        found = to_array(annotators[name](to_tensor(fields["image"])[None]))[0]
-    own = isinstance(annotators[name], torch.nn.Module)  # pretrained networks have colours of their own
-    return PALETTE[nearest_class(found)] if name == "seg" and not own else found
+        found = to_array(network(to_tensor(fields["image"])[None]))[0]
+    # pretrained networks have colours of their own
+    return PALETTE[nearest_class(found)] if name == "seg" and not pretrained else found
 
 
 def _grey(value: np.ndarray) -> np.ndarray:

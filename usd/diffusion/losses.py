@@ -37,23 +37,30 @@ def denoising_target(scheduler: DDIMScheduler, x_0: Tensor, noise: Tensor, t: Te
 
 
 def feedback(
-    generated: Tensor, query: Tensor, t: Tensor, below: int, annotate: Callable[[Tensor], Tensor], makes_image: bool
+    estimate: Tensor,
+    query: Tensor,
+    t: Tensor,
+    below: int,
+    decode: Callable[[Tensor], Tensor],
+    annotate: Callable[[Tensor], Tensor],
+    makes_image: bool,
 ) -> Tensor:
     """FAL: the squared distance between what an annotator reads and the map it should agree with; a scalar.
 
     Map2Image: the annotator reads the generated image, which should show the query map. Image2Map: it reads the
-    query image, whose map the generated one should be. Items with t > `below` count as zero. The gradient reaches
-    `generated` in both.
+    query image, whose map the generated one should be. Items with t > `below` count as zero and are not decoded. The
+    gradient reaches `estimate` in both.
 
     Args:
-        generated: decoded x̂0, (B, 3, H, W), nominally in [0, 1].
+        estimate: x̂0, latents (B, C, h, w).
         query: (B, 3, H, W) in [0, 1].
         t: timesteps (B,).
+        decode: latents to images, nominally in [0, 1].
     """
     rows = (t <= below).nonzero()[:, 0]
     if not len(rows):
-        return generated.sum() * 0.0
-    generated, query = generated[rows], query[rows]
+        return estimate.sum() * 0.0
+    generated, query = decode(estimate[rows]), query[rows]
     if makes_image:
         difference = annotate(generated.clamp(0, 1)) - query
     else:

@@ -2,9 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from usd import config
 from usd.data.annotators import Annotator, load_annotators
@@ -16,18 +13,20 @@ from usd.stages import run
 from usd.stages.render import FIELDS
 from usd.tasks import MAPS
 
-Job = tuple[dict[str, object], config.Annotate, Path, Path, Path | None]
+Job = tuple[dict[str, object], config.Annotate, Path, Path]
 
 
 @cache
-def networks(folder: Path | None) -> dict[str, Annotator]:
+def networks(folder: str) -> dict[str, Annotator]:
     """This process's annotators."""
-    return load_annotators(folder) if folder else {}
+    if folder and not Path(folder).is_dir():
+        raise UsdError(f"annotate.networks: {folder} is not there; copy models/annotators to it, or a config.json")
+    return load_annotators(Path(folder)) if folder else {}
 
 
 def complete(job: Job) -> dict[str, object]:
     """Write and digest all maps of one sample, those that it brings and those it lacks; returns its manifest row."""
-    row, params, scenes, out, annotators = job
+    row, params, scenes, out = job
     key = str(row["key"])
     brought = [field for field in dict.fromkeys((*FIELDS, *MAPS)) if isinstance(row.get(f"{field}_sha256"), str)]
     fields = {field: read_png(field_path(scenes, key, field)) for field in brought}
@@ -35,7 +34,7 @@ def complete(job: Job) -> dict[str, object]:
     for name in MAPS:
         if name not in fields:
             try:
-                fields[name] = derive(name, fields, params, networks(annotators))
+                fields[name] = derive(name, fields, params, networks(params.networks))
             except UsdError as error:
                 raise UsdError(f"{key}: {error}") from None
         data = encode_png(fields[name])
@@ -44,18 +43,14 @@ def complete(job: Job) -> dict[str, object]:
     return {name: row[name] for name in ("key", "split", "seed", "caption")} | digests
 
 
-def main(
-    scenes: Path,
-    out: Path,
-    annotators: Annotated[Path | None, typer.Argument(help="Networks for maps that own data lack.")] = None,
-) -> None:
+def main(scenes: Path, out: Path) -> None:
     """Complete the folder dataset SCENES with maps into OUT, which has one manifest row a sample."""
     params = config.load().annotate
     rows = read_manifest(scenes).to_dict("records")
     with atomic_directory(out) as scratch:
         for split in sorted({str(row["split"]) for row in rows}):
             (scratch / split).mkdir()
-        jobs: list[Job] = [(row, params, scenes, scratch, annotators) for row in rows]
+        jobs: list[Job] = [(row, params, scenes, scratch) for row in rows]
         write_manifest(list(parallel_map(complete, jobs, "annotate", chunk=32)), scratch)
 
 

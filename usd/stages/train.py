@@ -103,17 +103,17 @@ def main(
 
 
 def write_preview(pipeline: USDiffusionPipeline, samples: Samples, path: Path) -> dict[str, float]:
-    """A small grid, four items of every trained task: query, truth and output; returns their RMSE by task."""
+    """A small grid, up to four items of every trained task: query, truth and output; returns their RMSE by task."""
     rows, errors = [], {}
     for task in TRAINED:
-        items = samples.manifest(task, 4, seed=0)
+        items = samples.manifest(task, min(4, len(samples.keys)), seed=0)
         found, _ = generate(pipeline, samples, items, PREVIEW, batch_size=4, title="preview")
         keys = [item.query for item in items]
         truth = samples.pictures(keys, task.target)
         errors[f"validation rmse/{task.name}"] = rmse(found, truth)
         columns = (samples.pictures(keys, task.source), truth, found)
         rows.append([tile for trio in zip(*map(to_array, columns), strict=True) for tile in trio])
-    write_grid(rows, ["query", "truth", "output"] * 4, path)
+    write_grid(rows, ["query", "truth", "output"] * len(items), path)
     return errors
 
 
