@@ -1,7 +1,10 @@
 """The DAG, read from dvc.yaml through DVC."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from usd.errors import UsdError
 
@@ -24,23 +27,52 @@ def read_dag(targets: list[str] | None = None) -> list[Stage]:
     Raises:
         UsdError: no DVC project in the working directory, a broken dvc.yaml, or an unknown target.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+
+    with _project() as repo:
+        graph = get_active_graph(repo.index.graph)
+        return [
+            Stage(
+                name=stage.addressing,
+                upstream=tuple(sorted(other.addressing for other in graph.successors(stage))),
+                gpu=bool((stage.meta or {}).get("gpu")),
+                frozen=stage.frozen,
+                missing=tuple(Path(str(out)) for out in stage.outs if not out.exists),
+                results=tuple(Path(str(out)) for out in stage.outs if not out.use_cache),
+            )
+            for stage in plan_repro(graph, collect_stages(repo, targets or []) or None)
+        ]
+
+
+def stale(stages: list[Stage]) -> set[str]:
+    """The stages that DVC must look into: what they read, write or are has changed, or they need one of these.
+
+    Asked once for all, which takes as long as starting DVC for one. All, while somebody else runs DVC.
+    """
+    from dvc.lock import LockError
+
+    try:
+        with _project() as repo:
+            found = set(repo.status([stage.name for stage in stages]))
+    except LockError:
+        return {stage.name for stage in stages}
+    for stage in stages:
+        if found.intersection(stage.upstream):
+            found.add(stage.name)
+    return found
+
+
+@contextmanager
+def _project() -> Iterator[Any]:
+    """The DVC project in the working directory."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from dvc.repo import Repo
 
     try:
         with Repo() as repo:
-            graph = get_active_graph(repo.index.graph)
-            return [
-                Stage(
-                    name=stage.addressing,
-                    upstream=tuple(sorted(other.addressing for other in graph.successors(stage))),
-                    gpu=bool((stage.meta or {}).get("gpu")),
-                    frozen=stage.frozen,
-                    missing=tuple(Path(str(out)) for out in stage.outs if not out.exists),
-                    results=tuple(Path(str(out)) for out in stage.outs if not out.use_cache),
-                )
-                for stage in plan_repro(graph, collect_stages(repo, targets or []) or None)
-            ]
+            yield repo
+    except LockError:
+        raise
     except DvcException as error:
         raise UsdError(f"dvc.yaml: {error}; run from the project's root, and see `dvc stage list` for names") from error

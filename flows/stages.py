@@ -21,7 +21,7 @@ from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed
 
 from flows.artifacts import publish
-from flows.dag import Stage, read_dag
+from flows.dag import Stage, read_dag, stale
 from flows.processes import DVC, Finished, Processes, Stopped
 from usd.errors import UsdError
 
@@ -141,6 +141,12 @@ def run_stage(name: str, gpu: bool, force: bool, processes: Processes) -> State[
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE)
+def skip_stage(name: str) -> State[Any]:
+    """Show a stage that DVC need not look into, as `Cached`."""
+    return Completed(name="Cached", message="Nothing that it reads or writes has changed")
+
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE)
 def keep_frozen(name: str, missing: tuple[Path, ...], processes: Processes) -> State[Any]:
     """Show a frozen stage, which is not run, as `Frozen`.
 
@@ -161,6 +167,7 @@ def run_dag(targets: list[str] | None, force: bool) -> State[Any]:
         StageFailed: a stage failed. No stage started after that; those that ran beside it have finished.
     """
     stages = read_dag(targets)
+    look_into = {stage.name for stage in stages} if force else stale(stages)
     futures: dict[str, PrefectFuture[State[Any]]] = {}
     with Processes() as processes:
         for stage in stages:
@@ -171,6 +178,8 @@ def run_dag(targets: list[str] | None, force: bool) -> State[Any]:
             if stage.frozen:  # the name is what shows before the task starts
                 frozen = keep_frozen.with_options(name=stage.name)
                 futures[stage.name] = frozen.submit(stage.name, stage.missing, processes, **options)
+            elif stage.name not in look_into:
+                futures[stage.name] = skip_stage.with_options(name=stage.name).submit(stage.name, **options)
             else:
                 live = run_stage.with_options(name=stage.name)
                 futures[stage.name] = live.submit(stage.name, stage.gpu, force, processes, **options)
