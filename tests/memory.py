@@ -3,6 +3,7 @@
 python -m tests.memory
 """
 
+import math
 import tempfile
 import weakref
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from tests.conftest import ROOT
 from usd import config
 from usd.diffusion.losses import clean_estimate
+from usd.diffusion.timesteps import sampling_timesteps
 from usd.finetuning import new_denoiser
 from usd.model.adapter import SeparateGather
 from usd.model.base import Base, decode, encode, new_base
@@ -116,8 +118,9 @@ def step(params: config.Params) -> tuple[float, float]:
             features = encoded(denoiser.adapter.query, query) + encoded(denoiser.adapter.example, pair)
             prediction = predict(denoiser.unet, denoiser.control, x_t, t, text, features)
             estimate = clean_estimate(base.scheduler, prediction.float(), x_t, t)
-            always = sum(task.map.feedback_always for task in TRAINED) * train.batch_size
-            generated = decode(base.vae, estimate[:always])
+            drawn = sampling_timesteps("ess", train.ess_steps)
+            share = sum(step <= train.feedback_below for step in drawn) / len(drawn)
+            generated = decode(base.vae, estimate[: math.ceil(share * count)])
             loss = generated.float().square().mean() + prediction.float().square().mean()
         loss.backward()
         optimizer.step()

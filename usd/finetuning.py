@@ -142,9 +142,9 @@ class Objective:
 
     def _feedback(self, task: Task, estimate: Tensor, query: Tensor, t: Tensor) -> Tensor:
         """FAL of one task's items."""
-        below = len(self.base.scheduler) if task.map.feedback_always else self.params.feedback_below
-        annotate, makes_image = self.annotators[task.map.name], task.direction == "map2image"
-        loss = feedback(estimate, query, t, below, partial(decode, self.base.vae), annotate, makes_image)
+        below, read = self.params.feedback_below, self.annotators[task.map.name]
+        makes_image = task.direction == "map2image"
+        loss = feedback(estimate, query, t, below, partial(decode, self.base.vae), read, makes_image)
         return self.variant.feedback * task.map.feedback_weight * loss
 
 

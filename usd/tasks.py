@@ -20,14 +20,13 @@ class Map:
     kind: Literal["continuous", "palette", "normal"]  # how resampling and flips treat it
     trained: bool  # False: kept unseen in training, used to test generalisation
     feedback_weight: float = 1.0  # FAL weight; 0.5 for segmentation (ControlNet++, arXiv 2404.07987)
-    feedback_always: bool = False  # FAL at every t: a fixed operator, unlike a network, also reads blurred estimates
 
 
 MAPS: dict[str, Map] = {
     row.name: row
     for row in (
         Map("depth", "depth map", "inverse depth: 0 far plane, 1 near plane", "continuous", True),
-        Map("hed", "hed map", "soft edges: 0 flat, 1 strong edge", "continuous", True, feedback_always=True),
+        Map("hed", "hed map", "soft edges: 0 flat, 1 strong edge", "continuous", True),
         Map("seg", "segmentation map", "one palette colour per class", "palette", True, 0.5),
         Map("normal", "normal map", "camera-space normal, (n + 1) / 2", "normal", False),
         Map("canny", "canny map", "binary edges: 0 or 1", "palette", False),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from usd.tasks import Task
 
-MAP_WEIGHT = 4.0
+MAP_WEIGHT = 2.0
 
 
 def error_weight(task: Task) -> float:
@@ -48,7 +48,8 @@ def feedback(
     """FAL: the squared distance between what an annotator reads and the map it should agree with; a scalar.
 
     Map2Image: the annotator reads the generated image, which should show the query map. Image2Map: it reads the
-    query image, whose map the generated one should be. Items with t > `below` count as zero and are not decoded. The
+    query image, whose map the generated one should be. Items with t > `below` count as zero and are not decoded (200
+    in the paper, whose results come from low t; where one step from the highest t is the result, all count). The
     gradient reaches `estimate` in both.
 
     Args:
