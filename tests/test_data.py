@@ -31,6 +31,12 @@ def test_a_scene_depends_on_its_seed_alone(renderer) -> None:
     assert first.caption == again.caption
 
 
+def test_a_scene_does_not_depend_on_how_many_were_drawn_before(renderer) -> None:
+    sensitive = 1_000_000_548  # one value of one pixel took turns
+    images = [renderer.render(sensitive, (2, 5)).image for _ in range(3)]
+    assert all(np.array_equal(image, images[0]) for image in images)
+
+
 def test_worker_processes_draw_the_same_bytes(tiny: Path, renderer) -> None:
     row = read_manifest(tiny / "scenes").iloc[5]
     scene = renderer.render(int(row.seed), (2, 5))

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -221,11 +222,10 @@ class SceneRenderer:
         projection = self.bullet.computeProjectionMatrix(-edge, edge, -edge, edge, NEAR, FAR)
         azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.6)
         side = self.size * SUPERSAMPLING
-        _, _, rgba, zbuffer, owner = self.bullet.getCameraImage(
-            side,
-            side,
-            view,
-            projection,
+        take = partial(
+            self.bullet.getCameraImage,
+            viewMatrix=view,
+            projectionMatrix=projection,
             lightDirection=_exact([np.cos(azimuth), np.sin(azimuth), height]),
             lightColor=list(rng.uniform(0.85, 1.0, 3)),
             lightDistance=8,
@@ -236,6 +236,8 @@ class SceneRenderer:
             renderer=self.bullet.ER_TINY_RENDERER,
             physicsClientId=self.client,
         )
+        _, _, rgba, zbuffer, owner = take(side, side)
+        take(8, 8)  # shading takes turns in its last bit from picture to picture: two of each scene end the turn
         step = SUPERSAMPLING
         colour = np.reshape(rgba, (self.size, step, self.size, step, 4))[..., :3].mean((1, 3))
         zbuffer = np.reshape(zbuffer, (side, side))[::step, ::step].astype(np.float64)
