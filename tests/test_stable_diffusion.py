@@ -71,12 +71,15 @@ def params(stable_diffusion: Path, tmp_path: Path) -> config.Train:
     return dataclasses.replace(train, base=str(stable_diffusion), **few)
 
 
-@pytest.mark.parametrize("unlock", ["none", "decoder"])
-def test_it_trains_and_is_called(inside_tiny: Path, params: config.Train, tmp_path: Path, unlock: str) -> None:
-    params = dataclasses.replace(params, unlock=unlock)
+@pytest.mark.parametrize(("unlock", "kind"), [("none", "epsilon"), ("decoder", "v_prediction")])
+def test_it_trains_and_is_called(
+    inside_tiny: Path, params: config.Train, tmp_path: Path, unlock: str, kind: str
+) -> None:
+    params = dataclasses.replace(params, unlock=unlock, optimizer="adamw_8bit")
     net = PerceptionNet([8, 16])
     annotators = {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
     base = load_base(params.base)
+    base.scheduler.register_to_config(prediction_type=kind)
     before = {name: weight.clone() for name, weight in base.unet.state_dict().items()}
     variant = params.variants["us_diffusion"]
     denoiser, curve = finetune(base, annotators, Path("shards"), params, variant, tmp_path / "run")
@@ -86,6 +89,7 @@ def test_it_trains_and_is_called(inside_tiny: Path, params: config.Train, tmp_pa
     assert not any(name.startswith(("down_blocks", "mid_block")) for name in changed)
     USDiffusionPipeline(base, denoiser).save_pretrained(tmp_path / "model")
     pipeline = USDiffusionPipeline.from_pretrained(tmp_path / "model")
+    assert pipeline.scheduler.config.prediction_type == kind
     pictures = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     images = pipeline(
         "depth map",

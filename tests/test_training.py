@@ -44,7 +44,7 @@ def train(
     folder: Path, crash_at: int | None = None, factor: float = 1.0, optimizer: str = "adamw", **changes
 ) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    model = nn.Linear(WIDE, WIDE)
+    model = nn.Sequential(nn.Linear(WIDE, WIDE), nn.Linear(WIDE, WIDE))
 
     def loss(wrapped: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
         if batch.index == crash_at:

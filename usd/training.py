@@ -240,7 +240,8 @@ class TrainingState:
         for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
             tensors[f"weight.{name}"], tensors[f"average.{name}"] = weight.detach(), shadow
             for key, value in self.optimizer.state[weight].items():
-                tensors[f"{key}.{name}"] = torch.as_tensor(value)
+                value = torch.as_tensor(value)  # what is not of the weight's shape may be shared by many
+                tensors[f"{key}.{name}"] = value if value.shape == weight.shape else value.clone()
         note = {"step": str(step), "identity": self.identity, "curve": json.dumps(self.curve)}
         scratch = self.path.with_suffix(".partial")
         try:
