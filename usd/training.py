@@ -260,17 +260,18 @@ class TrainingState:
             with safe_open(self.path, "pt") as file:
                 note = file.metadata()
                 self._check(json.loads(note["identity"]))
-                held: dict[str, dict[str, Tensor]] = {}  # by weight
-                for key in file.keys():  # noqa: SIM118 (it is no mapping)
-                    kind, _, name = key.partition(".")
-                    held.setdefault(name, {})[kind] = file.get_tensor(key)
+                parts: dict[str, list[str]] = {}  # of the optimiser's state, by weight
+                for kind, _, name in (key.partition(".") for key in file.keys()):  # noqa: SIM118 (it is no mapping)
+                    if kind not in ("weight", "average"):
+                        parts.setdefault(name, []).append(kind)
                 with torch.no_grad():
                     for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
-                        kept = held[name]
-                        weight.copy_(kept.pop("weight"))
-                        shadow.copy_(kept.pop("average"))
-                        if kept:  # none: a light module whose task has not come up yet
-                            self.optimizer.state[weight] = {key: _beside(weight, kept[key]) for key in kept}
+                        weight.copy_(file.get_tensor(f"weight.{name}"))
+                        shadow.copy_(file.get_tensor(f"average.{name}"))
+                        if name in parts:  # else a light module whose task has not come up yet
+                            self.optimizer.state[weight] = {
+                                kind: _beside(weight, file.get_tensor(f"{kind}.{name}")) for kind in parts[name]
+                            }
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise UsdError(f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh") from error
         self.curve = json.loads(note["curve"])
