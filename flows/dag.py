@@ -51,11 +51,12 @@ def stale(stages: list[Stage]) -> set[str]:
     """
     from dvc.lock import LockError
 
-    try:
-        with _project() as repo:
-            found = set(repo.status([stage.name for stage in stages]))
-    except LockError:
-        return {stage.name for stage in stages}
+    names = [stage.name for stage in stages]
+    with _project() as repo:
+        try:
+            found = set(repo.status(names))
+        except LockError:
+            return set(names)
     for stage in stages:
         if found.intersection(stage.upstream):
             found.add(stage.name)
@@ -66,13 +67,10 @@ def stale(stages: list[Stage]) -> set[str]:
 def _project() -> Iterator[Any]:
     """The DVC project in the working directory."""
     from dvc.exceptions import DvcException
-    from dvc.lock import LockError
     from dvc.repo import Repo
 
     try:
         with Repo() as repo:
             yield repo
-    except LockError:
-        raise
     except DvcException as error:
         raise UsdError(f"dvc.yaml: {error}; run from the project's root, and see `dvc stage list` for names") from error
