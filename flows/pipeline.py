@@ -9,7 +9,7 @@ from flows.stages import run_dag
 
 
 @flow(name="reproduce")
-def reproduce(targets: list[str] | None = None, force: bool = False) -> State[Any]:
+def reproduce(targets: list[str] | None = None, force: bool = False, dask: str | None = None) -> State[Any]:
     """Run what has changed, as `dvc repro` does, each stage as a task.
 
     A stage that DVC skips shows as `Cached`, a frozen one as `Frozen`. Stages that do not need one another run side by
@@ -18,20 +18,23 @@ def reproduce(targets: list[str] | None = None, force: bool = False) -> State[An
     Args:
         targets: Stages to bring up to date, with all they need; none: the whole DAG. `dvc stage list` has the names.
         force: Run the stages even if nothing has changed.
+        dask: Address of the Dask scheduler, such as tcp://10.0.0.5:8786, whose workers render, annotate, inspect and
+            shard; none: processes of this machine.
     """
-    return run_dag(targets, force)
+    return run_dag(targets, force, dask)
 
 
 @flow(name="validate")
-def validate(force: bool = False) -> State[Any]:
+def validate(force: bool = False, dask: str | None = None) -> State[Any]:
     """Render and annotate if that has changed, then check the data with Great Expectations.
 
     The artifact `validation` has the summary, or the failing keys.
 
     Args:
         force: Run the stages even if nothing has changed.
+        dask: Address of the Dask scheduler whose workers render, annotate and inspect; none: processes of this machine.
     """
-    return run_dag(["validate"], force)
+    return run_dag(["validate"], force, dask)
 
 
 @flow(name="train")

@@ -5,9 +5,10 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -34,10 +35,11 @@ class Finished:
 class Processes:
     """The running commands of one flow run, each under a guard (guard.py). Its threads share one.
 
-    A context manager: an exception, which a cancellation also is, stops them.
+    They get `environment` beside their own. A context manager: an exception, which a cancellation also is, stops them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._environment = environment
         self._lock = threading.Lock()
         self._guards: set[subprocess.Popen[str]] = set()
         self._closed = False
@@ -88,7 +90,7 @@ class Processes:
 
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # `python` in dvc.yaml
-        environment = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **self._environment}
         with self._lock:
             self.check()
             guard = subprocess.Popen(

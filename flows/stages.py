@@ -20,6 +20,7 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed
 
+from flows import fanout
 from flows.artifacts import publish
 from flows.dag import Stage, read_dag, stale
 from flows.processes import DVC, Finished, Processes, Stopped
@@ -160,7 +161,7 @@ def keep_frozen(name: str, missing: tuple[Path, ...], processes: Processes) -> S
     return Completed(name="Frozen", message=f"Not run. To run it: {thaw}")
 
 
-def run_dag(targets: list[str] | None, force: bool) -> State[Any]:
+def run_dag(targets: list[str] | None, force: bool, dask: str | None = None) -> State[Any]:
     """Run the stages that `targets` need, each as soon as those before it are done, and publish the artifacts.
 
     Raises:
@@ -169,7 +170,7 @@ def run_dag(targets: list[str] | None, force: bool) -> State[Any]:
     stages = read_dag(targets)
     look_into = {stage.name for stage in stages} if force else stale(stages)
     futures: dict[str, PrefectFuture[State[Any]]] = {}
-    with Processes() as processes:
+    with Processes(fanout.environment(dask)) as processes:
         for stage in stages:
             options: dict[str, Any] = {
                 "wait_for": [futures[name] for name in stage.upstream if name in futures],

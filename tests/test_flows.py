@@ -1,6 +1,7 @@
 """The Prefect flows on a real server, over a small DVC project with the shape of ours; `make serve` runs all of it."""
 
 import json
+import logging
 import shutil
 import signal
 import socket
@@ -25,48 +26,54 @@ import json, os, signal, sys, time
 from pathlib import Path
 import yaml
 
-name, out = sys.argv[1], Path(sys.argv[2])
-control = Path(".usd")  # what the tests ask for, and what happened
-asked = lambda what: (control / f"{what}-{name}").exists()
-print(f"{name} says hello", flush=True)
-if control.exists():
-    with (control / "diary").open("a") as diary:
-        diary.write(f"{time.time()} start {name}\\n")
-if asked("fail"):
-    (control / "data_docs").mkdir(exist_ok=True)
-    (control / "data_docs/failed.md").write_text("the failing keys")
-    sys.exit(f"error: {name} is not sound")
-if asked("checkpoint"):
-    with (control / "diary").open("a") as diary:
-        diary.write(f"{time.time()} resume {name}\\n")
-if asked("kill"):
-    (control / f"kill-{name}").rename(control / f"checkpoint-{name}")
-    os.kill(os.getpid(), signal.SIGKILL)
-if asked("wait"):
-    (control / f"wait-{name}").rename(control / f"checkpoint-{name}")
-    (control / "pid").write_text(str(os.getpid()))
-    time.sleep(100)
-if name in ("left", "right"):  # each ends only if the other runs at the same time
-    (control / f"here-{name}").touch()
-    deadline = time.time() + 30
-    while not all((control / f"here-{other}").exists() for other in ("left", "right")):
-        assert time.time() < deadline
-        time.sleep(0.05)
-if name.startswith("train"):
-    from PIL import Image
-    rate = yaml.safe_load(open("params.yaml"))["train"]["rate"]
-    time.sleep(0.5)
-    out.mkdir(parents=True)
-    (out / "metrics.json").write_text(json.dumps({"loss": 1 / rate}))
-    Image.new("RGB", (900, 90), "red").save(out / "grid.png")
-elif name == "validate":
-    out.mkdir(parents=True)
-    (out / "summary.md").write_text("all keys are sound")
-else:
-    out.write_text(name)
-if control.exists():
-    with (control / "diary").open("a") as diary:
-        diary.write(f"{time.time()} end {name}\\n")
+def main(name, out):
+    control = Path(".usd")  # what the tests ask for, and what happened
+    asked = lambda what: (control / f"{what}-{name}").exists()
+    print(f"{name} says hello", flush=True)
+    if control.exists():
+        with (control / "diary").open("a") as diary:
+            diary.write(f"{time.time()} start {name}\\n")
+    if asked("fail"):
+        (control / "data_docs").mkdir(exist_ok=True)
+        (control / "data_docs/failed.md").write_text("the failing keys")
+        sys.exit(f"error: {name} is not sound")
+    if asked("checkpoint"):
+        with (control / "diary").open("a") as diary:
+            diary.write(f"{time.time()} resume {name}\\n")
+    if asked("spread"):
+        from usd.data.parallel import parallel_map
+        assert list(parallel_map(len, ["ab"] * 40, name)) == [2] * 40
+    if asked("kill"):
+        (control / f"kill-{name}").rename(control / f"checkpoint-{name}")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if asked("wait"):
+        (control / f"wait-{name}").rename(control / f"checkpoint-{name}")
+        (control / "pid").write_text(str(os.getpid()))
+        time.sleep(100)
+    if name in ("left", "right"):  # each ends only if the other runs at the same time
+        (control / f"here-{name}").touch()
+        deadline = time.time() + 30
+        while not all((control / f"here-{other}").exists() for other in ("left", "right")):
+            assert time.time() < deadline
+            time.sleep(0.05)
+    if name.startswith("train"):
+        from PIL import Image
+        rate = yaml.safe_load(open("params.yaml"))["train"]["rate"]
+        time.sleep(0.5)
+        out.mkdir(parents=True)
+        (out / "metrics.json").write_text(json.dumps({"loss": 1 / rate}))
+        Image.new("RGB", (900, 90), "red").save(out / "grid.png")
+    elif name == "validate":
+        out.mkdir(parents=True)
+        (out / "summary.md").write_text("all keys are sound")
+    else:
+        out.write_text(name)
+    if control.exists():
+        with (control / "diary").open("a") as diary:
+            diary.write(f"{time.time()} end {name}\\n")
+
+if __name__ == "__main__":  # its workers import it
+    main(sys.argv[1], Path(sys.argv[2]))
 """
 
 DVC_YAML = """
@@ -311,6 +318,52 @@ def test_the_order_is_dvcs(inside: Path) -> None:
     order = [stage.name for stage in read_dag() if not stage.frozen]
     assert order == [line.split("'")[1] for line in planned if line.startswith("Running stage")]
     assert [stage.name for stage in read_dag(["train@a"])] == ["render", "validate", "base", "train@a"]
+
+
+@pytest.fixture(scope="module")
+def dask() -> Iterator[str]:
+    """The scheduler of a cluster of two workers."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_the_work_of_a_stage_fans_out_over_tasks(inside: Path, dask: str) -> None:
+    from flows.pipeline import reproduce
+
+    parts = {f"render {number}/5" for number in range(1, 6)}  # of 8 items each
+    for scheduler in (None, dask):
+        Path(".usd/spread-render").touch()
+        state = run(reproduce, targets=["render"], force=True, dask=scheduler)
+        assert tasks_of(state, 6).keys() == {"render"} | parts
+
+    Path(".usd/spread-render").touch()
+    state = run(reproduce, targets=["render"], force=True, dask="tcp://127.0.0.1:9")
+    assert "no scheduler at tcp://127.0.0.1:9" in state.message
+
+
+@pytest.mark.usefixtures("serving")
+def test_dask_workers_render_annotate_and_shard_the_same_bytes(
+    inside_tiny: Path, dask: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.fanout import environment
+    from flows.pipeline import reproduce
+    from usd.stages import annotate, render, shard
+
+    with api() as client:
+        flow_run = client.create_flow_run(reproduce)
+    monkeypatch.setattr("prefect.runtime.flow_run.id", str(flow_run.id), raising=False)
+    for name, value in environment(dask).items():
+        monkeypatch.setenv(name, value)
+    scenes, annotated, shards = (tmp_path / name for name in ("scenes", "annotated", "shards"))
+    render.main(scenes)
+    annotate.main(scenes, annotated)
+    shard.main(scenes, annotated, Path("validation"), shards)
+    with api() as client:
+        assert {task.name.split()[0] for task in client.read_task_runs()} >= {"render", "annotate", "shard"}
+    for path in (path for folder in ("scenes", "annotated", "shards") for path in Path(folder).rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / path).read_bytes(), path
 
 
 def test_metrics_and_parameters_are_compared_with_the_last_commit(inside: Path) -> None:
