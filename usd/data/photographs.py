@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -104,7 +105,7 @@ def load_hed() -> HED:
         raise UsdError(f"{path}: HED's weights are missing; run `usd fetch-hed`")
     try:
         net.load_state_dict(load_file(path))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsdError(f"{path}: not readable ({error}); delete it and run `usd fetch-hed`") from error
     return net.eval().requires_grad_(False)
 
