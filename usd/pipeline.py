@@ -12,6 +12,7 @@ import PIL.Image
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from diffusers.utils import BaseOutput
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -100,7 +101,7 @@ class USDiffusionPipeline:
         base = load_base(str(root))
         try:
             adapter = InContextAdapter.from_pretrained(root / "adapter", use_safetensors=True)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UsdError(f"{root / 'adapter'}: not readable: {error}") from error
         denoiser = Denoiser(base.unet, load_control(root / "control"), adapter)
         channels_last(denoiser)

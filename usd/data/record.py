@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 
 from usd.errors import UsdError
 
@@ -58,12 +59,22 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def folder_digest(folder: Path, pattern: str = "*") -> str:
+    """Hex digest of the files below a folder, their names included."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
 def read_manifest(root: Path) -> pd.DataFrame:
     """The manifest of a folder dataset, sorted by key."""
     try:
         return pd.read_parquet(root / MANIFEST)
     except FileNotFoundError:
         raise UsdError(f"{root / MANIFEST}: not found; run the stage that makes it") from None
+    except (OSError, ValueError) as error:  # of which Arrow's errors are
+        raise UsdError(f"{root / MANIFEST}: not a readable table ({error}); run the stage that makes it") from error
 
 
 def write_manifest(rows: list[dict[str, object]], root: Path) -> None:
@@ -75,20 +86,25 @@ def write_manifest(rows: list[dict[str, object]], root: Path) -> None:
 @contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
     """A scratch directory that takes the place of `target` if the block succeeds and vanishes if not."""
-    scratch = target.with_name(f".{target.name}.partial")
+    scratch, earlier = (target.with_name(f".{target.name}.{what}") for what in ("partial", "earlier"))
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    if earlier.exists() and not target.exists():  # killed between the two renames below
+        earlier.rename(target)
     try:
+        scratch.mkdir(parents=True)
         yield scratch
+        shutil.rmtree(earlier, ignore_errors=True)
         if target.exists():
-            shutil.rmtree(target)
-        os.replace(scratch, target)
-    except OSError as error:
-        raise UsdError(
-            f"{target}: could not be written: {error.strerror or error}; earlier outputs are kept"
-        ) from error
+            target.rename(earlier)
+        scratch.rename(target)
+    except FileNotFoundError as error:
+        raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsdError(f"{target}: could not be written: {reason}; earlier outputs are kept") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def atomic_write(target: Path, text: str | bytes) -> None:

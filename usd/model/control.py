@@ -53,11 +53,11 @@ def warm_start(control: ControlNetModel, source: str) -> None:
 
 def load_control(root: Path) -> ControlNetModel:
     """Read a control branch written by `save_pretrained`."""
-    control = ControlNetModel.from_config(ControlNetModel.load_config(root))
-    control.controlnet_cond_embedding = nn.Identity()
     try:
+        control = ControlNetModel.from_config(ControlNetModel.load_config(root))
+        control.controlnet_cond_embedding = nn.Identity()
         control.load_state_dict(load_file(root / WEIGHTS))
-    except (OSError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsdError(f"{root}: not a readable control branch ({error})") from error
     return control.eval()
 

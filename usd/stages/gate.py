@@ -22,6 +22,7 @@ def main(results: Path, out: Path) -> None:
     Console().print(table)
     failed = [f"{check.name} = {check.value:g}, wanted {check.bound}" for check in checks if not check.passed]
     if failed:
+        out.unlink(missing_ok=True)  # an earlier verdict
         raise UsdError("gate: " + "; ".join(failed) + f"; see {results / 'report.md'}")
     atomic_write(out, json.dumps({check.name: "passed" for check in checks}, indent=1, ensure_ascii=False) + "\n")
 
