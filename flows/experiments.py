@@ -1,8 +1,10 @@
 """The flows that try other parameters, as DVC experiments: in a copy of the project, which itself stays as it is."""
 
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from prefect import State, flow, task
@@ -48,7 +50,7 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
     names = [f"{flow_run.name}-{number}" for number in range(1, len(combinations) + 1)]
     states = []
     for name, settings in zip(names, combinations, strict=True):
-        with Processes() as processes:
+        with Processes({"USD_STATE": state_of(settings)}) as processes:
             states.append(run_experiment(name, settings, targets, force, gpu, processes, return_state=True))
     publish(())
     tabulate(names, combinations, stages)
@@ -56,6 +58,12 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
     if failed:
         raise StageFailed("; ".join(str(reason) for reason in failed))
     return Completed(message=f"{len(names)} experiments")
+
+
+def state_of(settings: Settings) -> str:
+    """Where trainings of these settings keep their checkpoints: outside DVC's copy of the project, which goes."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return str(Path(".usd/experiments", digest[:12]).absolute())
 
 
 @task(**DVC_TASK)

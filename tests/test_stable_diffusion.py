@@ -82,7 +82,7 @@ def test_it_trains_and_is_called(
     base.scheduler.register_to_config(prediction_type=kind)
     before = {name: weight.clone() for name, weight in base.unet.state_dict().items()}
     variant = params.variants["us_diffusion"]
-    denoiser, curve = finetune(base, annotators, Path("shards"), params, variant, tmp_path / "run")
+    denoiser, curve = finetune(base, annotators, Path("shards"), params, variant, tmp_path / "run", {})
     assert [row["step"] for row in curve] == [1, 2, 3]
     changed = {name for name, weight in base.unet.state_dict().items() if not torch.equal(weight, before[name])}
     assert bool(changed) == (unlock == "decoder")

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from usd.config import Train, Variant
 from usd.data.annotators import Annotator
-from usd.data.record import sha256
 from usd.data.shards import Batch, Mixture, TrainingStream, check_shards, mixtures, training_loader
 from usd.data.storage import Root
 from usd.diffusion.losses import clean_estimate, denoising_target, error_weight, feedback
@@ -162,11 +161,15 @@ def finetune(
     params: Train,
     variant: Variant,
     run_dir: Path,
+    inputs: dict[str, str],
     log: Callable[[int, dict[str, float]], None] = lambda step, values: None,
     preview: Callable[[Denoiser, int], None] | None = None,
     title: str = "train",
 ) -> tuple[Denoiser, list[dict[str, float]]]:
-    """Train one variant; returns it with averaged weights, and the curve."""
+    """Train one variant; returns it with averaged weights, and the curve.
+
+    A checkpoint is resumed if parameters, code, data and base are the same, and so are `inputs`: digests of the rest.
+    """
     accelerator = accelerator_for(params.device, params.precision)
     base.freeze().to(accelerator.device)
     denoiser = new_denoiser(base, variant, params).to(accelerator.device)
@@ -179,8 +182,8 @@ def finetune(
         return mixtures(training_loader(stream, params.workers))
 
     shared = {key: value for key, value in asdict(params).items() if key not in ("variants", "workers")}
-    weights = b"".join(weight.detach().cpu().numpy().tobytes() for weight in base.unet.parameters())
-    identity = {**shared, "variant": asdict(variant), "data": check_shards(shards), "base weights": sha256(weights)}
+    found = {"data": check_shards(shards), "base weights": base.digest(), "processes": accelerator.num_processes}
+    identity = {**shared, **inputs, **found, "variant": asdict(variant)}
     plan = Plan(
         steps=params.steps,
         learning_rate=params.learning_rate,

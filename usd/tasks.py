@@ -62,11 +62,6 @@ class Task:
         """The record field of the result and of the example's target."""
         return self.map.name if self.direction == "image2map" else "image"
 
-    @property
-    def inverse(self) -> "Task":
-        """The same map in the other direction."""
-        return Task(self.map, "map2image" if self.direction == "image2map" else "image2map")
-
     def prompt(self, caption: str) -> str:
         """The map's name for Image2Map, the caption for Map2Image (Prompt Diffusion, arXiv 2305.01115)."""
         return self.map.prompt if self.direction == "image2map" else caption

@@ -317,7 +317,7 @@ def forget(run_dir: Path) -> None:
 def code_digest() -> str:
     """Digest of the code that shapes a training: a checkpoint made by other code is not resumed."""
     package = Path(__file__).parent
-    parts = ("data", "model", "diffusion", "training.py", "finetuning.py", "pretraining.py")
+    parts = ("data", "model", "diffusion", "training.py", "finetuning.py", "pretraining.py", "tasks.py")
     files = [file for part in parts for file in sorted(package.glob(f"{part}/*.py" if "." not in part else part))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

@@ -6,6 +6,7 @@ Stable Diffusion 1.5 fits by hub id or path. The bundled base has the same parts
 `PatchCodec`: its latents are 2×2 blocks of pixels.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -56,6 +58,14 @@ class Base:
         for module in (self.vae, self.unet, self.text_encoder):
             module.to(device)
         return self
+
+    def digest(self) -> str:
+        """Hex digest of all weights."""
+        found = hashlib.sha256()
+        for module in (self.vae, self.unet, self.text_encoder):
+            for weight in module.parameters():
+                found.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
 
     def freeze(self) -> "Base":
         """No part learns."""
@@ -115,7 +125,7 @@ def load_base(path: str) -> Base:
             tokenizer=CLIPTokenizer.from_pretrained(path, subfolder="tokenizer"),
             scheduler=DDIMScheduler.from_pretrained(path, subfolder="scheduler"),
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UsdError(f"{path}: not a readable base: {' '.join(str(error).split())[:300]}") from error
 
 

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
+import usd
 from usd import config
 from usd.data.annotators import load_annotators
-from usd.data.record import atomic_directory, atomic_write
+from usd.data.record import atomic_directory, atomic_write, folder_digest
 from usd.data.shards import check_shards
 from usd.evaluation import Samples
 from usd.pipeline import USDiffusionPipeline
-from usd.stages import evaluate, run, train
+from usd.stages import evaluate, lasting, run, train
 from usd.tasks import DIRECTIONS, TRAINED
-from usd.training import accelerator_for, code_digest
+from usd.training import accelerator_for
 
 COLUMNS = {
     "rmse": "RMSE, Image2Map",
@@ -34,7 +35,7 @@ def main(shards: str, annotators: Path, out: Path, run_dir: Path) -> None:
 
     RUN_DIR keeps finished runs and the checkpoint of the current one: run it again to go on.
     """
-    experiment = Experiment(shards, annotators, run_dir)
+    experiment = Experiment(shards, annotators, lasting(run_dir))
     params = experiment.params.ablation
     runs: dict[str, list[Scores]] = {}
     for seed in params.seeds:
@@ -58,7 +59,9 @@ class Experiment:
             "steps": self.params.ablation.steps,
             "evaluate": asdict(self.params.evaluate),
             "data": check_shards(shards),
-            "code": code_digest(),
+            "annotators": folder_digest(annotators),
+            "base": folder_digest(Path(self.params.train.base)),
+            "code": folder_digest(Path(usd.__file__).parent, "*.py"),
         }
 
     def run(self, variant: str, seed: int) -> Scores:

@@ -15,7 +15,7 @@ from usd.data.annotators import PerceptionNet, load_annotators, to_tensor
 from usd.data.palette import nearest_class
 from usd.data.record import atomic_directory, atomic_write
 from usd.data.shards import Batch, TrainingStream, check_shards, picture, read_split, training_loader
-from usd.stages import run
+from usd.stages import lasting, run
 from usd.tasks import TASKS
 from usd.training import Plan, Terms, accelerator_for, fit, forget, write_curve
 
@@ -24,6 +24,7 @@ HEADS = (TASKS["image2depth"], TASKS["image2seg"])
 
 def main(shards: str, out: Path, metrics: Path, run_dir: Path) -> None:
     """Train on SHARDS, write the network to OUT and its validation error to METRICS; RUN_DIR resumes a killed run."""
+    run_dir = lasting(run_dir)
     params = config.load().annotators
     accelerator = accelerator_for("auto", "no")
     torch.manual_seed(params.seed)  # initial weights

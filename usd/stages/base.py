@@ -10,7 +10,7 @@ from usd.data.record import atomic_directory
 from usd.data.shards import picture, read_split
 from usd.model.base import new_base, save_base
 from usd.pretraining import pretrain
-from usd.stages import run
+from usd.stages import lasting, run
 from usd.tasks import TRAINED
 from usd.training import forget, write_curve
 
@@ -39,6 +39,7 @@ Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.
 
 def main(shards: str, out: Path, run_dir: Path) -> None:
     """Train a base on SHARDS and write it to OUT; RUN_DIR keeps an interrupted run."""
+    run_dir = lasting(run_dir)
     params = config.load().base
     captions, samples, size = [], 0, 0
     for sample in read_split(shards, "train"):

@@ -1,4 +1,4 @@
-"""Stage `train`: train one variant of the control branch on the frozen base."""
+"""Stage `train`: train one variant of the control branch, and what `train.unlock` says of the base."""
 
 import dataclasses
 import subprocess
@@ -10,7 +10,7 @@ from accelerate import PartialState
 
 from usd import config
 from usd.data.annotators import load_annotators, to_array
-from usd.data.record import atomic_directory
+from usd.data.record import atomic_directory, folder_digest
 from usd.data.shards import check_shards
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation import Samples, Sampling, generate
@@ -20,7 +20,7 @@ from usd.metrics import rmse
 from usd.model.base import load_base
 from usd.model.control import Denoiser
 from usd.pipeline import USDiffusionPipeline
-from usd.stages import run
+from usd.stages import lasting, run
 from usd.tasks import TRAINED
 from usd.track import Tracker
 from usd.training import forget, write_curve
@@ -70,6 +70,7 @@ def main(
     RUN_DIR keeps checkpoints and previews: killed at any moment, the same command goes on from the last checkpoint
     and ends with the same weights.
     """
+    run_dir = lasting(run_dir)
     params = config.load().train
     params = dataclasses.replace(params, steps=steps or params.steps, seed=seed or params.seed)
     settings = params.variant(variant)
@@ -86,7 +87,16 @@ def main(
         denoiser.train()
 
     denoiser, rows = finetune(
-        base, load_annotators(annotators), shards, params, settings, run_dir, tracker.log, preview, title=variant
+        base,
+        load_annotators(annotators),
+        shards,
+        params,
+        settings,
+        run_dir,
+        {"annotators": folder_digest(annotators)},
+        tracker.log,
+        preview,
+        title=variant,
     )
     if not PartialState().is_main_process:
         return
