@@ -46,11 +46,14 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     tracker.log(10, {"denoising": 0.5, "denoising/image2depth": 0.25})
     tracker.log_image("preview", picture, 10)
     tracker.log_model(model, {"data": "abc"})
+    again = Tracker("us_diffusion", {"steps": 600}, tmp_path, "of another commit")  # the first was killed
+    assert again.named.read_text() == tracker.run.id
     tracker.finish()
+    assert not again.named.exists()
 
     found = list(records(next(tmp_path.glob("wandb/offline-run-*/*.wandb"))))
     run = next(record.run for record in found if record.HasField("run"))
-    assert (run.run_id, run.run_group) == ("us_diffusion-1a2b3c", "1a2b3c")
+    assert (run.run_id, run.run_group) == (tracker.run.id, "1a2b3c")
     assert {item.key: json.loads(item.value_json) for item in run.config.update}["steps"] == 600
     logged = {
         "/".join(item.nested_key) or item.key: json.loads(item.value_json)

@@ -1,19 +1,21 @@
 """Weights & Biases: the only file that imports it. Offline without a key, and never the only store of a metric."""
 
 import os
+import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 
 class Tracker:
-    """One W&B run; resuming continues the same run.
+    """One W&B run; a training that was killed goes on in the same run, which a file in `directory` names.
 
     It opens with the first value logged: data workers are forked before that, and W&B forbids forks after it.
     """
 
     def __init__(self, name: str, config: dict[str, Any], directory: Path, group: str) -> None:
         self.name, self.config, self.directory, self.group = name, config, directory, group
+        self.named = directory / "wandb-id"
 
     @cached_property
     def run(self) -> Any:
@@ -22,11 +24,13 @@ class Tracker:
 
         os.environ.setdefault("WANDB_SILENT", "true")
         self.directory.mkdir(parents=True, exist_ok=True)
+        if not self.named.exists():
+            self.named.write_text(secrets.token_hex(4))
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT", "us-diffusion"),
             name=self.name,
             group=self.group,
-            id=f"{self.name}-{self.group}",
+            id=self.named.read_text(),
             resume="allow",
             config=self.config,
             dir=self.directory,
@@ -57,6 +61,7 @@ class Tracker:
 
         self.run.finish()
         wandb.teardown()
+        self.named.unlink()
 
 
 def dvc_hash(folder: Path) -> str:
