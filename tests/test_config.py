@@ -20,6 +20,8 @@ def test_the_committed_parameters_load() -> None:
         ("  image_size: 64\n", "", "render: key 'image_size' is missing"),
         ("  image_size: 64", "  image_size: big", "render: image_size: expected int, found 'big'"),
         ("timesteps: uniform", "timesteps: cosine", "cosine"),
+        ("device: auto", "device: gpu", "'gpu' is not one of auto, cpu, cuda"),
+        ("objects: [2, 5]", "objects: [5]", "render.objects: fewest and most"),
         ("render:", "render", "not valid YAML"),
     ],
 )

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usd.diffusion.timesteps import LISTS, draw, sampling_timesteps, timesteps
+from usd.errors import UsdError
 
 
 @given(st.sampled_from(["ess", "uniform"]), st.integers(1, 999))
@@ -40,5 +41,5 @@ def test_draws_are_antithetic_and_from_the_list() -> None:
 
 @pytest.mark.parametrize("count", [0, 1000])
 def test_impossible_counts_are_refused(count) -> None:
-    with pytest.raises(ValueError, match="within 1 and 999"):
+    with pytest.raises(UsdError, match="within 1 and 999"):
         timesteps("ess", count)

@@ -11,6 +11,7 @@ import yaml
 from usd.errors import UsdError
 
 PARAMS = Path("params.yaml")
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Render:
     train: int  # scenes per split
     val: int
     test: int
+
+    def __post_init__(self) -> None:
+        if len(self.objects) != 2 or not 0 < self.objects[0] <= self.objects[1]:
+            raise UsdError(f"params.yaml: render.objects: fewest and most, such as [2, 5], not {self.objects}")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -83,7 +88,7 @@ class Base:
     learning_rate: float
     translation: float  # share of the noisier items over which the other modality is laid
     ema: float
-    device: str
+    device: Device
     precision: Literal["no", "fp16", "bf16"]
 
 
@@ -125,7 +130,7 @@ class Train:
     preview_every: int
     log_every: int
     workers: int  # data loading processes
-    device: str  # "auto", "cpu", "cuda"
+    device: Device
     precision: Literal["no", "fp16", "bf16"]
     gradient_checkpointing: bool  # less memory for a third more time
     encoder_cache: float  # GB of memory for VAE latents and text states; 0 computes them at every step
@@ -147,7 +152,7 @@ class Evaluate:
     unseen_items: int  # test items per unseen task
     validation_items: int  # validation items per task
     batch_size: int
-    guidance_scales: list[float]  # candidates for Map2Image
+    guidance_scales: list[float]  # candidates
     ess_steps: list[int]  # candidates per direction; 10 is always reported
     baseline_steps: list[int]  # DDIM steps of the baseline; the first is the headline
     grid_items: int  # rows of each picture

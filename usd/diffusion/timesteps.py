@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from usd.errors import UsdError
+
 LAST = 999  # the last of the 1000 training timesteps
 LISTS: dict[int, list[int]] = {  # paper, section on ESS
     5: [0, 289, 619, 879, 998],
@@ -22,10 +24,10 @@ def timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[int]:
     the highest timestep.
 
     Raises:
-        ValueError: count is not within 1 … 999.
+        UsdError: count is not within 1 … 999.
     """
     if not 1 <= count <= LAST:
-        raise ValueError(f"timesteps: count must be within 1 and {LAST}, not {count}")
+        raise UsdError(f"the number of timesteps must be within 1 and {LAST}, not {count}")
     if strategy == "uniform":
         return [round(LAST * (i + 1) / count) for i in range(count)]
     if count in LISTS:

@@ -15,6 +15,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from usd.errors import UsdError
+
 LIGHT = 3  # convolutions in a light module
 SILU_GAIN = 1.68  # 1 / √E[SiLU(z)²] for a standard normal z
 NEGLIGIBLE = 1e-3  # a light module of less weight is not run
@@ -28,11 +30,16 @@ class SeparateGather(nn.Module):
 
     def __init__(self, inputs: int, tasks: int, widths: list[int], outputs: int, scale: int) -> None:
         super().__init__()
+        if len(widths) <= LIGHT:
+            raise UsdError(f"train.adapter_channels: {widths} must have more than the {LIGHT} of the light modules")
         light, shared = [inputs, *widths[:LIGHT]], widths[LIGHT - 1 :]
         halvings = int(math.log2(scale))
         grows = [i for i, (a, b) in enumerate(itertools.pairwise(shared)) if b > a]
         if halvings - 1 > len(grows):
-            raise ValueError(f"adapter widths {widths} have {len(grows)} growing shared layers, {halvings - 1} needed")
+            raise UsdError(
+                f"train.adapter_channels: after the light modules {widths} grows {len(grows)} times; the base needs "
+                f"{halvings - 1}, one a halving"
+            )
         # the paper halves in a light module's last convolution; in the first it costs three quarters (two cores)
         self.light = nn.ModuleList(_convolutions(light, {0} if halvings else set()) for _ in range(tasks))
         self.shared = _convolutions(shared, set(grows[: halvings - 1]) if halvings else set())
