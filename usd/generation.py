@@ -9,13 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from rich.progress import track
 from torch import Tensor
 
+from usd.data import pictures
 from usd.data.annotators import to_tensor
 from usd.data.record import atomic_write, sha256
 from usd.diffusion.timesteps import sampling_timesteps
@@ -64,18 +63,15 @@ def queries_of(path: Path) -> list[Path]:
 
 
 def read_picture(path: Path, size: int) -> Tensor:
-    """A picture file as (1, 3, size, size) in [0, 1]: turned upright, cropped to its central square, resized.
+    """A picture file as (1, 3, size, size) in [0, 1], decoded as `usd ingest` does: upright, its central square.
 
     Raises:
         UsdError: the file is missing or no complete picture.
     """
     try:
-        with PIL.Image.open(path) as file:
-            upright = PIL.ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        return to_tensor(pictures.read_picture(path, size).pixels[None])
+    except pictures.Refused as error:
         raise UsdError(f"{path}: not a readable picture ({error})") from error
-    square = PIL.ImageOps.fit(upright, (size, size), PIL.Image.Resampling.LANCZOS)
-    return to_tensor(np.asarray(square)[None])
 
 
 def generate_picture(

@@ -104,6 +104,8 @@ def check(job: Job) -> Checked:
             picture = read_picture(job.source / file, job.size, field)
             if not picture.fits(pictures.get("image", picture)):
                 raise Refused("of another shape than its image")
+            if field in ("image", "depth") and picture.blank:
+                raise Refused("blank: a single colour")
             pictures[field] = picture
         except Refused as reason:
             bad.append(refused(file, str(reason)))

@@ -57,6 +57,11 @@ class Picture:
     repairs: tuple[str, ...]
     sha256: str  # of the file
 
+    @property
+    def blank(self) -> bool:
+        """Whether it has a single colour."""
+        return bool((self.pixels == self.pixels[0, 0]).all())
+
     def fits(self, other: "Picture") -> bool:
         """Whether both have one shape, whatever their sizes."""
         return abs(self.shape / other.shape - 1) <= SHAPE_TOLERANCE
@@ -102,8 +107,6 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
         raise Refused("not a picture, or not even its header is whole") from error
     except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
         raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
-    if field in ("image", "depth") and (pixels == pixels[0, 0]).all():
-        raise Refused("blank: a single colour")
     return Picture(pixels, shape, tuple(repairs), sha256(data))
 
 
