@@ -387,6 +387,13 @@ def test_a_check_that_newly_fails_is_a_regression(project: Project) -> None:
     assert "gate: 1 fixed" in project.review().splitlines()[0]
 
 
+def test_a_check_that_is_no_longer_made_is_a_regression(project: Project) -> None:
+    project.edit(METRICS, lambda found: found["image2map"].pop("seg"))
+    project.commit()
+    gone = ["seg RMSE / floor", "image2map seg: change with a swapped pair"]
+    assert project.regressions() == [f"gate no longer checks: {name}" for name in gone]
+
+
 def test_a_failing_expectation_is_named(project: Project) -> None:
     project.edit(SUMMARY, lambda found: found["expectations"][1].update(passed=False))
     project.commit()

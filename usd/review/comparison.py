@@ -64,6 +64,8 @@ class Comparison:
         found += [f"gate newly fails: {name}" for name in self.gate.newly_failing]
         if self.gate.lost:
             found.append(f"the gate can no longer be judged: {self.gate.after.why}")
+        if self.gate.after.checks:
+            found += [f"gate no longer checks: {pair.name}" for pair in self.gate.pairs if pair.verdict == "gone"]
         worse = [change for change in self.metrics if change.verdict == "worse"]
         found += [f"{each.variant}, {each.task}: {each.metric} {each.before:g} → {each.after:g}" for each in worse]
         return found

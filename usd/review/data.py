@@ -12,7 +12,7 @@ from usd.tasks import DIRECTIONS, MAPS, task_name
 SAMPLES = "results/validation/samples.csv"
 TASKS = "usd/tasks.py"
 ALL = "any"  # in the place of a task: all samples
-DRIFT = 0.25  # a mean that moves by more than this share of the standard deviation is flagged
+DRIFT = 0.25  # a mean or deviation that moves by more than this share of the deviation is flagged
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Drift:
-    """A mean that moved, between two revisions or from one split to another."""
+    """A distribution that moved or widened, between two revisions or from one split to another."""
 
     quantity: str
     where: str
@@ -50,8 +50,8 @@ class Drift:
 
     @property
     def share(self) -> float:
-        """|Δ mean| / standard deviation before."""
-        moved = abs(self.after.mean - self.before.mean)
+        """The larger of |Δ mean| and |Δ standard deviation|, over the standard deviation before."""
+        moved = max(abs(self.after.mean - self.before.mean), abs(self.after.std - self.before.std))
         return moved / self.before.std if self.before.std else float("inf") if moved else 0.0
 
     @property
@@ -129,12 +129,12 @@ def keys(before: dict[str, str], after: dict[str, str]) -> Keys:
 
 
 def drifts(before: Summary, after: Summary) -> list[Drift]:
-    """Every mean that differs between two versions of the data, the furthest first."""
+    """Every distribution that differs between two versions of the data, the furthest first."""
     moved = [
         Drift(name, split, before.spreads[name][split], spread)
         for name, spreads in after.spreads.items()
         for split, spread in spreads.items()
-        if split in before.spreads.get(name, {}) and before.spreads[name][split].mean != spread.mean
+        if split in before.spreads.get(name, {}) and before.spreads[name][split] != spread
     ]
     return _sorted(moved)
 
