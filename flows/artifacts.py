@@ -53,11 +53,10 @@ def differences(kind: str, description: str, key: str | None = None) -> None:
 
 
 def validation() -> None:
-    """The validation's summary, or the failing keys."""
-    for path in VALIDATION:
-        if path.exists():
-            create_markdown_artifact(path.read_text(), key="validation", description=f"{path}")
-            return
+    """The validation's summary or the failing keys, whichever is newer."""
+    if found := [path for path in VALIDATION if path.exists()]:
+        newest = max(found, key=lambda path: path.stat().st_mtime)
+        create_markdown_artifact(newest.read_text(), key="validation", description=f"{newest}")
 
 
 def grids(results: Iterable[Path]) -> None:

@@ -44,7 +44,7 @@ def main() -> int:
     stopping = threading.Event()
     threading.Thread(target=stop_when_input_closes, args=(child, stopping), daemon=True).start()
     code = child.wait()
-    if stopping.is_set():
+    if stopping.is_set() or code < 0:
         send(child.pid, signal.SIGKILL)  # what it left behind
     return code if code >= 0 else 128 - code
 

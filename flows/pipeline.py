@@ -5,7 +5,7 @@ from typing import Any
 from prefect import State, flow
 
 from flows.experiments import Settings, run_experiments
-from flows.stages import run_dag
+from flows.stages import bring_up_to_date, check_what_is_there
 
 
 @flow(name="reproduce")
@@ -21,20 +21,19 @@ def reproduce(targets: list[str] | None = None, force: bool = False, dask: str |
         dask: Address of the Dask scheduler, such as tcp://10.0.0.5:8786, whose workers render, annotate, inspect and
             shard; none: processes of this machine.
     """
-    return run_dag(targets, force, dask)
+    return bring_up_to_date(targets, force, dask)
 
 
 @flow(name="validate")
-def validate(force: bool = False, dask: str | None = None) -> State[Any]:
-    """Render and annotate if that has changed, then check the data with Great Expectations.
+def validate(dask: str | None = None) -> State[Any]:
+    """Check the data that are there with Great Expectations, even if nothing has changed. Missing data are made first.
 
-    The artifact `validation` has the summary, or the failing keys.
+    The artifact `validation` has the summary, or the failing keys. Damage is shown, not mended: `reproduce` does that.
 
     Args:
-        force: Run the stages even if nothing has changed.
-        dask: Address of the Dask scheduler whose workers render, annotate and inspect; none: processes of this machine.
+        dask: Address of the Dask scheduler whose workers inspect the data; none: processes of this machine.
     """
-    return run_dag(["validate"], force, dask)
+    return check_what_is_there("validate", dask)
 
 
 @flow(name="train")
@@ -50,7 +49,7 @@ def train(variant: str = "us_diffusion", overrides: Settings = {}, force: bool =
     """
     if overrides:
         return run_experiments([overrides], [f"train@{variant}"], force)
-    return run_dag([f"train@{variant}"], force)
+    return bring_up_to_date([f"train@{variant}"], force)
 
 
 @flow(name="evaluate")
@@ -61,4 +60,4 @@ def evaluate(variant: str = "us_diffusion", force: bool = False) -> State[Any]:
         variant: The variant; dvc.yaml has a stage evaluate@VARIANT for it.
         force: Run the stages even if nothing has changed.
     """
-    return run_dag([f"evaluate@{variant}"], force)
+    return bring_up_to_date([f"evaluate@{variant}"], force)

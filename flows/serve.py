@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 from urllib.error import URLError
@@ -60,7 +60,7 @@ def main(
         command("work-pool", "create", POOL, "--type", "process", "--overwrite")
         command("--no-prompt", "deploy", "--all")
         worker = guarded(["worker", "start", "--pool", POOL, "--limit", "1"], None, stack)  # one working directory
-        stack.callback(cancel_runs, client)
+        stack.callback(end_runs, client, worker)
         print(INTRODUCTION.format(url=url, home=home), flush=True)
         try:
             while server.poll() is None and worker.poll() is None:
@@ -141,29 +141,47 @@ def runs_in_progress(client: "SyncPrefectClient") -> "list[FlowRun]":
 
 
 def end_left_over_runs(client: "SyncPrefectClient") -> None:
-    """Mark runs as crashed that a power cut or a kill has left in progress, and free the slots that they held.
+    """Stop runs that a power cut or a killed worker has left in progress, mark them as crashed, free their slots.
 
-    Before the worker starts nothing runs, and nothing else would ever do it: the server forgets leases when it ends.
+    Nothing else would ever do it while no worker runs: the server forgets leases when it ends.
     """
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
     from prefect.states import Crashed
 
-    for left_over in runs_in_progress(client):
+    runs = runs_in_progress(client)
+    stop_processes({str(left_over.id) for left_over in runs})
+    for left_over in runs:
         client.set_flow_run_state(left_over.id, Crashed(message="the machine or the worker stopped"), force=True)
     for limit in client.read_global_concurrency_limits(limit=200):
         if limit.active_slots:
             client.update_global_concurrency_limit(str(limit.id), GlobalConcurrencyLimitUpdate(active_slots=0))
 
 
-def cancel_runs(client: "SyncPrefectClient") -> None:
-    """Cancel what runs, and wait for the worker to end it."""
+def stop_processes(flow_runs: set[str]) -> None:
+    """Kill the engines of flow runs, and wait until the guards have stopped their stages."""
+    import psutil
+
+    left = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") in flow_runs:
+                left.append(process)
+                if "prefect.engine" in process.cmdline():
+                    process.kill()
+    psutil.wait_procs(left, PATIENCE)
+
+
+def end_runs(client: "SyncPrefectClient", worker: "subprocess.Popen[bytes]") -> None:
+    """Cancel what runs, and wait for the worker to end it; without a worker, stop it."""
     from prefect.states import Cancelling
 
-    for unfinished in runs_in_progress(client):
-        client.set_flow_run_state(unfinished.id, Cancelling(message="the server is stopping"))
-    deadline = time.monotonic() + PATIENCE
-    while runs_in_progress(client) and time.monotonic() < deadline:
-        time.sleep(0.5)
+    if worker.poll() is None:
+        for unfinished in runs_in_progress(client):
+            client.set_flow_run_state(unfinished.id, Cancelling(message="the server is stopping"))
+        deadline = time.monotonic() + PATIENCE
+        while runs_in_progress(client) and time.monotonic() < deadline:
+            time.sleep(0.5)
+    end_left_over_runs(client)
 
 
 if __name__ == "__main__":

@@ -2,24 +2,22 @@
 
 import json
 import logging
+import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 import pytest
 import yaml
 
 from flows.dag import read_dag
+from tests import serving as serving_process
 from tests.conftest import ROOT
-
-T = TypeVar("T")
+from tests.serving import wait_for
 
 STEP = """
 import json, os, signal, sys, time
@@ -118,15 +116,6 @@ deployments:
 """
 
 
-def wait_for(found: Callable[[], T], seconds: float = 40) -> T:
-    """The first true value of `found`, which must come in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
-    return value
-
-
 def in_project(project: Path, *command: str) -> str:
     return subprocess.run(command, cwd=project, check=True, capture_output=True, text=True, timeout=60).stdout
 
@@ -153,39 +142,30 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def serving(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[bytes]"]:
     """`python -m flows.serve` in the project: server, worker and deployments. Prefect in this process uses it too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = serving_process.free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
         patch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{port}/api")
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")
-        log = tmp_path_factory.mktemp("serve") / "log"
-        with log.open("w") as out:
-            command = [sys.executable, "-m", "flows.serve", "--port", str(port)]
-            serve = subprocess.Popen(command, cwd=project, stdout=out, stderr=out)
+        serve = serving_process.start(project, port)
         try:
-            wait_for(lambda: "Ctrl-C" in log.read_text() or serve.poll() is not None, 90)
-            assert serve.poll() is None, log.read_text()
             from prefect.settings import PREFECT_API_URL, temporary_settings
 
             with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
                 yield serve
         finally:
-            stop(serve)
+            send_everything()
+            serving_process.stop(serve)
 
 
-def stop(serve: "subprocess.Popen[bytes]") -> None:
-    """Ctrl-C, after what Prefect in this process has yet to send."""
+def send_everything() -> None:
+    """What Prefect in this process has yet to tell the server."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
-    if serve.poll() is None:
-        APILogWorker.drain_all(timeout=10)
-        EventsWorker.drain_all(timeout=10)
-        serve.send_signal(signal.SIGINT)
-        serve.wait(60)
+    APILogWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=10)
 
 
 @pytest.fixture
@@ -436,6 +416,7 @@ def test_a_missing_gpu_limit_is_an_error(inside: Path, monkeypatch: pytest.Monke
         (255, "OSError: [Errno 5] Input/output error\nERROR: exited with 1", True, "Input/output error"),
         (255, "ERROR: 'models' is busy, it is being blocked by:", True, "busy"),
         (255, "error: gate: speedup = 3\nERROR: exited with 1", False, "gate: speedup = 3"),
+        (255, "error: out: could not be written: Input/output error\nERROR: exited with 1", True, "not be written"),
         (255, "error: photos: Input/output error\nERROR: exited with 1", False, "photos"),  # a stage's own word
         (255, "ValueError: no\nERROR: exited with 1", False, "exit status 1: ValueError: no"),
     ],
@@ -567,8 +548,28 @@ def test_a_schedule_fires_and_the_worker_runs_it(inside: Path) -> None:
         client.update_deployment(deployment.id, DeploymentUpdate(paused=True))
 
 
-def test_ctrl_c_stops_everything(serving: "subprocess.Popen[bytes]") -> None:
+def test_a_killed_worker_takes_its_stage_along_and_a_new_start_resumes(
+    inside: Path, serving: "subprocess.Popen[bytes]"
+) -> None:
+    from prefect.deployments import run_deployment
+
+    flow_run, pid = start_waiting(inside)
+    send_everything()
+    command = ["prefect", "worker", "start"]
     children = psutil.Process(serving.pid).children(recursive=True)
+    next(child for child in children if child.cmdline()[2:5] == command).kill()
+    assert serving.wait(60) == 1
+    assert gone(pid)
+    assert_unlocked(inside)
+
+    again = serving_process.start(inside, int(os.environ["PREFECT_API_URL"].split(":")[2].split("/")[0]))
+    assert state_of(flow_run).is_crashed()
+    parameters = {"targets": ["train@a"], "force": True}
+    assert run_deployment("reproduce/test", parameters=parameters, timeout=90).state.is_completed()
+    assert ("resume", "train@a") in diary()
+
+    children = psutil.Process(again.pid).children(recursive=True)
     assert len(children) >= 4  # server and worker, each with its guard
-    stop(serving)
+    send_everything()
+    serving_process.stop(again)  # Ctrl-C
     wait_for(lambda: all(gone(child.pid) for child in children), 10)

@@ -1,23 +1,32 @@
-"""The whole DAG, in a temporary clone, at tiny size."""
+"""The whole DAG, in a temporary clone, at tiny size, by hand and on a real Prefect server."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from tests import serving
 from tests.conftest import ROOT
+
+PORT = serving.free_port()
+ENVIRONMENT = {
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "PREFECT_API_URL": f"http://127.0.0.1:{PORT}/api",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+}
 
 
 def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(folder),
-    }
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(folder), "PREFECT_HOME": str(folder / ".usd/prefect")}
     found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert not check or found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     return found
@@ -37,16 +46,60 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_dag_runs_from_nothing_and_then_has_nothing_to_do(clone: Path) -> None:
-    first = run(clone, "dvc", "repro")
-    assert "stage: 'base' is frozen" in first.stderr
+@pytest.fixture(scope="module")
+def served(clone: Path) -> Iterator[Path]:
+    """The clone, with its deployments served."""
+    (clone / ".usd").mkdir(exist_ok=True)
+    serve = serving.start(clone, PORT, {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(clone)})
+    yield clone
+    serving.stop(serve)
+
+
+def ask(what: str, **question: object) -> Any:
+    """Prefect's answer."""
+    url = f"{ENVIRONMENT['PREFECT_API_URL']}/{what}/filter"
+    request = Request(url, json.dumps(question).encode(), {"Content-Type": "application/json"})
+    with urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def artifact(key: str) -> str:
+    """The newest artifact of a key."""
+    found = ask("artifacts", artifacts={"key": {"any_": [key]}}, sort="CREATED_DESC", limit=1)
+    return str(found[0]["data"])
+
+
+def test_the_dag_runs_from_nothing_and_then_has_nothing_to_do(served: Path) -> None:
+    """The data by hand, the rest by the worker, and by hand again."""
+    run(served, "dvc", "repro", "shard")
+    run(served, "prefect", "deployment", "run", "reproduce/nightly", "--watch")
     for name in ("report.md", "report.html", "gate.json", "benchmark.json", "us_diffusion/metrics.json"):
-        assert (clone / "results" / name).stat().st_size > 0
-    lock = (clone / "dvc.lock").read_text()
-    again = run(clone, "dvc", "repro")
+        assert (served / "results" / name).stat().st_size > 0
+    assert "image2depth" in artifact("grids")
+    assert "floor_ratio" in artifact("metrics")
+    lock = (served / "dvc.lock").read_text()
+    again = run(served, "dvc", "repro")
+    assert "stage: 'base' is frozen" in again.stderr
     assert "Data and pipelines are up to date" in again.stdout + again.stderr
-    assert (clone / "dvc.lock").read_text() == lock
-    run(clone, "dvc", "metrics", "diff", "HEAD")
+    assert (served / "dvc.lock").read_text() == lock
+    run(served, "dvc", "metrics", "diff", "HEAD")
+
+
+def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None:
+    picture = next((served / "data/annotated/train").glob("*.depth.png"))
+    sound = picture.read_bytes()
+    picture.write_bytes(sound[: len(sound) // 2])
+    schedule = ["prefect", "deployment", "schedule"]
+    run(served, *schedule, "create", "validate/hourly", "--interval", "20", "--replace", "--accept-yes")
+    failed = {"state": {"type": {"any_": ["FAILED"]}}}
+    found = serving.wait_for(lambda: ask("flow_runs", flow_runs=failed), 120)
+    run(served, *schedule, "clear", "validate/hourly", "--accept-yes")
+    assert "the data do not hold what they must" in found[0]["state"]["message"]
+    key = picture.name.split(".")[0]
+    assert key in artifact("validation")
+    picture.write_bytes(sound)
+    run(served, "prefect", "deployment", "run", "validate/hourly", "--watch")
+    assert key not in artifact("validation")
 
 
 def test_the_ablation_tables_every_variant_and_does_not_repeat_finished_runs(clone: Path) -> None:
@@ -61,12 +114,15 @@ def test_the_ablation_tables_every_variant_and_does_not_repeat_finished_runs(clo
     assert (clone / "runs/no_ess-2/scores.json").stat().st_mtime_ns == began
 
 
-def test_a_gate_that_fails_ends_the_run(clone: Path) -> None:
-    params = clone / "params.yaml"
+def test_a_gate_that_fails_ends_the_run(served: Path) -> None:
+    params = served / "params.yaml"
     params.write_text(params.read_text().replace("floor_ratio: 99", "floor_ratio: 0.0001"))
-    failed = run(clone, "dvc", "repro", check=False)
+    failed = run(served, "prefect", "deployment", "run", "reproduce/nightly", "--watch", check=False)
     assert failed.returncode != 0
-    assert "RMSE / floor" in failed.stderr
+    found = ask("flow_runs", sort="START_TIME_DESC", limit=1)
+    assert "RMSE / floor" in found[0]["state"]["message"]
+    assert (served / "results/report.md").exists()
+    assert not (served / "results/gate.json").exists()
 
 
 def test_own_pictures_become_a_model_that_is_called(clone: Path) -> None:
