@@ -63,6 +63,11 @@ def ask(what: str, **question: object) -> Any:
         return json.load(answer)
 
 
+def failed_runs() -> Any:
+    """The newest first."""
+    return ask("flow_runs", flow_runs={"state": {"type": {"any_": ["FAILED"]}}}, sort="END_TIME_DESC")
+
+
 def artifact(key: str) -> str:
     """The newest artifact of a key."""
     found = ask("artifacts", artifacts={"key": {"any_": [key]}}, sort="CREATED_DESC", limit=1)
@@ -91,8 +96,7 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
     picture.write_bytes(sound[: len(sound) // 2])
     schedule = ["prefect", "deployment", "schedule"]
     run(served, *schedule, "create", "validate/hourly", "--interval", "20", "--replace", "--accept-yes")
-    failed = {"state": {"type": {"any_": ["FAILED"]}}}
-    found = serving.wait_for(lambda: ask("flow_runs", flow_runs=failed), 120)
+    found = serving.wait_for(failed_runs, 120)
     run(served, *schedule, "clear", "validate/hourly", "--accept-yes")
     assert "the data do not hold what they must" in found[0]["state"]["message"]
     key = picture.name.split(".")[0]
@@ -119,8 +123,7 @@ def test_a_gate_that_fails_ends_the_run(served: Path) -> None:
     params.write_text(params.read_text().replace("floor_ratio: 99", "floor_ratio: 0.0001"))
     failed = run(served, "prefect", "deployment", "run", "reproduce/nightly", "--watch", check=False)
     assert failed.returncode != 0
-    found = ask("flow_runs", sort="START_TIME_DESC", limit=1)
-    assert "RMSE / floor" in found[0]["state"]["message"]
+    assert "RMSE / floor" in failed_runs()[0]["state"]["message"]
     assert (served / "results/report.md").exists()
     assert not (served / "results/gate.json").exists()
 

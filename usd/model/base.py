@@ -64,7 +64,7 @@ class Base:
         found = hashlib.sha256()
         for module in (self.vae, self.unet, self.text_encoder):
             for weight in module.parameters():
-                found.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                found.update(weight.detach().cpu().flatten().view(torch.uint8).numpy())
         return found.hexdigest()
 
     def freeze(self) -> "Base":
