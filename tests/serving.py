@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(found: Callable[[], T], seconds: float = 40) -> T:
+def wait_for(found: Callable[[], T], seconds: float = 90) -> T:
     """The first true value of `found`, which must come in time."""
     deadline = time.monotonic() + seconds
     while not (value := found()):
@@ -35,7 +35,7 @@ def start(project: Path, port: int, environment: Mapping[str, str] = os.environ)
         command = [sys.executable, "-m", "flows.serve", "--port", str(port)]
         serve = subprocess.Popen(command, cwd=project, stdout=out, stderr=out, env=environment)
     try:
-        wait_for(lambda: "Ctrl-C" in log.read_text() or serve.poll() is not None, 90)
+        wait_for(lambda: "Ctrl-C" in log.read_text() or serve.poll() is not None, 180)
         assert serve.poll() is None, log.read_text()
     except BaseException:
         stop(serve)
@@ -47,4 +47,4 @@ def stop(serve: "subprocess.Popen[bytes]") -> None:
     """Ctrl-C."""
     if serve.poll() is None:
         serve.send_signal(signal.SIGINT)
-        serve.wait(60)
+        serve.wait(120)

@@ -558,14 +558,14 @@ def test_a_killed_worker_takes_its_stage_along_and_a_new_start_resumes(
     command = ["prefect", "worker", "start"]
     children = psutil.Process(serving.pid).children(recursive=True)
     next(child for child in children if child.cmdline()[2:5] == command).kill()
-    assert serving.wait(60) == 1
+    assert serving.wait(120) == 1
     assert gone(pid)
     assert_unlocked(inside)
 
     again = serving_process.start(inside, int(os.environ["PREFECT_API_URL"].split(":")[2].split("/")[0]))
     assert state_of(flow_run).is_crashed()
     parameters = {"targets": ["train@a"], "force": True}
-    assert run_deployment("reproduce/test", parameters=parameters, timeout=90).state.is_completed()
+    assert run_deployment("reproduce/test", parameters=parameters, timeout=180).state.is_completed()
     assert ("resume", "train@a") in diary()
 
     children = psutil.Process(again.pid).children(recursive=True)

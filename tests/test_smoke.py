@@ -96,7 +96,7 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
     picture.write_bytes(sound[: len(sound) // 2])
     schedule = ["prefect", "deployment", "schedule"]
     run(served, *schedule, "create", "validate/hourly", "--interval", "20", "--replace", "--accept-yes")
-    found = serving.wait_for(failed_runs, 120)
+    found = serving.wait_for(failed_runs, 300)
     run(served, *schedule, "clear", "validate/hourly", "--accept-yes")
     assert "the data do not hold what they must" in found[0]["state"]["message"]
     key = picture.name.split(".")[0]
