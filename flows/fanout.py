@@ -3,6 +3,7 @@
 The environment of a stage that a flow runs names `prefect_tasks`, so that no stage imports Prefect.
 """
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def prefect_tasks(
     """
     size = max(chunk, -(-len(items) // TASKS))
     parts = [items[start : start + size] for start in range(0, len(items), size)]
-    with get_client(sync_client=True) as client, _task_runner() as task_runner:
+    with get_client(sync_client=True) as client, _task_runner() as task_runner, _killing_workers():
         run = client.read_flow_run(UUID(os.environ[FLOW_RUN]))
         settings: dict[str, Any] = {"client": client, "task_runner": task_runner, "result_store": ResultStore()}
         with FlowRunContext(flow=Flow(prefect_tasks, name=title), flow_run=run, detached=True, **settings):
@@ -64,6 +65,17 @@ def do_part(work: Callable[[Item], Result], items: list[Item]) -> list[Result]:
     """A stage's work over some of its items."""
     single_thread()
     return [work(item) for item in items]
+
+
+@contextmanager
+def _killing_workers() -> Iterator[None]:
+    """An exception, which a cancellation is too, ends the processes of this machine in the middle of their parts."""
+    try:
+        yield
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
 
 
 def _task_runner() -> TaskRunner[Any]:
