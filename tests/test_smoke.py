@@ -126,6 +126,9 @@ def test_a_gate_that_fails_ends_the_run(served: Path) -> None:
     assert "RMSE / floor" in failed_runs()[0]["state"]["message"]
     assert (served / "results/report.md").exists()
     assert not (served / "results/gate.json").exists()
+    by_hand = run(served, "dvc", "repro", check=False)
+    assert by_hand.returncode != 0
+    assert "RMSE / floor" in by_hand.stderr
 
 
 def test_own_pictures_become_a_model_that_is_called(clone: Path) -> None:
