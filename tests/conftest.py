@@ -61,8 +61,8 @@ def pipeline(base):
     from usd.finetuning import new_denoiser
     from usd.pipeline import USDiffusionPipeline
 
-    params = config.load(ROOT / "params.yaml").train
-    denoiser = new_denoiser(base, params.variants["us_diffusion"], params)
+    params = config.load(ROOT / "params.yaml")
+    denoiser = new_denoiser(base, params.variants["us_diffusion"], params.train)
     torch.manual_seed(0)
     for module in (denoiser.adapter.example.out, denoiser.adapter.query.out):
         torch.nn.init.normal_(module.weight, std=0.2)

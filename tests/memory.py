@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.training_utils import EMAModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
@@ -95,13 +96,14 @@ class Ledger(TorchDispatchMode):
 
 
 def step(params: config.Params) -> tuple[float, float]:
-    """GiB of weights, gradients and optimiser, and GiB at the worst moment of a training step of US-Diffusion."""
+    """GiB of weights, average, gradients and optimiser, and GiB at the worst moment of US-Diffusion's training step."""
     train, count, size = params.train, params.train.batch_size * len(TRAINED), params.render.image_size
     with FakeTensorMode(), Ledger() as ledger:
         base = base_of(params).freeze()
-        denoiser = new_denoiser(base, train.variants["us_diffusion"], train)
+        denoiser = new_denoiser(base, params.variants["us_diffusion"], train)
         weights = [weight for weight in denoiser.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(weights)
+        average = EMAModel(weights, decay=train.ema) if train.ema else None
         for weight in weights:
             weight.grad = torch.zeros_like(weight)
         optimizer.step()  # makes its state
@@ -124,14 +126,15 @@ def step(params: config.Params) -> tuple[float, float]:
             loss = generated.float().square().mean() + prediction.float().square().mean()
         loss.backward()
         optimizer.step()
+        if average:
+            average.step(weights)
         return lasting / GIB, ledger.peak / GIB
 
 
 def main() -> None:
     """Print the table."""
-    print(
-        "| profile | pixels | items a step | weights, gradients, optimiser | with activations |\n|---|---|---|---|---|"
-    )
+    print("| profile | pixels | items a step | weights, average, gradients, optimiser | with activations |")
+    print("|---|---|---|---|---|")
     for profile in PROFILES:
         params = parameters(profile)
         items = params.train.batch_size * len(TRAINED)

@@ -10,7 +10,7 @@ TEXT = (ROOT / "params.yaml").read_text()
 
 
 def test_the_committed_parameters_load() -> None:
-    assert config.load(ROOT / "params.yaml").train.variants["us_diffusion"].timesteps == "ess"
+    assert config.load(ROOT / "params.yaml").variants["us_diffusion"].timesteps == "ess"
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,10 @@ def test_the_committed_parameters_load() -> None:
         ("timesteps: uniform", "timesteps: cosine", "cosine"),
         ("device: auto", "device: gpu", "'gpu' is not one of auto, cpu, cuda"),
         ("objects: [2, 5]", "objects: [5]", "render.objects: fewest and most"),
+        ("ess_steps: [1, 3, 10]", "ess_steps: []", "evaluate: ess_steps: the list is empty"),
+        ("ess_steps: [1, 3, 10]", "ess_steps: [0]", r"evaluate: ess_steps\[0\]: 0 is out of range; at least 1"),
+        ("flip: 0.5", "flip: .nan", "train: flip: nan is out of range; at least 0 and at most 1"),
+        ("grid_items: 6", "grid_items: 17", "evaluate.grid_items: 17 rows need as many"),
         ("render:", "render", "not valid YAML"),
     ],
 )

@@ -43,6 +43,7 @@ def test_a_stage_is_a_module_and_a_section() -> None:
     sections = {field.name for field in fields(config.Params)}
     assert modules == set(STAGES)
     assert set(STAGES) - sections == {"report"}  # has nothing to set: it reads the gate's thresholds
+    assert sections - set(STAGES) == {"variants"}  # what `train`, `evaluate` and `ablation` choose from
     assert set(yaml.safe_load((ROOT / "params.yaml").read_text())) == sections
     for name, stage in STAGES.items():
         assert f"usd.stages.{name} " in stage["cmd"] + " "

@@ -17,6 +17,7 @@ from usd.data.inspection import ALIGNED, IMAGE_EDGE, alignment, inspect_samples,
 from usd.data.record import SPLITS, field_path, read_manifest, read_png
 from usd.data.summary import as_json, as_samples, summarise
 from usd.errors import UsdError
+from usd.stages import shard
 from usd.stages.validate import main
 
 SCENES, ANNOTATED, OUT, DOCS = Path("scenes"), Path("annotated"), Path("out"), Path("docs")
@@ -48,13 +49,16 @@ def test_sound_data_pass_and_the_summary_depends_on_the_data_alone(project: Path
     assert (DOCS / "index.html").is_file()
 
 
-def test_failure_leaves_no_summary_and_names_key_and_remedy(project: Path) -> None:
-    OUT.mkdir()
+def test_a_failure_names_key_and_remedy_and_nothing_is_packed(project: Path) -> None:
     field_path(ANNOTATED, "val-00003", "hed").unlink()
     with pytest.raises(UsdError, match=r"every declared file is present: 1 sample \(val-00003\).*dvc repro"):
         main(SCENES, ANNOTATED, OUT, DOCS)
-    assert not OUT.exists()
-    assert "val-00003 (annotated/hed)" in (DOCS / "failed.md").read_text()
+    assert "val-00003 (annotated/hed)" in (OUT / "summary.md").read_text()
+    with pytest.raises(UsdError, match=r"out/summary\.json: validation failed; .*run `dvc repro validate`"):
+        shard.main(SCENES, ANNOTATED, OUT, project / "packed")
+    with pytest.raises(UsdError, match=r"nowhere/summary\.json: not readable"):
+        shard.main(SCENES, ANNOTATED, Path("nowhere"), project / "packed")
+    assert not (project / "packed").exists()
 
 
 def test_every_kind_of_damage_is_caught_and_its_keys_named(inside_tiny: Path) -> None:

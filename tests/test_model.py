@@ -10,14 +10,18 @@ import torch
 from tests.conftest import ROOT
 from usd import config
 from usd.data.annotators import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.data.shards import Batch, Mixture
+from usd.determinism import accelerator_for
 from usd.diffusion.losses import clean_estimate, denoising_target, feedback
 from usd.errors import UsdError
-from usd.finetuning import TASK_NAMES, new_denoiser
+from usd.finetuning import TASK_NAMES, Objective, new_denoiser
 from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import decode, encode, encode_text, load_base
 from usd.model.control import predict
+from usd.tasks import TRAINED
 
-PARAMS = config.load(ROOT / "params.yaml").train
+EVERYTHING = config.load(ROOT / "params.yaml")
+PARAMS, VARIANTS = EVERYTHING.train, EVERYTHING.variants
 
 
 def adapter(kind: str = "separate_gather", scale: int = 2) -> InContextAdapter:
@@ -41,7 +45,7 @@ def inputs(base):
 
 @pytest.mark.parametrize("variant", ["us_diffusion", "prompt_diffusion"])
 def test_at_initialisation_the_output_is_the_bases(base, inputs, variant) -> None:
-    denoiser = new_denoiser(base, PARAMS.variants[variant], PARAMS)
+    denoiser = new_denoiser(base, VARIANTS[variant], PARAMS)
     with torch.no_grad():
         steered, *_ = denoiser(**inputs)
         alone = base.unet(inputs["x_t"], inputs["t"], inputs["text"]).sample
@@ -63,9 +67,11 @@ def test_the_indicator_picks_its_light_module() -> None:
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_the_adapter_meets_the_latents_size(scale) -> None:
     made = adapter(scale=scale)
-    found = made(torch.rand(2, 6, 64, 64), torch.rand(2, 3, 64, 64), made.named("image2depth", 2))
-    assert found.shape == (2, 16, 64 // scale, 64 // scale)
-    assert float(found.abs().max()) == 0
+    indicator = made.named("image2depth", 2)
+    parts = made.read_pair(torch.rand(2, 6, 64, 64), indicator), made.read_query(torch.rand(2, 3, 64, 64), indicator)
+    for found in parts:
+        assert found.shape == (2, 16, 64 // scale, 64 // scale)
+        assert float(found.abs().max()) == 0
 
 
 def test_an_unseen_task_averages_its_own_direction() -> None:
@@ -99,7 +105,7 @@ NET = PerceptionNet([8, 16]).requires_grad_(False)
 @pytest.mark.parametrize("makes_image", [True, False])
 @pytest.mark.parametrize(("t", "reaches"), [(80, True), (289, False)])
 def test_feedback_alone_reaches_the_adapter(base, inputs, annotate, makes_image, t, reaches) -> None:
-    denoiser = new_denoiser(base, PARAMS.variants["us_diffusion"], PARAMS)
+    denoiser = new_denoiser(base, VARIANTS["us_diffusion"], PARAMS)
     torch.nn.init.normal_(denoiser.adapter.query.out.weight, std=0.1)
     for zero in (*denoiser.control.controlnet_down_blocks, denoiser.control.controlnet_mid_block):
         torch.nn.init.normal_(zero.weight, std=0.1)
@@ -111,15 +117,27 @@ def test_feedback_alone_reaches_the_adapter(base, inputs, annotate, makes_image,
     assert (float(sum(gradients)) > 0) == reaches
 
 
+@pytest.mark.parametrize(("variant", "on"), [("us_diffusion", True), ("no_fal", False)])
+def test_a_variant_switches_feedback(base, variant, on) -> None:
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    parts = [Batch(task, *[picture] * 4, ["a red cube"], ["a red cube"], ["train-0"], 0) for task in TRAINED]
+    annotators = {"depth": depth_annotator(NET), "seg": segmentation_annotator(NET), "hed": soft_edges}
+    objective = Objective(base, annotators, PARAMS, VARIANTS[variant], accelerator_for("cpu", "no"))
+    terms = objective(new_denoiser(base, VARIANTS[variant], PARAMS), Mixture(parts))
+    assert bool([name for name in terms if name.startswith("feedback")]) == on
+    assert not on or float(terms["feedback"]) > 0
+
+
 def test_the_codec_is_lossless(base) -> None:
     image = torch.rand(2, 3, 64, 64)
     assert torch.allclose(decode(base.vae, encode(base.vae, image)), image, atol=1e-6)
 
 
 def test_the_features_do_not_depend_on_the_timestep(base, inputs) -> None:
-    denoiser = new_denoiser(base, PARAMS.variants["us_diffusion"], PARAMS)
+    denoiser = new_denoiser(base, VARIANTS["us_diffusion"], PARAMS)
     torch.nn.init.normal_(denoiser.adapter.query.out.weight)
-    features = denoiser.adapter(inputs["pair"], inputs["query"], inputs["indicator"])
+    example = denoiser.adapter.read_pair(inputs["pair"], inputs["indicator"])
+    features = example + denoiser.adapter.read_query(inputs["query"], inputs["indicator"])
     with torch.no_grad():
         whole, *_ = denoiser(**inputs)
         once = predict(denoiser.unet, denoiser.control, inputs["x_t"], inputs["t"], inputs["text"], features)

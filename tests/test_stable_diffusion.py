@@ -3,9 +3,11 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, ControlNetModel, PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -21,6 +23,7 @@ from usd.pipeline import USDiffusionPipeline
 from usd.profiles import apply
 
 WIDTHS = (32, 32, 64, 64)
+US_DIFFUSION = config.load(ROOT / "params.yaml").variants["us_diffusion"]
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +74,25 @@ def params(stable_diffusion: Path, tmp_path: Path) -> config.Train:
     return dataclasses.replace(train, base=str(stable_diffusion), **few)
 
 
-@pytest.mark.parametrize(("unlock", "kind"), [("none", "epsilon"), ("decoder", "v_prediction")])
+@pytest.mark.parametrize(
+    ("unlock", "kind", "precision"), [("none", "epsilon", "no"), ("decoder", "v_prediction", "bf16")]
+)
 def test_it_trains_and_is_called(
-    inside_tiny: Path, params: config.Train, tmp_path: Path, unlock: str, kind: str
+    inside_tiny: Path, params: config.Train, tmp_path: Path, unlock: str, kind: str, precision: Any
 ) -> None:
-    params = dataclasses.replace(params, unlock=unlock, optimizer="adamw_8bit")
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process keeps one precision
+    params = dataclasses.replace(params, unlock=unlock, optimizer="adamw_8bit", precision=precision)
     net = PerceptionNet([8, 16])
     annotators = {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
     base = load_base(params.base)
     base.scheduler.register_to_config(prediction_type=kind)
     before = {name: weight.clone() for name, weight in base.unet.state_dict().items()}
-    variant = params.variants["us_diffusion"]
-    denoiser, curve = finetune(base, annotators, Path("shards"), params, variant, tmp_path / "run", {})
+    noised = []
+    add_noise = base.scheduler.add_noise
+    base.scheduler.add_noise = lambda x_0, *rest: (noised.append(x_0.dtype), add_noise(x_0, *rest))[1]
+    denoiser, curve = finetune(base, annotators, Path("shards"), params, US_DIFFUSION, tmp_path / "run", {})
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert set(noised) == {torch.float32}  # in bf16, 1 - ᾱ would be 0 for small t
     assert [row["step"] for row in curve] == [1, 2, 3]
     changed = {name for name, weight in base.unet.state_dict().items() if not torch.equal(weight, before[name])}
     assert bool(changed) == (unlock == "decoder")
@@ -127,7 +137,7 @@ def test_it_starts_from_a_trained_control_net(stable_diffusion: Path, params: co
     torch.nn.init.normal_(trained.controlnet_down_blocks[0].weight)
     trained.save_pretrained(tmp_path / "control")
     params = dataclasses.replace(params, warm_start=str(tmp_path / "control"))
-    control = new_denoiser(base, params.variants["us_diffusion"], params).control
+    control = new_denoiser(base, US_DIFFUSION, params).control
     assert torch.equal(control.controlnet_down_blocks[0].weight, trained.controlnet_down_blocks[0].weight)
 
 
@@ -151,7 +161,7 @@ def test_it_starts_from_prompt_diffusion_in_either_layout(
     save_file(original, tmp_path / "original.safetensors")
     for source in ("diffusers", "original.safetensors"):
         warm = dataclasses.replace(params, warm_start=str(tmp_path / source))
-        found = new_denoiser(base, params.variants["us_diffusion"], warm).control.state_dict()
+        found = new_denoiser(base, US_DIFFUSION, warm).control.state_dict()
         assert all(torch.equal(weight, weights[name]) for name, weight in found.items())
 
 
@@ -192,7 +202,7 @@ def test_what_is_no_control_net_is_refused(stable_diffusion: Path, params: confi
     pickled = tmp_path / "network.ckpt"
     torch.save({"control_model.time_embed.0.weight": torch.zeros(1)}, pickled)
     with pytest.raises(UsdError, match=r"warm_start: .*network.ckpt .*save a pickled checkpoint as .safetensors first"):
-        new_denoiser(base, params.variants["us_diffusion"], dataclasses.replace(params, warm_start=str(pickled)))
+        new_denoiser(base, US_DIFFUSION, dataclasses.replace(params, warm_start=str(pickled)))
     params = dataclasses.replace(params, warm_start=str(stable_diffusion / "unet"))
     with pytest.raises(UsdError, match=r"warm_start: .*unet is no ControlNet that fits"):
-        new_denoiser(base, params.variants["us_diffusion"], params)
+        new_denoiser(base, US_DIFFUSION, params)

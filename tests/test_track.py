@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 import yaml
 
-from usd.track import Tracker, dvc_hash
+from usd.track import Tracker, dvc_hash, mode
 
 BLOCK, HEADER = 32768, 7  # of the LevelDB log format that a .wandb file has
 
@@ -46,14 +46,16 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     tracker.log(10, {"denoising": 0.5, "denoising/image2depth": 0.25})
     tracker.log_image("preview", picture, 10)
     tracker.log_model(model, {"data": "abc"})
-    again = Tracker("us_diffusion", {"steps": 600}, tmp_path, "of another commit")  # the first was killed
-    assert again.named.read_text() == tracker.run.id
-    tracker.finish()
+    tracker.run.finish()  # killed
+    again = Tracker("us_diffusion", {"steps": 600, "data": "abc"}, tmp_path, "another-commit")
+    again.log(20, {"denoising": 0.4})
+    again.finish()
     assert not again.named.exists()
 
-    found = list(records(next(tmp_path.glob("wandb/offline-run-*/*.wandb"))))
-    run = next(record.run for record in found if record.HasField("run"))
-    assert (run.run_id, run.run_group) == (tracker.run.id, "1a2b3c")
+    files = [list(records(path)) for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))]
+    runs = [next(record.run for record in each if record.HasField("run")) for each in files]
+    assert [(run.run_id, run.run_group) for run in runs] == [(tracker.run.id, "1a2b3c")] * 2
+    found, run = files[0], runs[0]
     assert {item.key: json.loads(item.value_json) for item in run.config.update}["steps"] == 600
     logged = {
         "/".join(item.nested_key) or item.key: json.loads(item.value_json)
@@ -66,6 +68,18 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     artifact = next(record.artifact for record in found if record.HasField("artifact"))
     assert artifact.name == "us_diffusion-model"
     assert json.loads(artifact.metadata) == {"data": "abc", "dvc": dvc_hash(model)}
+
+
+def test_a_key_of_any_kind_takes_it_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert mode() == "offline"
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password key\n")
+    assert mode() is None
+    (tmp_path / "netrc").unlink()
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert mode() is None
 
 
 def test_the_hash_is_that_of_dvc(tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.conftest import ROOT
+from tests.test_track import records
+from usd.checkpoint import CHECKPOINT
 from usd.data.annotators import PerceptionNet
 from usd.data.shards import Batch
+from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.tasks import TRAINED
-from usd.training import CHECKPOINT, Plan, accelerator_for, fit, learning_rate
+from usd.training import Plan, fit, learning_rate
 
 PICTURE = torch.zeros(1, 3, 2, 2)
 
@@ -148,6 +151,16 @@ def test_kill_9_and_run_again_gives_bit_identical_weights(project: Path) -> None
         other = project / "killed/model" / path.relative_to(project / "whole/model")
         assert path.read_bytes() == other.read_bytes()
     assert (project / "whole/curve.csv").read_text() == (project / "killed/curve.csv").read_text()
+    runs = sorted((project / "killed/run/wandb").glob("offline-run-*"))
+    assert len({run.name.rsplit("-", 1)[1] for run in runs}) == 1  # one run, written in two parts
+    logged = {
+        "/".join(item.nested_key) or item.key
+        for record in records(next(runs[-1].glob("*.wandb")))
+        for item in record.history.item
+    }
+    terms = {f"{term}/{task.name}" for term in ("denoising", "feedback") for task in TRAINED}
+    assert logged >= terms | {"denoising", "feedback", "grad_norm", "lr", "seconds_per_step", "preview/_type"}
+    assert logged >= {f"validation rmse/{task.name}" for task in TRAINED}
 
 
 def test_two_processes_learn_what_one_does_at_the_same_global_batch(project: Path) -> None:

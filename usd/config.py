@@ -3,8 +3,9 @@
 import types
 import typing
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from math import inf
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
 
@@ -12,21 +13,35 @@ from usd.errors import UsdError
 
 PARAMS = Path("params.yaml")
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["no", "fp16", "bf16"]
+
+
+class Range(NamedTuple):
+    """The values that a number may have, both ends included."""
+
+    least: float
+    most: float = inf
+
+
+Count = Annotated[int, Range(1)]
+Whole = Annotated[int, Range(0)]
+Amount = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)
 class Render:
     """Section `render`: the embedded dataset."""
 
-    seed: int
-    image_size: int  # pixels
-    objects: list[int]  # fewest and most objects in a scene
-    train: int  # scenes per split
-    val: int
-    test: int
+    seed: Whole
+    image_size: Count  # pixels
+    objects: list[Count]  # fewest and most objects in a scene
+    train: Count  # scenes per split
+    val: Count
+    test: Count
 
     def __post_init__(self) -> None:
-        if len(self.objects) != 2 or not 0 < self.objects[0] <= self.objects[1]:
+        if len(self.objects) != 2 or self.objects[0] > self.objects[1]:
             raise UsdError(f"params.yaml: render.objects: fewest and most, such as [2, 5], not {self.objects}")
 
     @property
@@ -39,11 +54,11 @@ class Render:
 class Annotate:
     """Section `annotate`: the derived maps."""
 
-    near: float  # metres; this near or nearer is 1 in the depth map
-    far: float  # metres; this far or farther is 0
-    canny_low: float  # OpenCV thresholds
-    canny_high: float
-    outpaint_margin: float  # share of each side that the outpainting map greys out
+    near: Amount  # metres; this near or nearer is 1 in the depth map
+    far: Amount  # metres; this far or farther is 0
+    canny_low: Amount  # OpenCV thresholds
+    canny_high: Amount
+    outpaint_margin: Annotated[float, Range(0, 0.49)]  # share of each side that the outpainting map greys out
     networks: str  # folder of annotators that make the maps which own pictures lack; "" is none
 
 
@@ -51,122 +66,123 @@ class Annotate:
 class Validate:
     """Section `validate`: what the data must satisfy before it is packed."""
 
-    min_caption: int  # characters
-    max_caption: int
+    min_caption: Whole  # characters
+    max_caption: Count
     min_alignment: float  # least agreement of object boundaries and image edges beyond chance
-    min_samples: int  # least samples in each split
+    min_samples: Whole  # least samples in each split
 
 
 @dataclass(frozen=True)
 class Shard:
     """Section `shard`: WebDataset packing."""
 
-    samples: int  # per shard
+    samples: Count  # per shard
 
 
 @dataclass(frozen=True)
 class Annotators:
     """Section `annotators`: the small differentiable depth and segmentation networks."""
 
-    seed: int
-    channels: list[int]
-    steps: int
-    batch_size: int
-    learning_rate: float
+    seed: Whole
+    channels: list[Count]
+    steps: Count
+    batch_size: Count
+    learning_rate: Amount
 
 
 @dataclass(frozen=True)
 class Base:
     """Section `base`: the tiny diffusion model that is trained here in the place of Stable Diffusion."""
 
-    seed: int
-    patch_size: int  # pixels per latent and axis
-    channels: list[int]  # U-Net block channels
-    text_width: int
-    steps: int
-    batch_size: int
-    learning_rate: float
-    translation: float  # share of the noisier items over which the other modality is laid
-    ema: float
+    seed: Whole
+    patch_size: Count  # pixels per latent and axis
+    channels: list[Count]  # U-Net block channels
+    text_width: Count
+    steps: Count
+    batch_size: Count
+    learning_rate: Amount
+    translation: Share  # share of the noisier items over which the other modality is laid
+    ema: Share
     device: Device
-    precision: Literal["no", "fp16", "bf16"]
+    precision: Precision
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One entry of `train.variants`: which of SGA, FAL and ESS are on."""
+    """One entry of `variants`: which of SGA, FAL and ESS are on."""
 
     adapter: Literal["separate_gather", "stacked"]
     timesteps: Literal["ess", "uniform"]
-    feedback: float  # FAL weight; 0 is off
+    feedback: Amount  # FAL weight; 0 is off
 
 
 @dataclass(frozen=True)
 class Train:
-    """Section `train`: what all variants share, and the variants."""
+    """Section `train`: what all variants share."""
 
-    seed: int
+    seed: Whole
     base: str  # directory or hub id in diffusers' layout
     warm_start: str  # a trained ControlNet or Prompt Diffusion to start from: see `warm_start`; "" copies the base
     unlock: Literal["none", "decoder", "all"]  # what of the base U-Net is trained beside the control branch
-    steps: int
-    batch_size: int  # items of each task, per step and process, before accumulation
-    accumulation: int
-    learning_rate: float
-    zero_rate: float  # times the learning rate: weights that start at zero
-    pretrained_rate: float  # times the learning rate: what comes from the base
-    alignment: float  # weight of the distance between SGA-Q's features and the base's own of the query; 0 is off
-    warmup: int  # steps
+    steps: Count
+    batch_size: Count  # items of each task, per step and process, before accumulation
+    accumulation: Count
+    learning_rate: Amount
+    zero_rate: Amount  # times the learning rate: weights that start at zero
+    pretrained_rate: Amount  # times the learning rate: what comes from the base
+    alignment: Amount  # weight of the distance between SGA-Q's features and the base's own of the query; 0 is off
+    warmup: Whole  # steps
     optimizer: Literal["adamw", "adamw_8bit"]  # 8 bits: a quarter of the memory for its state; needs the extra `gpu`
-    weight_decay: float
-    max_grad_norm: float
-    ema: float  # decay; 0 is off
-    dropout: float  # probability of each of: no text, no pair, neither
-    ess_steps: int
-    feedback_below: int  # FAL acts where t is at most this
-    adapter_channels: list[int]  # SGA: light modules, then shared module
-    flip: float  # probability of a shared horizontal flip
-    checkpoint_every: int  # steps
-    preview_every: int
-    log_every: int
-    workers: int  # data loading processes
+    weight_decay: Amount
+    max_grad_norm: Amount
+    ema: Share  # decay; 0 is off
+    dropout: Annotated[float, Range(0, 1 / 3)]  # probability of each of: no text, no pair, neither
+    ess_steps: Count
+    feedback_below: Whole  # FAL acts where t is at most this
+    adapter_channels: list[Count]  # SGA: light modules, then shared module
+    flip: Share  # probability of a shared horizontal flip
+    checkpoint_every: Count  # steps
+    preview_every: Whole  # 0 is never
+    log_every: Count
+    workers: Whole  # data loading processes
     device: Device
-    precision: Literal["no", "fp16", "bf16"]
+    precision: Precision
     gradient_checkpointing: bool  # less memory for a third more time
-    encoder_cache: float  # GB of memory for VAE latents and text states; 0 computes them at every step
-    variants: dict[str, Variant]
-
-    def variant(self, name: str) -> Variant:
-        """An entry of `variants`."""
-        if name not in self.variants:
-            raise UsdError(f"params.yaml: train.variants has no '{name}'; known: {', '.join(self.variants)}")
-        return self.variants[name]
+    encoder_cache: Amount  # GB of memory for VAE latents and text states; 0 computes them at every step
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Section `evaluate`: the fixed test manifest and what is chosen on validation."""
 
-    seed: int
-    items: int  # test items per trained task
-    unseen_items: int  # test items per unseen task
-    validation_items: int  # validation items per task
-    batch_size: int
-    guidance_scales: list[float]  # candidates
-    ess_steps: list[int]  # candidates per direction; 10 is always reported
-    baseline_steps: list[int]  # DDIM steps of the baseline; the first is the headline
-    grid_items: int  # rows of each picture
+    seed: Whole
+    items: Count  # test items per trained task
+    unseen_items: Count  # test items per unseen task
+    validation_items: Count  # validation items per task
+    batch_size: Count
+    guidance_scales: list[Amount]  # candidates
+    ess_steps: list[Count]  # candidates per direction; 10 is always reported
+    baseline_steps: Count  # DDIM steps of the baseline; 10 are reported beside
+    grid_items: Count  # rows of each picture
+
+    def __post_init__(self) -> None:
+        if self.grid_items > min(self.items, self.unseen_items):
+            raise UsdError(
+                f"params.yaml: evaluate.grid_items: {self.grid_items} rows need as many items and unseen_items, "
+                f"not {self.items} and {self.unseen_items}"
+            )
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """Section `benchmark`: timing of both variants, interleaved."""
 
-    seed: int
-    batch_sizes: list[int]
-    repeats: int
-    baseline_steps: int
-    ess_steps: int
+    seed: Whole
+    batch_sizes: list[Count]
+    repeats: Count
+    min_run_time: Amount  # seconds a variant is timed for in each repeat, at least one call
+    baseline_steps: Count
+    ess_steps: Count
 
 
 @dataclass(frozen=True)
@@ -185,8 +201,8 @@ class Gate:
 class Ablation:
     """Section `ablation`: SGA, FAL and ESS removed one at a time."""
 
-    seeds: list[int]
-    steps: int
+    seeds: list[Whole]
+    steps: Count
     variants: list[str]
 
 
@@ -200,11 +216,18 @@ class Params:
     shard: Shard
     annotators: Annotators
     base: Base
+    variants: dict[str, Variant]
     train: Train
     evaluate: Evaluate
     benchmark: Benchmark
     gate: Gate
     ablation: Ablation
+
+    def variant(self, name: str) -> Variant:
+        """An entry of `variants`."""
+        if name not in self.variants:
+            raise UsdError(f"params.yaml: variants has no '{name}'; known: {', '.join(self.variants)}")
+        return self.variants[name]
 
 
 T = TypeVar("T")
@@ -214,7 +237,7 @@ def load(path: Path = PARAMS) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        UsdError: the file, a section or a key is missing, unknown or of the wrong type.
+        UsdError: the file, a section or a key is missing, unknown, of the wrong type or out of range.
     """
     try:
         values = yaml.safe_load(path.read_text())
@@ -236,13 +259,19 @@ def build(cls: type[T], values: Any, where: str) -> T:
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise UsdError(f"{where}: key '{name}' is missing")
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     return cls(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """`value` as `hint`, or an error; an int may stand for a float, nothing else is converted."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        value, bounds = _convert(arguments[0], value, where), arguments[1]
+        if not bounds.least <= value <= bounds.most:
+            most = "" if bounds.most == inf else f" and at most {bounds.most:g}"
+            raise UsdError(f"{where}: {value} is out of range; at least {bounds.least:g}{most}")
+        return value
     if is_dataclass(hint):
         return build(hint, value, where)  # type: ignore[arg-type]
     if origin is Literal:
@@ -252,6 +281,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is list and isinstance(value, list):
+        if not value:
+            raise UsdError(f"{where}: the list is empty")
         return [_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
     expected = origin or hint
     if expected is float and type(value) is int:

@@ -12,11 +12,11 @@ from usd.data.annotators import Annotator, to_tensor
 from usd.data.palette import nearest_class
 from usd.data.shards import picture, read_split
 from usd.data.storage import Root
+from usd.determinism import generator
 from usd.errors import UsdError
 from usd.metrics import FeatureFunction, frechet_distance, kernel_distance, mean_iou, per_image_mse, rmse
 from usd.pipeline import USDiffusionPipeline
 from usd.tasks import Task
-from usd.training import generator
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def image_metrics(
 def per_sample(found: Tensor, truth: Tensor, items: list[Item]) -> Iterator[dict[str, object]]:
     """A row an item for the per-sample table."""
     for item, error in zip(items, per_image_mse(found, truth).sqrt().tolist(), strict=True):
-        yield {"task": item.task.name, "query": item.query, "example": item.example, "rmse": round(error, 5)}
+        row = {"task": item.task.name, "query": item.query, "example": item.example, "noise_seed": item.noise_seed}
+        yield row | {"rmse": round(error, 5)}
 
 
 def _parts(items: list[Item], size: int) -> Iterator[list[Item]]:

@@ -15,6 +15,7 @@ from usd.config import Train, Variant
 from usd.data.annotators import Annotator
 from usd.data.shards import Batch, Mixture, TrainingStream, check_shards, mixtures, training_loader
 from usd.data.storage import Root
+from usd.determinism import accelerator_for, generator
 from usd.diffusion.losses import clean_estimate, denoising_target, error_weight, feedback
 from usd.diffusion.timesteps import draw
 from usd.model.adapter import InContextAdapter
@@ -22,7 +23,7 @@ from usd.model.base import Base, decode, encode, encode_text, scale_factor
 from usd.model.cache import EncoderCache
 from usd.model.control import Denoiser, channels_last, control_from_unet, warm_start
 from usd.tasks import TRAINED, Task
-from usd.training import Plan, Terms, accelerator_for, fit, generator
+from usd.training import Plan, Terms, fit
 
 ALIGNMENT_GAIN = 4.0  # the query is this much louder than the noise beside it
 TASK_NAMES = [task.name for task in TRAINED]
@@ -105,7 +106,7 @@ class Objective:
         pair = torch.cat([torch.cat([p.example_source, p.example_target], dim=1) for p in parts]).to(self.device)
         number = torch.cat([torch.full((len(p.keys),), TASK_NAMES.index(p.task.name)) for p in parts]).to(self.device)
         with torch.no_grad():
-            x_0 = self.latents(target)
+            x_0 = self.latents(target).float()  # the scheduler computes in its precision
             drawn = self._draws(parts, tuple(x_0.shape[1:]))
             t, noise, keep_pair = drawn.t.to(self.device), drawn.noise.to(self.device), drawn.keep_pair.to(self.device)
             x_t = self.base.scheduler.add_noise(x_0, noise, t).contiguous(memory_format=torch.channels_last)
@@ -173,7 +174,7 @@ def finetune(
     accelerator = accelerator_for(params.device, params.precision)
     base.freeze().to(accelerator.device)
     denoiser = new_denoiser(base, variant, params).to(accelerator.device)
-    channels_last(denoiser)
+    channels_last(denoiser.train())
 
     def batches(start: int) -> Iterator[Mixture]:
         rank, world = accelerator.process_index, accelerator.num_processes
@@ -181,7 +182,7 @@ def finetune(
         stream = TrainingStream(shards, params.seed, params.batch_size, params.flip, first, rank, world)
         return mixtures(training_loader(stream, params.workers))
 
-    shared = {key: value for key, value in asdict(params).items() if key not in ("variants", "workers")}
+    shared = {key: value for key, value in asdict(params).items() if key != "workers"}
     found = {"data": check_shards(shards), "base weights": base.digest(), "processes": accelerator.num_processes}
     identity = {**shared, **inputs, **found, "variant": asdict(variant)}
     plan = Plan(
@@ -204,6 +205,7 @@ def finetune(
     def show(step: int) -> None:
         if preview:
             preview(denoiser, step)
+            denoiser.train()
 
     curve = fit(
         denoiser,

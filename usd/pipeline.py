@@ -168,7 +168,7 @@ class USDiffusionPipeline:
         guided = guidance_scale > 1
         features, text = self._conditions(pairs, query.to(self.device, self.dtype), indicator, prompts, guided)
         # 2. the timesteps and x_T
-        self._set_timesteps(timesteps or sampling_timesteps("ess", num_inference_steps))
+        self._set_timesteps(sampling_timesteps("ess", num_inference_steps) if timesteps is None else timesteps)
         latents = noise if noise is not None else self._noise(query, generator)
         latents = latents.to(self.device, self.dtype, memory_format=torch.channels_last)
         latents = latents * self.scheduler.init_noise_sigma
@@ -222,8 +222,9 @@ class USDiffusionPipeline:
 
     def _set_timesteps(self, steps: list[int]) -> None:
         name = type(self.scheduler).__name__
-        if any(a <= b for a, b in itertools.pairwise(steps)):
-            raise UsdError(f"timesteps: {steps} must descend")
+        last = self.scheduler.config.num_train_timesteps - 1
+        if not steps or any(a <= b for a, b in itertools.pairwise(steps)) or steps[0] > last or steps[-1] < 0:
+            raise UsdError(f"timesteps: {steps} must descend, from {last} at most to 0 at least")
         if "timesteps" not in signature(self.scheduler.set_timesteps).parameters:
             raise UsdError(
                 f"{name}: takes no list of timesteps, such as ESS; use DPMSolverMultistepScheduler (DDIM, with "

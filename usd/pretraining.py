@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from usd.config import Base as BaseParams
 from usd.data.shards import Mixture, TrainingStream, check_shards, mixtures, training_loader
 from usd.data.storage import Root
+from usd.determinism import accelerator_for, generator
 from usd.diffusion.losses import error_weight
 from usd.diffusion.timesteps import draw
 from usd.errors import UsdError
 from usd.model.base import Base, encode, encode_text
 from usd.tasks import TRAINED
-from usd.training import Plan, Terms, accelerator_for, fit, generator
+from usd.training import Plan, Terms, fit
 
 TIMESTEPS = 100  # drawn as ESS does, dense where noise is high
 TRANSLATION_FROM = 300  # below, x_t shows what to draw, and nothing is laid over it

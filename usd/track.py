@@ -4,7 +4,9 @@ import os
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from requests.utils import get_netrc_auth
 
 
 class Tracker:
@@ -15,7 +17,7 @@ class Tracker:
 
     def __init__(self, name: str, config: dict[str, Any], directory: Path, group: str) -> None:
         self.name, self.config, self.directory, self.group = name, config, directory, group
-        self.named = directory / "wandb-id"
+        self.named = directory / "wandb-run"  # its id and group
 
     @cached_property
     def run(self) -> Any:
@@ -25,16 +27,17 @@ class Tracker:
         os.environ.setdefault("WANDB_SILENT", "true")
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.named.exists():
-            self.named.write_text(secrets.token_hex(4))
+            self.named.write_text(f"{secrets.token_hex(4)} {self.group}")
+        run_id, group = self.named.read_text().split()
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT", "us-diffusion"),
             name=self.name,
-            group=self.group,
-            id=self.named.read_text(),
+            group=group,
+            id=run_id,
             resume="allow",
             config=self.config,
             dir=self.directory,
-            mode=None if os.environ.get("WANDB_API_KEY") else "offline",
+            mode=mode(),
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:
@@ -62,6 +65,13 @@ class Tracker:
         self.run.finish()
         wandb.teardown()
         self.named.unlink()
+
+
+def mode() -> Literal["offline"] | None:
+    """`offline` unless W&B was told otherwise or knows a key, be it by `wandb login`; then it decides itself."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE"):
+        return None
+    return None if get_netrc_auth(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")) else "offline"
 
 
 def dvc_hash(folder: Path) -> str:

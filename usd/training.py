@@ -1,14 +1,12 @@
 """The one training loop: annotators, base and control branches all run through `fit`.
 
 To resume, run the same command again. All randomness is a function of the seed and the step, so a resumed run ends
-with the same bits as an uninterrupted one.
+with the same bits as an uninterrupted one; but in fp16 the loss scale starts anew.
 """
 
 import csv
-import hashlib
-import json
+import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,15 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from usd.checkpoint import TrainingState
+from usd.data.record import atomic_write
 from usd.errors import UsdError
 
-CHECKPOINT = "checkpoint.safetensors"
 Terms = dict[str, Tensor]  # named loss terms; their sum is minimised, but for "term/task", a term's mean over one task
 
 
@@ -53,7 +51,7 @@ class Plan:
     optimizer: str = "adamw"  # or "adamw_8bit"
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
-    ema: float = 0.0
+    ema: float = 0.0  # decay; 0 is off
     accumulation: int = 1
     checkpoint_every: int = 100
     log_every: int = 10
@@ -66,42 +64,6 @@ def learning_rate(step: int, plan: Plan) -> float:
         return plan.learning_rate * (step + 1) / plan.warmup
     progress = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
     return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def generator(*numbers: int) -> torch.Generator:
-    """A CPU generator that depends on the numbers alone, such as (seed, step)."""
-    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-
-
-def accelerator_for(device: str, precision: str) -> Accelerator:
-    """Accelerate's device, precision and process set-up; `auto` takes a GPU where there is one."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsdError("device: cuda was asked for, but no GPU is visible; set it to auto or cpu")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a tenth of the time
-    idle = DistributedDataParallelKwargs(find_unused_parameters=True)  # the light modules of the other tasks
-    cpu = device == "cpu" or not torch.accelerator.is_available()  # must be said, or processes do not find each other
-    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[idle])
-
-
-class Average:
-    """Exponential moving average of trainable weights; early on it forgets faster, as in Karras et al. 2022."""
-
-    def __init__(self, weights: list[nn.Parameter], decay: float) -> None:
-        self.decay = decay
-        self.shadow = [weight.detach().clone() for weight in weights]
-
-    def update(self, weights: list[nn.Parameter], step: int) -> None:
-        """One step towards the weights."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for shadow, weight in zip(self.shadow, weights, strict=True):
-            shadow.lerp_(weight.detach(), 1 - decay)
-
-    def into(self, weights: list[nn.Parameter]) -> None:
-        """Put the average in the weights' place; without a decay they stay."""
-        if self.decay:
-            _copy(self.shadow, weights)
 
 
 def fit(
@@ -124,8 +86,8 @@ def fit(
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     weights = [weight for _, weight in named]
     wrapped, optimizer = accelerator.prepare(model, _optimizer(named, plan))
-    average = Average(weights, plan.ema)
-    state = TrainingState(plan, named, optimizer, average)
+    average = EMAModel(weights, decay=plan.ema, foreach=True) if plan.ema else None
+    state = TrainingState(plan.run_dir, plan.identity, named, optimizer, average)
     start = state.load()
     stream = batches(start * plan.accumulation)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -139,7 +101,8 @@ def fit(
             norm = accelerator.clip_grad_norm_(weights, plan.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            average.update(weights, step)
+            if average:
+                average.step(weights)
             if (step + 1) % plan.log_every == 0 or step + 1 == plan.steps:
                 row = {"step": step + 1, **values, "grad_norm": float(norm), "lr": learning_rate(step, plan)}
                 state.curve.append(row)
@@ -155,8 +118,20 @@ def fit(
             if plan.preview_every and (step + 1) % plan.preview_every == 0 and accelerator.is_main_process:
                 with averaged(weights, average):
                     preview(step + 1)
-    average.into(weights)
+    if average:
+        average.copy_to(weights)
     return state.curve
+
+
+@contextmanager
+def averaged(weights: list[nn.Parameter], average: EMAModel | None) -> Iterator[None]:
+    """Within the block the weights are the averaged ones, if there are any."""
+    if average:
+        average.store(weights)
+        average.copy_to(weights)
+    yield
+    if average:
+        average.restore(weights)
 
 
 def _optimizer(named: list[tuple[str, nn.Parameter]], plan: Plan) -> torch.optim.Optimizer:
@@ -178,23 +153,6 @@ def _groups(named: list[tuple[str, nn.Parameter]], rate: Callable[[str, nn.Param
     return [{"params": weights, "rate": share} for share, weights in groups.items()]
 
 
-@contextmanager
-def averaged(weights: list[nn.Parameter], average: Average) -> Iterator[None]:
-    """Within the block the weights are the averaged ones."""
-    kept = [weight.detach().clone() for weight in weights]
-    average.into(weights)
-    try:
-        yield
-    finally:
-        _copy(kept, weights)
-
-
-@torch.no_grad()
-def _copy(values: list[Tensor], weights: list[nn.Parameter]) -> None:
-    for weight, value in zip(weights, values, strict=True):
-        weight.copy_(value)
-
-
 def _accumulate(
     model: nn.Module,
     stream: Iterator[B],
@@ -214,113 +172,20 @@ def _accumulate(
             found = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
             raise UsdError(
                 f"step {step + 1}, {batch.label}: loss is not finite ({found}); "
-                "lower train.learning_rate or use precision: 'no'"
+                "lower its learning_rate or use precision: 'no'"
             )
         accelerator.backward(total / plan.accumulation)
-        for name, term in {"loss": total, **terms}.items():
-            mean = accelerator.reduce(term.detach().float(), "mean")
-            sums[name] = sums.get(name, 0.0) + float(mean) / plan.accumulation
+        values = torch.stack([term.detach().float() for term in (total, *terms.values())])
+        for name, mean in zip(("loss", *terms), accelerator.reduce(values, "mean").tolist(), strict=True):
+            sums[name] = sums.get(name, 0.0) + mean / plan.accumulation
     return sums
-
-
-class TrainingState:
-    """What a resumed run needs: weights, average, optimiser, curve and step, in one safetensors file."""
-
-    def __init__(
-        self, plan: Plan, named: list[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer, average: Average
-    ) -> None:
-        self.plan, self.named, self.optimizer, self.average = plan, named, optimizer, average
-        self.identity = _text(plan.identity)
-        self.curve: list[dict[str, float]] = []
-        self.path = plan.run_dir / CHECKPOINT
-
-    def save(self, step: int) -> None:
-        """Write the state under a temporary name, then rename it."""
-        tensors: dict[str, Tensor] = {}
-        for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
-            tensors[f"weight.{name}"], tensors[f"average.{name}"] = weight.detach(), shadow
-            for key, value in self.optimizer.state[weight].items():
-                value = torch.as_tensor(value)  # what is not of the weight's shape may be shared by many
-                tensors[f"{key}.{name}"] = value if value.shape == weight.shape else value.clone()
-        note = {"step": str(step), "identity": self.identity, "curve": json.dumps(self.curve)}
-        scratch = self.path.with_suffix(".partial")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, scratch, note)
-            os.replace(scratch, self.path)
-        except (OSError, SafetensorError) as error:
-            scratch.unlink(missing_ok=True)
-            raise UsdError(f"{self.path}: could not be written ({error}); free some space and run again") from error
-
-    def load(self) -> int:
-        """Take up the state on disk, if there is one; returns the step to go on from."""
-        if not self.path.exists():
-            return 0
-        try:
-            with safe_open(self.path, "pt") as file:
-                note = file.metadata()
-                self._check(json.loads(note["identity"]))
-                parts: dict[str, list[str]] = {}  # of the optimiser's state, by weight
-                for kind, _, name in (key.partition(".") for key in file.keys()):  # noqa: SIM118 (it is no mapping)
-                    if kind not in ("weight", "average"):
-                        parts.setdefault(name, []).append(kind)
-                with torch.no_grad():
-                    for (name, weight), shadow in zip(self.named, self.average.shadow, strict=True):
-                        weight.copy_(file.get_tensor(f"weight.{name}"))
-                        shadow.copy_(file.get_tensor(f"average.{name}"))
-                        if name in parts:  # else a light module whose task has not come up yet
-                            self.optimizer.state[weight] = {
-                                kind: _beside(weight, file.get_tensor(f"{kind}.{name}")) for kind in parts[name]
-                            }
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            raise UsdError(f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh") from error
-        self.curve = json.loads(note["curve"])
-        return int(note["step"])
-
-    def _check(self, found: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another run, naming what differs."""
-        wanted = json.loads(self.identity)
-        different = [key for key in sorted(found.keys() | wanted.keys()) if found.get(key) != wanted.get(key)]
-        if different:
-            raise UsdError(
-                f"{self.path}: belongs to a run with other {', '.join(different)}; delete it to start afresh, "
-                "or restore those values to resume"
-            )
-
-
-def _beside(weight: nn.Parameter, value: Tensor) -> Tensor | int:
-    """A part of the optimiser's state as it was: a count, or a tensor laid out in memory as its weight is.
-
-    Fused and 8-bit optimisers pair the elements by address.
-    """
-    if value.dtype == torch.int64:
-        return int(value)
-    if value.shape != weight.shape:
-        return value.to(weight.device)
-    return torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def write_curve(curve: list[dict[str, float]], path: Path) -> None:
     """The training curve as CSV, for `dvc plots`; a term that a step lacks is empty."""
     names = list(dict.fromkeys(name for row in curve for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
-
-
-def forget(run_dir: Path) -> None:
-    """Remove the checkpoint of a run whose results are written, so that the next run starts afresh."""
-    (run_dir / CHECKPOINT).unlink(missing_ok=True)
-
-
-def code_digest() -> str:
-    """Digest of the code that shapes a training: a checkpoint made by other code is not resumed."""
-    package = Path(__file__).parent
-    parts = ("data", "model", "diffusion", "training.py", "finetuning.py", "pretraining.py", "tasks.py")
-    files = [file for part in parts for file in sorted(package.glob(f"{part}/*.py" if "." not in part else part))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-def _text(identity: dict[str, Any]) -> str:
-    return json.dumps({**identity, "code": code_digest()}, sort_keys=True, default=str)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
+    atomic_write(path, text.getvalue())

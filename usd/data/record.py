@@ -5,11 +5,13 @@ A shard holds the same fields under the same names, and the caption as `<key>.tx
 """
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,6 +67,14 @@ def folder_digest(folder: Path, pattern: str = "*") -> str:
     for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file that a stage has written."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
 
 
 def read_manifest(root: Path) -> pd.DataFrame:

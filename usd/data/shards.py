@@ -146,10 +146,14 @@ def upload(root: Path, url: str) -> None:
 
 def read_split(root: Root, split: str) -> Iterator[dict[str, Any]]:
     """Every sample of a split exactly once, in key order: `__key__`, `caption`, and encoded PNG bytes a field."""
+    yield from _samples([f"{root}/{shard['shard']}" for shard in _shards(root, split)])
+
+
+def _shards(root: Root, split: str) -> list[dict[str, Any]]:
     shards = read_index(root).get(split)
     if shards is None:
-        raise UsdError(f"{root}: no split '{split}'")
-    yield from _samples([f"{root}/{shard['shard']}" for shard in shards])
+        raise UsdError(f"{root}: no split '{split}'; run `dvc repro shard`")
+    return shards
 
 
 def picture(sample: dict[str, Any], field: str) -> np.ndarray:
@@ -173,7 +177,7 @@ class TrainingStream(IterableDataset[Batch]):
         world: int = 1,
         tasks: tuple[Task, ...] = TRAINED,
     ) -> None:
-        shards = read_index(root)["train"]
+        shards = _shards(root, "train")
         self.urls = [f"{root}/{shard['shard']}" for shard in shards]
         self.items_per_epoch = sum(shard["samples"] for shard in shards) // 2
         self.keep = sum(shard["bytes"] for shard in shards) <= KEPT

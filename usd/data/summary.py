@@ -8,6 +8,7 @@ import pandas as pd
 from usd.data.expectations import LISTED, MEASURED, Outcome, Report
 from usd.data.record import SPLITS, sha256
 from usd.data.scenes import CLASSES
+from usd.tasks import TASKS
 
 STATISTICS = (*MEASURED, "caption_length", "alignment_seg")
 QUANTILES = (0.05, 0.5, 0.95)
@@ -16,7 +17,7 @@ SHORT = 12  # hex digits of a sample's digest in the list of samples
 
 
 def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
-    """Verdict, expectations, and each split's count, digest and statistics, as JSON values.
+    """Verdict, expectations, samples by task, and each split's count, digest and statistics, as JSON values.
 
     Depth is in metres, brightness, edge density and areas in [0, 1].
     """
@@ -25,6 +26,10 @@ def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
         "success": report.success,
         "digest": _digest(table),
         "expectations": [_row(outcome) for outcome in report.outcomes],
+        "tasks": {
+            name: {split: len(part) if task.map.trained or split != "train" else 0 for split, part in splits.items()}
+            for name, task in TASKS.items()
+        },
         "splits": {
             split: {
                 "samples": len(part),
@@ -62,6 +67,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
     lines += ["", "## Splits", "", "| split | samples | digest |", "|---|---|---|"]
     lines += [f"| {split} | {part['samples']} | `{part['digest'][:16]}` |" for split, part in splits.items()]
     names = ("mean", "std", "min", *(f"q{q:g}" for q in QUANTILES), "max")
+    lines += ["", f"| task | {' | '.join(splits)} |", "|" + "---|" * (1 + len(splits))]
+    lines += [f"| {task} | {' | '.join(map(str, numbers.values()))} |" for task, numbers in summary["tasks"].items()]
     lines += ["", "## Statistics", "", "Depth in metres, captions in characters, the rest in [0, 1].", ""]
     lines += [f"| quantity | split | {' | '.join(names)} |", "|" + "---|" * (2 + len(names))]
     for column in STATISTICS:

@@ -41,7 +41,7 @@ def timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[int]:
 
 
 def sampling_timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[int]:
-    """The descending list for a sampler; ESS leaves out its last evaluation, at t = 0, which changes nothing."""
+    """The descending list for a sampler; ESS leaves out t = 0, where hardly any noise is left."""
     steps = timesteps(strategy, count)
     return [t for t in reversed(steps) if t > 0 or strategy == "uniform"]
 
@@ -49,7 +49,7 @@ def sampling_timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[
 def draw(strategy: Literal["ess", "uniform"], count: int, batch: int, generator: torch.Generator) -> Tensor:
     """Training timesteps (batch,): uniform, or from the ESS list of `count` in antithetic pairs i, n − 1 − i.
 
-    As in sampling t = 0 is left out, where there is no noise to remove.
+    As in sampling t = 0 is left out.
     """
     if strategy == "uniform":
         return torch.randint(LAST + 1, (batch,), generator=generator)

@@ -112,20 +112,6 @@ class InContextAdapter(ModelMixin, ConfigMixin):
         self.query = SeparateGather(3, branches, list(widths), outputs, scale)  # SGA-Q
         self.indicator = IndicatorNet(len(tasks)) if kind == "separate_gather" else None
 
-    def forward(self, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor | None = None) -> Tensor:
-        """Features (B, C, H/s, W/s).
-
-        Args:
-            pair: (B, 6, H, W) in [0, 1], source and target.
-            query: (B, 3, H, W) in [0, 1].
-            indicator: (B, N), rows summing to 1.
-            keep_pair: (B,) bool; where False the pair is left out (classifier-free guidance).
-        """
-        example = self.read_pair(pair, indicator)
-        if keep_pair is not None:
-            example = example * keep_pair[:, None, None, None]
-        return example + self.read_query(query, indicator)
-
     def read_pair(self, pair: Tensor, indicator: Tensor) -> Tensor:
         """SGA-E's part of the features: of the pair (B, 6, H, W) in [0, 1]."""
         return self.example(pair, self._branches(indicator))

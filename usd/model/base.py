@@ -60,8 +60,10 @@ class Base:
         return self
 
     def digest(self) -> str:
-        """Hex digest of all weights."""
-        found = hashlib.sha256()
+        """Hex digest of all weights and settings."""
+        settings = [dict(part.config) for part in (self.vae, self.unet, self.scheduler)]
+        words = [self.text_encoder.config.to_dict(), self.tokenizer.get_vocab()]
+        found = hashlib.sha256(json.dumps([*settings, *words], sort_keys=True, default=str).encode())
         for module in (self.vae, self.unet, self.text_encoder):
             for weight in module.parameters():
                 found.update(weight.detach().cpu().flatten().view(torch.uint8).numpy())

@@ -7,23 +7,26 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+from usd.errors import UsdError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def lasting(run_dir: Path) -> Path:
-    """Where a stage keeps the state of its run: below $USD_STATE, if that is set, as flows/experiments.py does."""
+def _lasting(run_dir: str) -> Path:
+    """Below $USD_STATE, if that is set, as flows/experiments.py does: an experiment's own directory is removed."""
     return Path(os.environ.get("USD_STATE", "")) / run_dir
+
+
+RunDir = Annotated[Path, typer.Argument(parser=_lasting)]  # the state of an interrupted run
 
 
 def run(command: Callable[..., Any]) -> None:
     """Run a stage's command line."""
-    import typer
-
-    from usd.errors import UsdError
-
     try:
         typer.run(command)
     except UsdError as error:

@@ -16,26 +16,27 @@ from usd import config
 from usd.data.annotators import load_annotators
 from usd.data.record import atomic_directory, atomic_write, folder_digest
 from usd.data.shards import check_shards
+from usd.determinism import accelerator_for
 from usd.evaluation import Samples
 from usd.pipeline import USDiffusionPipeline
-from usd.stages import evaluate, lasting, run, train
+from usd.stages import RunDir, evaluate, run, train
 from usd.tasks import DIRECTIONS, TRAINED
-from usd.training import accelerator_for
+from usd.verdict import mean
 
 COLUMNS = {
-    "rmse": "RMSE, Image2Map",
-    "fd": "Fréchet distance, Map2Image",
-    "adherence_rmse": "adherence RMSE, Map2Image",
+    "RMSE, Image2Map": ("image2map", "rmse"),
+    "Fréchet distance, Map2Image": ("map2image", "fd"),
+    "adherence RMSE, Map2Image": ("map2image", "adherence_rmse"),
 }
-Scores = dict[str, float]  # the means over the trained tasks
+Scores = dict[str, dict[str, dict[str, float]]]  # direction → map → metric, as in metrics.json
 
 
-def main(shards: str, annotators: Path, out: Path, run_dir: Path) -> None:
+def main(shards: str, annotators: Path, out: Path, run_dir: RunDir) -> None:
     """Train and evaluate every variant of `ablation` with every seed; writes runs.json and table.md into OUT.
 
     RUN_DIR keeps finished runs and the checkpoint of the current one: run it again to go on.
     """
-    experiment = Experiment(shards, annotators, lasting(run_dir))
+    experiment = Experiment(shards, annotators, run_dir)
     params = experiment.params.ablation
     runs: dict[str, list[Scores]] = {}
     for seed in params.seeds:
@@ -56,6 +57,7 @@ class Experiment:
         self.means = evaluate.mean_maps(shards)
         self.identity = {
             "train": asdict(self.params.train),
+            "variants": {name: asdict(self.params.variant(name)) for name in self.params.ablation.variants},
             "steps": self.params.ablation.steps,
             "evaluate": asdict(self.params.evaluate),
             "data": check_shards(shards),
@@ -79,37 +81,36 @@ class Experiment:
         return scores
 
     def score(self, variant: str, model: Path) -> Scores:
-        """The metrics of the table for one trained model, on the test split."""
+        """The metrics of the trained tasks for one trained model, on the test split."""
         params, train_params = self.params.evaluate, self.params.train
-        device = accelerator_for(train_params.device, "no").device
+        device = accelerator_for(train_params.device, train_params.precision).device
         evaluator = evaluate.Evaluator(
             pipeline=USDiffusionPipeline.from_pretrained(model).to(device),
             annotators=load_annotators(self.annotators),
             params=params,
-            strategy=train_params.variants[variant].timesteps,
+            strategy=self.params.variant(variant).timesteps,
             means=self.means,
         )
         choices = {
             direction: evaluator.choose(self.validation, direction, params.ess_steps) for direction in DIRECTIONS
         }
-        found: dict[str, list[float]] = {name: [] for name in COLUMNS}
+        found: Scores = {direction: {} for direction in DIRECTIONS}
         for task in TRAINED:
             choice = choices[task.direction]
             sampling = evaluator.sampling(choice["steps"], choice["guidance_scale"])
-            scores, _, _ = evaluator.score(self.test, task, params.items, sampling)
-            for name in COLUMNS.keys() & scores.keys():
-                found[name].append(scores[name])
-        return {name: round(float(np.mean(values)), 5) for name, values in found.items()}
+            found[task.direction][task.map.name], _, _ = evaluator.score(self.test, task, params.items, sampling)
+        return evaluate.rounded(found)
 
 
 def table(runs: dict[str, list[Scores]], params: config.Ablation) -> str:
-    """Mean and half the range over the seeds, a row a variant."""
+    """Mean over the trained tasks, and half its range over the seeds; a row a variant."""
 
     def cell(values: list[float]) -> str:
         return f"{np.mean(values):.4f} ± {np.ptp(values) / 2:.4f}"
 
-    lines: list[list[Any]] = [["variant", *COLUMNS.values()], ["---"] * (1 + len(COLUMNS))]
-    lines += [[name, *(cell([each[column] for each in scores]) for column in COLUMNS)] for name, scores in runs.items()]
+    lines: list[list[Any]] = [["variant", *COLUMNS], ["---"] * (1 + len(COLUMNS))]
+    for name, scores in runs.items():
+        lines.append([name, *(cell([mean(each, *column) for each in scores]) for column in COLUMNS.values())])
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{text}\n\nMean ± half the range over the seeds {params.seeds}, {params.steps} training steps each.\n"
 

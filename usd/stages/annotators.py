@@ -11,22 +11,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from usd import config
+from usd.checkpoint import forget
 from usd.data.annotators import PerceptionNet, load_annotators, to_tensor
 from usd.data.palette import nearest_class
 from usd.data.record import atomic_directory, atomic_write
 from usd.data.shards import Batch, TrainingStream, check_shards, picture, read_split, training_loader
-from usd.stages import lasting, run
+from usd.determinism import accelerator_for
+from usd.stages import RunDir, run
 from usd.tasks import TASKS
-from usd.training import Plan, Terms, accelerator_for, fit, forget, write_curve
+from usd.training import Plan, Terms, fit, write_curve
 
 HEADS = (TASKS["image2depth"], TASKS["image2seg"])
 
 
-def main(shards: str, out: Path, metrics: Path, run_dir: Path) -> None:
+def main(shards: str, out: Path, metrics: Path, run_dir: RunDir) -> None:
     """Train on SHARDS, write the network to OUT and its validation error to METRICS; RUN_DIR resumes a killed run."""
-    run_dir = lasting(run_dir)
-    params = config.load().annotators
-    accelerator = accelerator_for("auto", "no")
+    everything = config.load()
+    params, accelerator = everything.annotators, accelerator_for(everything.train.device, "no")
     torch.manual_seed(params.seed)  # initial weights
     net = PerceptionNet(params.channels).to(accelerator.device)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 from usd import config
+from usd.checkpoint import forget
 from usd.data.record import atomic_directory
-from usd.data.shards import picture, read_split
+from usd.data.shards import check_shards, picture, read_split
 from usd.model.base import new_base, save_base
 from usd.pretraining import pretrain
-from usd.stages import lasting, run
+from usd.stages import RunDir, run
 from usd.tasks import TRAINED
-from usd.training import forget, write_curve
+from usd.training import write_curve
 
 CARD = """---
 library_name: diffusers
@@ -30,16 +31,15 @@ the embedded dataset ({samples} scenes of {size} pixels). It stands where Stable
 | prompts | captions for images, "{prompts}" for maps |
 | steps × batch | {steps} × {batch} |
 | share of translated items, where t ≥ 300 | {translation} |
-| training time | about an hour on two CPU cores |
 | seed | {seed} |
+| data (digest of the shards) | `{data}` |
 
 Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.
 """
 
 
-def main(shards: str, out: Path, run_dir: Path) -> None:
+def main(shards: str, out: Path, run_dir: RunDir) -> None:
     """Train a base on SHARDS and write it to OUT; RUN_DIR keeps an interrupted run."""
-    run_dir = lasting(run_dir)
     params = config.load().base
     captions, samples, size = [], 0, 0
     for sample in read_split(shards, "train"):
@@ -64,6 +64,7 @@ def main(shards: str, out: Path, run_dir: Path) -> None:
             batch=params.batch_size,
             translation=params.translation,
             seed=params.seed,
+            data=check_shards(shards),
         )
         (scratch / "README.md").write_text(card)
     forget(run_dir)

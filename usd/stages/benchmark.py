@@ -18,13 +18,14 @@ import torch
 from rich.progress import track
 
 from usd import config
-from usd.data.record import atomic_write
+from usd.data.record import atomic_write, read_json
+from usd.data.shards import check_shards
+from usd.determinism import accelerator_for, generator
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation import Samples, Sampling
 from usd.pipeline import USDiffusionPipeline
 from usd.stages import run
 from usd.tasks import TASKS
-from usd.training import accelerator_for, generator
 
 TASK = TASKS["depth2image"]
 
@@ -39,34 +40,39 @@ class Contestant:
     end_to_end: dict[int, list[float]] = field(default_factory=dict)  # seconds per image
     model_only: dict[int, list[float]] = field(default_factory=dict)
 
-    def measure(self, samples: Samples, size: int, seed: int, keep: bool) -> None:
-        """Time one call: prompt to PIL images, and within it the loop over timesteps."""
+    def measure(self, samples: Samples, size: int, seed: int, min_run_time: float) -> tuple[float, float]:
+        """Seconds per image: of calls, prompt to PIL images, and within them of the loops over timesteps.
+
+        Calls are repeated for MIN_RUN_TIME seconds at least, so that short ones meet the machine's ups and downs as
+        long ones do.
+        """
         items = samples.manifest(TASK, size, seed)
         queries, examples = [item.query for item in items], [item.example for item in items]
         pair = (samples.pictures(examples, TASK.source), samples.pictures(examples, TASK.target))
         query = samples.pictures(queries, TASK.source)
         prompts = [samples.by_key[key]["caption"] for key in queries]
-        marks: list[float] = []
+        in_loops, calls = 0.0, 0
 
         def loop(steps: Iterable[Any]) -> Iterable[Any]:
-            marks.append(clock())
+            nonlocal in_loops
+            began = clock()
             yield from steps
-            marks.append(clock())
+            in_loops += clock() - began
 
         self.pipeline.progress_bar = loop  # type: ignore[method-assign]
         began = clock()
-        self.pipeline(
-            prompts,
-            pair,
-            query,
-            timesteps=self.sampling.timesteps,
-            guidance_scale=self.sampling.guidance_scale,
-            generator=generator(seed),
-        )
-        total = clock() - began
-        if keep:
-            self.end_to_end.setdefault(size, []).append(total / size)
-            self.model_only.setdefault(size, []).append((marks[1] - marks[0]) / size)
+        while calls == 0 or clock() - began < min_run_time:
+            self.pipeline(
+                prompts,
+                pair,
+                query,
+                timesteps=self.sampling.timesteps,
+                guidance_scale=self.sampling.guidance_scale,
+                generator=generator(seed),
+            )
+            calls += 1
+        images = calls * size
+        return (clock() - began) / images, in_loops / images
 
 
 def clock() -> float:
@@ -80,12 +86,13 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
     """Time the models BASELINE and OURS on SHARDS with the sampling chosen in RESULTS/<variant>/metrics.json."""
     everything = config.load()
     params = everything.benchmark
+    check_shards(shards)
     accelerator = accelerator_for(everything.train.device, "no")
     models = {
         name: USDiffusionPipeline.from_pretrained(path).to(accelerator.device)
         for name, path in (("prompt_diffusion", baseline), ("us_diffusion", ours))
     }
-    chosen = json.loads((results / "us_diffusion" / "metrics.json").read_text())["sampling"]
+    chosen = read_json(results / "us_diffusion" / "metrics.json")["sampling"]
     contestants = {
         "prompt_diffusion": (
             models["prompt_diffusion"],
@@ -101,7 +108,10 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
     rounds = [(size, turn) for size in params.batch_sizes for turn in range(params.repeats + 1)]
     for size, turn in track(rounds, description="benchmark"):
         for contestant in field_:
-            contestant.measure(samples, size, params.seed + turn, keep=turn > 0)  # the first turn warms up
+            end_to_end, model_only = contestant.measure(samples, size, params.seed + turn, params.min_run_time)
+            if turn > 0:  # the first turn warms up
+                contestant.end_to_end.setdefault(size, []).append(end_to_end)
+                contestant.model_only.setdefault(size, []).append(model_only)
     report = summarise(field_, accelerator.device)
     atomic_write(timings, json.dumps(report, indent=1) + "\n")
     settings = {each.variant: {"nfe": each.sampling.nfe, "batch_sizes": params.batch_sizes} for each in field_}
@@ -109,12 +119,13 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
 
 
 def summarise(field_: list[Contestant], device: torch.device) -> dict[str, Any]:
-    """Medians, and the speedups over the baseline; the headline is the least over the batch sizes."""
+    """Medians over the turns; a speedup is over the baseline in the same turn, the headline the least batch size's."""
     baseline, ours = field_[0], field_[1]
 
     def ratio(of: Contestant, kind: str) -> dict[str, float]:
-        ours_, theirs = getattr(of, kind), getattr(baseline, kind)
-        return {str(size): round(float(np.median(theirs[size]) / np.median(ours_[size])), 2) for size in ours_}
+        theirs: dict[int, list[float]] = getattr(baseline, kind)
+        its: dict[int, list[float]] = getattr(of, kind)
+        return {str(size): round(float(np.median(np.divide(theirs[size], its[size]))), 2) for size in its}
 
     memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 1024 * peak_kilobytes()
     return {

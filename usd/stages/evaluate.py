@@ -13,7 +13,8 @@ from torch import Tensor
 from usd import config
 from usd.data.annotators import Annotator, load_annotators, to_array
 from usd.data.record import atomic_directory
-from usd.data.shards import picture, read_split
+from usd.data.shards import check_shards, picture, read_split
+from usd.determinism import accelerator_for
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.evaluation import Samples, Sampling, generate, image_metrics, map_metrics, per_sample
@@ -22,7 +23,6 @@ from usd.metrics import efficientnet_features, rmse
 from usd.pipeline import USDiffusionPipeline
 from usd.stages import run
 from usd.tasks import DIRECTIONS, MAPS, TRAINED, UNSEEN, Direction, Task
-from usd.training import accelerator_for
 
 Scores = dict[str, float]
 
@@ -57,7 +57,10 @@ class Evaluator:
         return image_metrics(found, truth, query, efficientnet_features, annotate), found, indicator
 
     def choose(self, samples: Samples, direction: Direction, counts: list[int]) -> dict[str, Any]:
-        """Guidance scale at 10 steps, then step count, with the least mean error of the trained tasks on validation."""
+        """Step count and its guidance scale with the least mean error of the trained tasks on validation.
+
+        Every count has a guidance scale of its own; one above 10 has the one that is best with 10.
+        """
         metric = "rmse" if direction == "image2map" else "fd"
         tasks = [task for task in TRAINED if task.direction == direction]
 
@@ -65,30 +68,32 @@ class Evaluator:
             count, sampling = self.params.validation_items, self.sampling(steps, guidance)
             return round(float(np.mean([self.score(samples, task, count, sampling)[0][metric] for task in tasks])), 5)
 
-        by_guidance = {guidance: error(10, guidance) for guidance in self.params.guidance_scales}
-        guidance = min(by_guidance, key=by_guidance.__getitem__)
-        by_steps = {10: by_guidance[guidance]}
-        if len(counts) > 1:
-            by_steps |= {n: error(n, guidance) for n in counts if n != 10}
-        steps = min(counts, key=by_steps.__getitem__) if len(counts) > 1 else counts[0]
+        tried = {
+            steps: {guidance: error(steps, guidance) for guidance in self.params.guidance_scales}
+            for steps in sorted({10, *(min(count, 10) for count in counts)})
+        }
+        guidance = {steps: min(errors, key=errors.__getitem__) for steps, errors in tried.items()}
+        steps = min(counts, key=lambda count: min(tried[min(count, 10)].values()))
+        chosen = guidance[min(steps, 10)]
         return {
             "steps": steps,
-            "guidance_scale": guidance,
-            "nfe": self.sampling(steps, guidance).nfe,
-            f"validation_{metric}_by_guidance": by_guidance,
-            f"validation_{metric}_by_steps": by_steps,
+            "guidance_scale": chosen,
+            "guidance_scale_with_10_steps": guidance[10],
+            "nfe": self.sampling(steps, chosen).nfe,
+            f"validation_{metric}": tried,
         }
 
 
 def main(variant: str, shards: str, annotators: Path, model: Path, out: Path) -> None:
     """Evaluate MODEL, trained as VARIANT, on SHARDS; writes metrics.json, samples.csv and grids into OUT."""
     everything = config.load()
-    params, settings = everything.evaluate, everything.train.variant(variant)
+    params, settings = everything.evaluate, everything.variant(variant)
+    check_shards(shards)
     accelerator = accelerator_for(everything.train.device, "no")
     pipeline = USDiffusionPipeline.from_pretrained(model).to(accelerator.device)
     evaluator = Evaluator(pipeline, load_annotators(annotators), params, settings.timesteps, mean_maps(shards))
     validation, test = Samples(shards, "val"), Samples(shards, "test")
-    counts = params.ess_steps if settings.timesteps == "ess" else params.baseline_steps[:1]
+    counts = params.ess_steps if settings.timesteps == "ess" else [params.baseline_steps]
     choices = {direction: evaluator.choose(validation, direction, counts) for direction in DIRECTIONS}
     with atomic_directory(out) as scratch:
         metrics, rows = evaluate(evaluator, test, choices, scratch)
@@ -141,7 +146,7 @@ def beside(evaluator: Evaluator, test: Samples, choices: dict[Direction, dict[st
     for task in TRAINED:
         choice = choices[task.direction]
         if choice["steps"] != 10:
-            sampling = evaluator.sampling(10, choice["guidance_scale"])
+            sampling = evaluator.sampling(10, choice["guidance_scale_with_10_steps"])
             scores, _, _ = evaluator.score(test, task, evaluator.params.items, sampling)
             result.setdefault(f"{evaluator.strategy}-10", {}).setdefault(task.direction, {})[task.map.name] = scores
     return result

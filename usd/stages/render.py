@@ -34,10 +34,11 @@ def main(out: Path) -> None:
     params = config.load().render
     with atomic_directory(out) as scratch:
         jobs: list[tuple[str, int, config.Render, Path]] = []
-        for split in SPLITS:
+        for number, split in enumerate(SPLITS):
             (scratch / split).mkdir()
+            first = params.seed * 10**9 + number * 10**8  # a split keeps its scenes when another grows
             for index in range(params.counts[split]):
-                jobs.append((f"{split}-{index:05d}", params.seed * 10**9 + len(jobs), params, scratch))
+                jobs.append((f"{split}-{index:05d}", first + index, params, scratch))
         write_manifest(list(parallel_map(draw, jobs, "render")), scratch)
 
 

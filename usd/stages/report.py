@@ -13,13 +13,14 @@ from usd import config
 from usd.data.record import atomic_write
 from usd.stages import run
 from usd.tasks import MAPS, TRAINED
-from usd.verdict import VARIANTS, judge, mean, read_results
+from usd.verdict import VARIANTS, judge_quality, mean, read_metrics
 
 TEMPLATE = jinja2.Template(
     """# US-Diffusion against Prompt Diffusion
 
 Same base, data, steps, batch and seeds. US-Diffusion has SGA, FAL and ESS; Prompt Diffusion has stacked
-convolutions, uniform timesteps and no feedback. Sampling was chosen on the validation split:
+convolutions, uniform timesteps and no feedback. Sampling was chosen on the validation split, except for the number of
+the baseline's steps, which is its headline:
 {% for name in variants %}
 - **{{ name }}**: {% for direction, choice in metrics[name].sampling.items() -%}
 {{ direction }} {{ choice.steps }} steps, guidance {{ choice.guidance_scale }} ({{ choice.nfe }} evaluations)
@@ -31,8 +32,8 @@ convolutions, uniform timesteps and no feedback. Sampling was chosen on the vali
 {% for row in claims -%}
 | {{ row.name }} | {{ row.paper }} | {{ row.here }} | {{ row.baseline }} | {{ row.ours }} |
 {% endfor %}
-The end-to-end speedup and all seconds are in [benchmark.json](benchmark.json); they are no part of this report because
-they differ from run to run.
+The end-to-end speedup and all seconds are in [benchmark.json](benchmark.json), and judged by stage `gate`; they are no
+part of this report because they differ from run to run.
 
 ## Trained tasks
 {% for table in tables %}
@@ -83,7 +84,7 @@ img{max-width:100%;image-rendering:pixelated}h1,h2,h3{line-height:1.2}</style>""
 
 def main(results: Path) -> None:
     """Write RESULTS/report.md and RESULTS/report.html from the metrics, grids and curves in RESULTS."""
-    metrics, _ = read_results(results)
+    metrics = read_metrics(results)
     draw_curves(results / "curves", results / "curves.png")
     text = TEMPLATE.render(
         variants=VARIANTS,
@@ -91,7 +92,7 @@ def main(results: Path) -> None:
         claims=claims(metrics),
         tables=tables(metrics),
         indicator=indicator(metrics["us_diffusion"]),
-        checks=judge(results, config.load().gate),
+        checks=judge_quality(metrics, config.load().gate),
         ablation=_read(results / "ablation" / "table.md"),
         pictures=[task.name for task in TRAINED] + [f"image2{name}" for name, m in MAPS.items() if not m.trained],
     )

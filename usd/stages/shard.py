@@ -6,7 +6,7 @@ from typing import Any
 
 from usd import config
 from usd.data.parallel import parallel_map
-from usd.data.record import atomic_directory, read_manifest
+from usd.data.record import atomic_directory, read_json, read_manifest
 from usd.data.shards import INDEX, write_shard
 from usd.errors import UsdError
 from usd.stages import run
@@ -16,7 +16,7 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     """Pack SCENES and ANNOTATED into the shards OUT, if the summary in VALIDATION says that they are sound."""
     params = config.load().shard
     summary = validation / "summary.json"
-    if not json.loads(summary.read_text())["success"]:
+    if not read_json(summary)["success"]:
         raise UsdError(f"{summary}: validation failed; mend the data and run `dvc repro validate`")
     frame = read_manifest(annotated)
     with atomic_directory(out) as scratch:

@@ -9,6 +9,7 @@ import typer
 from accelerate import PartialState
 
 from usd import config
+from usd.checkpoint import forget
 from usd.data.annotators import load_annotators, to_array
 from usd.data.record import atomic_directory, folder_digest
 from usd.data.shards import check_shards
@@ -20,10 +21,10 @@ from usd.metrics import rmse
 from usd.model.base import load_base
 from usd.model.control import Denoiser
 from usd.pipeline import USDiffusionPipeline
-from usd.stages import lasting, run
+from usd.stages import RunDir, run
 from usd.tasks import TRAINED
 from usd.track import Tracker
-from usd.training import forget, write_curve
+from usd.training import write_curve
 
 CARD = """---
 library_name: diffusers
@@ -41,7 +42,7 @@ A control branch and adapter on the base `{base}`, trained by stage `train`. The
 | feedback weight (FAL) | {feedback} |
 | trained tasks | {tasks} |
 | trained beside the control branch | {unlock} of the base's U-Net |
-| steps × micro-batches × batch | {steps} × {accumulation} × {batch_size} |
+| steps × micro-batches × items | {steps} × {accumulation} × {items} |
 | learning rate | {learning_rate} |
 | seed | {seed} |
 | data (digest of the shards) | `{data}` |
@@ -61,19 +62,20 @@ def main(
     annotators: Path,
     out: Path,
     curve: Path,
-    run_dir: Path,
-    steps: Annotated[int, typer.Option(help="Override train.steps (0: as in params.yaml).")] = 0,
-    seed: Annotated[int, typer.Option(help="Override train.seed (0: as in params.yaml).")] = 0,
+    run_dir: RunDir,
+    steps: Annotated[int | None, typer.Option(help="In the place of train.steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="In the place of train.seed.")] = None,
 ) -> None:
     """Train VARIANT on SHARDS; writes the model to OUT and the curve to CURVE.
 
     RUN_DIR keeps checkpoints and previews: killed at any moment, the same command goes on from the last checkpoint
     and ends with the same weights.
     """
-    run_dir = lasting(run_dir)
-    params = config.load().train
-    params = dataclasses.replace(params, steps=steps or params.steps, seed=seed or params.seed)
-    settings = params.variant(variant)
+    everything = config.load()
+    params, settings = everything.train, everything.variant(variant)
+    params = dataclasses.replace(
+        params, steps=params.steps if steps is None else steps, seed=params.seed if seed is None else seed
+    )
     base = load_base(params.base)
     data = check_shards(shards)
     tracker = Tracker(variant, dataclasses.asdict(params) | {"data": data}, run_dir, revision())
@@ -84,7 +86,6 @@ def main(
         path = run_dir / f"preview-{step:06d}.png"
         tracker.log(step, write_preview(pipeline, validation, path))
         tracker.log_image("preview", path, step)
-        denoiser.train()
 
     denoiser, rows = finetune(
         base,
@@ -100,13 +101,13 @@ def main(
     )
     if not PartialState().is_main_process:
         return
+    write_curve(rows, curve)
     with atomic_directory(out) as scratch:
         USDiffusionPipeline(base, denoiser).save_pretrained(scratch)
         facts = dataclasses.asdict(params) | dataclasses.asdict(settings) | {"variant": variant}
+        facts["items"] = params.batch_size * len(TRAINED)
         tasks = ", ".join(task.name for task in TRAINED)
         (scratch / "README.md").write_text(CARD.format(**facts, tasks=tasks, data=data))
-    curve.parent.mkdir(parents=True, exist_ok=True)
-    write_curve(rows, curve)
     tracker.log_model(out, {"data": data})
     tracker.finish()
     forget(run_dir)

@@ -1,6 +1,5 @@
 """Stage `validate`: check the data before it is packed, or stop the pipeline."""
 
-import shutil
 from pathlib import Path
 
 from usd import config
@@ -11,31 +10,26 @@ from usd.data.summary import as_json, as_markdown, as_samples, complaint, summar
 from usd.errors import UsdError
 from usd.stages import run
 
-FAILED = "failed.md"
-
 
 def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
-    """Check the folder datasets SCENES and ANNOTATED; if they are sound, a summary and the list of samples go to OUT.
+    """Check the folder datasets SCENES and ANNOTATED; Data Docs go to DOCS, a summary and the list of samples to OUT.
 
-    Data Docs go to DOCS. If the data are not sound, DOCS/failed.md says what is wrong, and OUT is not there, so that
+    If the data are not sound, the summary says what is wrong, and the exit code and stage `shard` see to it that
     nothing downstream runs.
     """
     table = inspect_samples(scenes, annotated)
     with atomic_directory(docs) as scratch:
         report = validate(table, config.load().validate, scratch)
-        summary = summarise(report, table)
-        if not report.success:
-            (scratch / FAILED).write_text(as_markdown(summary))
-    if not report.success:
-        shutil.rmtree(out, ignore_errors=True)  # an earlier verdict
-        raise UsdError(
-            f"the data do not hold what they must: {complaint(report)}. All keys: {docs / FAILED}. "
-            f"Make the files again (`dvc repro --force annotate`, or `render`), or change `validate` in params.yaml"
-        )
+    summary = summarise(report, table)
     with atomic_directory(out) as scratch:
         (scratch / "summary.json").write_text(as_json(summary))
         (scratch / "summary.md").write_text(as_markdown(summary))
         (scratch / "samples.csv").write_text(as_samples(table))
+    if not report.success:
+        raise UsdError(
+            f"the data do not hold what they must: {complaint(report)}. All keys: {out / 'summary.md'}. "
+            f"Make the files again (`dvc repro --force annotate`, or `render`), or change `validate` in params.yaml"
+        )
 
 
 if __name__ == "__main__":
