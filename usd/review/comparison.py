@@ -43,7 +43,7 @@ class Comparison:
     samples: Samples
     verdicts: validation.Verdicts
     metrics: list[metrics.Change]
-    lost_metrics: list[str]  # metrics files that are not there any more
+    lost_metrics: dict[str, str]  # variant → its metrics file, if that is not there any more
     gate: gate.Gate
     figures: list[Pair]
     plan_before: stages.Plan
@@ -60,14 +60,20 @@ class Comparison:
         """What got worse: a metric beyond the noise, a check of the gate, an expectation on the data."""
         found = [f"validation newly fails: {name}" for name in self.verdicts.newly_failing]
         if self.verdicts.gone:
-            found.append("the validation summary is gone: stage validate removes it where an expectation fails")
+            found.append("the validation summary is gone")
+        found += [f"validation no longer checks: {name}" for name in self.verdicts.unchecked]
         found += [f"gate newly fails: {name}" for name in self.gate.newly_failing]
         if self.gate.lost:
             found.append(f"the gate can no longer be judged: {self.gate.after.why}")
         if self.gate.after.checks:
             found += [f"gate no longer checks: {pair.name}" for pair in self.gate.pairs if pair.verdict == "gone"]
-        worse = [change for change in self.metrics if change.verdict == "worse"]
-        found += [f"{each.variant}, {each.task}: {each.metric} {each.before:g} → {each.after:g}" for each in worse]
+        found += [f"{path} is gone" for path in self.lost_metrics.values()]
+        for each in self.metrics:
+            what = f"{each.variant}, {each.task}: {each.metric}"
+            if each.verdict == "worse":
+                found.append(f"{what} {each.before:g} → {each.after:g}")
+            elif each.verdict == "gone" and each.direction and each.variant not in self.lost_metrics:
+                found.append(f"{what} is gone")
         return found
 
     @property
@@ -112,7 +118,7 @@ def compare(base: str, head: str, root: Path) -> Comparison:
         samples=_samples(left, right, before, after),
         verdicts=validation.verdicts(before, after),
         metrics=metrics.changed(left, right),
-        lost_metrics=[path for variant, path in paths[0].items() if variant not in paths[1]],
+        lost_metrics={variant: path for variant, path in paths[0].items() if variant not in paths[1]},
         gate=gate.compare(left, right),
         figures=figures.changed(left, right),
         plan_before=plan_before,
@@ -128,7 +134,7 @@ def _samples(
     return Samples(
         before=before,
         after=after,
-        counts=data.counts(base, head, before, after),
+        counts=data.counts(before, after),
         keys=data.keys(left, right) if left is not None and right is not None else None,
         unlisted=[label for label, found in listed.items() if found is None],
         drifts=data.drifts(before, after) if before and after else [],

@@ -1,16 +1,12 @@
 """What changed in the data: counts by split and task, samples by key, and the distributions."""
 
-import ast
 from dataclasses import dataclass
 
-from usd.data.record import SPLITS
 from usd.errors import UsdError
 from usd.review.revision import Revision
 from usd.review.validation import Spread, Summary
-from usd.tasks import DIRECTIONS, MAPS, task_name
 
 SAMPLES = "results/validation/samples.csv"
-TASKS = "usd/tasks.py"
 ALL = "any"  # in the place of a task: all samples
 DRIFT = 0.25  # a mean or deviation that moves by more than this share of the deviation is flagged
 
@@ -60,45 +56,21 @@ class Drift:
         return self.share > DRIFT
 
 
-def counts(base: Revision, head: Revision, before: Summary | None, after: Summary | None) -> list[Count]:
+def counts(before: Summary | None, after: Summary | None) -> list[Count]:
     """Samples that serve each task, by split: an unseen task has none in training."""
-    left, right = by_task(base, before), by_task(head, after)
+    left, right = by_task(before), by_task(after)
     return [
         Count(task, split, left.get((task, split)), right.get((task, split)))
         for task, split in dict.fromkeys((*left, *right))
     ]
 
 
-def by_task(revision: Revision, summary: Summary | None) -> dict[tuple[str, str], int]:
+def by_task(summary: Summary | None) -> dict[tuple[str, str], int]:
     """(task, split) → samples, in the order of the task table."""
     if summary is None:
         return {}
-    maps = map_names(revision)
-    return {(ALL, split): summary.samples[split] for split in SPLITS} | {
-        (task_name(name, direction), split): 0 if split == "train" and not trained else summary.samples[split]
-        for direction in DIRECTIONS
-        for name, trained in maps.items()
-        for split in SPLITS
-    }
-
-
-def map_names(revision: Revision) -> dict[str, bool]:
-    """Map → whether it is trained on, read off the source of the revision's task table without running it.
-
-    Raises:
-        UsdError: the source is no Python.
-    """
-    source = revision.read(TASKS)
-    if source is None:
-        return {name: row.trained for name, row in MAPS.items()}
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        raise UsdError(f"{TASKS} of {revision.label}: not valid Python ({error}); correct it") from None
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    rows = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Map"]
-    found = [arguments for arguments in map(_literals, rows) if "name" in arguments]
-    return {str(arguments["name"]): bool(arguments.get("trained", True)) for arguments in found}
+    every = {ALL: summary.samples} | summary.tasks
+    return {(task, split): number for task, numbers in every.items() for split, number in numbers.items()}
 
 
 def digests(revision: Revision) -> dict[str, str] | None:
@@ -147,10 +119,3 @@ def split_drifts(summary: Summary) -> list[Drift]:
 
 def _sorted(found: list[Drift]) -> list[Drift]:
     return sorted(found, key=lambda drift: (-drift.share, drift.quantity, drift.where))
-
-
-def _literals(call: ast.Call) -> dict[str, object]:
-    """The constant arguments of a row of the task table, by name."""
-    order = ("name", "prompt", "meaning", "kind", "trained", "feedback_weight")
-    given = dict(zip(order, call.args, strict=False)) | {word.arg: word.value for word in call.keywords if word.arg}
-    return {name: node.value for name, node in given.items() if isinstance(node, ast.Constant)}

@@ -12,8 +12,8 @@ SHOWN = 12  # samples with pictures, per kind of change
 REASONS = 4  # that are told of a stage
 NONE = "—"
 MEASURED = (
-    "Noise is half the range over the seeds of the ablation, for means over the trained tasks; a metric that it does "
-    "not measure gets the widest of these as a share of its value."
+    "Noise is the range over the seeds of the ablation; a metric that it does not measure gets the widest range of the "
+    "means over the trained tasks, as a share of its value."
 )
 UNMEASURED = "There is no ablation over seeds, so the noise is not known and every change counts."
 
@@ -101,7 +101,7 @@ def _data(comparison: Comparison, words: str) -> Section:
     flagged = [drift for drift in samples.split_drifts if drift.flagged]
     tables += [_drifts("Train against test", flagged)] if flagged else []
     if samples.split_drifts and not flagged:
-        notes.append(f"Train and test agree: no mean is further apart than {data.DRIFT:g} standard deviations.")
+        notes.append(f"Train and test agree: nothing is further apart than {data.DRIFT:g} standard deviations.")
     pairs = []
     if samples.keys is not None:
         kinds = {"added": samples.keys.added, "removed": samples.keys.removed, "changed": samples.keys.changed}
@@ -142,7 +142,8 @@ def _validation(comparison: Comparison, words: str) -> Section:
     verdicts = comparison.verdicts
     rows = [[name, "newly fails" if name in verdicts.newly_failing else "still fails"] for name in verdicts.failing]
     rows += [[name, "fixed"] for name in verdicts.fixed]
-    notes = ["The summary is gone: stage validate removes it where an expectation fails."] if verdicts.gone else []
+    rows += [[name, "no longer checked"] for name in verdicts.unchecked]
+    notes = ["The summary is gone."] if verdicts.gone else []
     return Section("Validation", words, notes, [Table("", ["expectation", "verdict"], rows, 0)] if rows else [])
 
 
@@ -152,7 +153,7 @@ def _metrics(comparison: Comparison, words: str) -> Section:
         head = ["variant", "task", "metric", "better", "before", "after", "difference", "noise", "verdict"]
         return [Table(title, head, [_metric(change) for change in found], 3, folded)] if found else []
 
-    notes = [f"{path} is gone." for path in comparison.lost_metrics]
+    notes = [f"{path} is gone." for path in comparison.lost_metrics.values()]
     judged = [change for change in comparison.metrics if change.verdict in ("worse", "better", "within noise")]
     if judged:
         notes.append(MEASURED if any(change.floor is not None for change in judged) else UNMEASURED)

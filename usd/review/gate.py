@@ -2,8 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from usd import config
 from usd.errors import UsdError
@@ -87,13 +85,9 @@ def _judge(revision: Revision) -> Judgement:
         thresholds = config.build(config.Gate, revision.yaml(str(config.PARAMS)).get("gate"), "params.yaml: gate")
     except UsdError as error:
         return Judgement({}, str(error))
-    with TemporaryDirectory() as folder:
-        for path in FILES:
-            target = Path(folder) / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(revision.read(path) or b"")
-        try:
-            checks = judge(Path(folder) / "results", thresholds)
-        except (KeyError, TypeError, AttributeError) as error:
-            return Judgement({}, f"a metric that the gate needs is not there ({error!r})")
+    *metrics, benchmark = (revision.json(path) for path in FILES)
+    try:
+        checks = judge(dict(zip(VARIANTS, metrics, strict=True)), benchmark, thresholds)
+    except (KeyError, TypeError, AttributeError) as error:
+        return Judgement({}, f"a metric that the gate needs is not there ({error!r})")
     return Judgement({check.name: check for check in checks})

@@ -40,7 +40,7 @@ def _section(section: Section, most: int) -> list[str]:
     for table in section.tables:
         lines += _table(table, most)
     if section.pairs:
-        listed = [f"- `{_cut(pair.title)}` {pair.state}" for pair in section.pairs[:most]]
+        listed = [f"- {_code(pair.title)} {pair.state}" for pair in section.pairs[:most]]
         listed += [*_more(len(section.pairs), most, "- "), "", PICTURES, ""]
         lines += _folded(f"{section.gallery}: {len(section.pairs)}", listed)
     return lines
@@ -71,7 +71,8 @@ def _code(cell: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", " ".join(text.split()))
+    plain = re.sub(r"([\\`*_\[\]<>|~#$])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"(?<!\w)@(?=\w)", "@\u200b", plain)  # names no person
 
 
 def _cut(text: str) -> str:

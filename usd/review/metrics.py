@@ -10,28 +10,29 @@ from usd.tasks import DIRECTIONS, task_name
 
 RUNS = "results/ablation/runs.json"
 ANNOTATORS = "results/annotators.json"
-MEASURED = ("rmse", "fd", "adherence_rmse")  # what RUNS holds: means over the trained tasks, one a seed
-LOWER = {*MEASURED, "floor_ratio", "absrel", "kid", "depth_rmse", "rmse_averaged", "fd_averaged"}
+AVERAGED = ("rmse", "fd", "adherence_rmse")  # over the trained tasks, as the gate and the ablation do
+LOWER = {*AVERAGED, "floor_ratio", "absrel", "kid", "depth_rmse", "rmse_averaged", "fd_averaged"}
 HIGHER = {"miou", "swapped_pair_change", "indicator_accuracy", "seg_accuracy"}
 MEAN = "mean of the trained tasks"
+DIGITS = 6  # of a difference; the rest is rounding
 
 Key = tuple[str, str, str]  # variant, task, metric
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Half the range over the seeds, by variant and metric.
+    """How much a metric differs between trainings with other seeds: its range over them.
 
-    A metric that the runs do not measure gets the widest measured floor as a share of its value; without any runs
-    the floor is None, and every change counts.
+    A metric that the runs do not measure gets the widest range of the means as a share of its value; without any
+    runs the floor is None, and every change counts.
     """
 
-    floors: dict[tuple[str, str], float]
+    floors: dict[Key, float]
     share: float | None
 
-    def floor(self, variant: str, metric: str, value: float) -> float | None:
-        """How much the metric differs between seeds."""
-        measured = self.floors.get((variant, metric))
+    def floor(self, key: Key, value: float) -> float | None:
+        """The least difference that is more than noise."""
+        measured = self.floors.get(key)
         if measured is not None or self.share is None:
             return measured
         return self.share * abs(value)
@@ -60,9 +61,9 @@ class Change:
             return "new" if self.before is None else "gone"
         if not self.direction:
             return "changed"
-        if not math.isfinite(self.after):
-            return "worse"
-        gain = self.before - self.after if self.direction == "lower" else self.after - self.before
+        if not (math.isfinite(self.before) and math.isfinite(self.after)):
+            return "better" if math.isfinite(self.after) else "worse"
+        gain = round(self.before - self.after, DIGITS) * (1 if self.direction == "lower" else -1)
         if abs(gain) <= (self.floor or 0.0):
             return "within noise"
         return "better" if gain > 0 else "worse"
@@ -77,7 +78,7 @@ def changed(base: Revision, head: Revision) -> list[Change]:
         return key[0], key[1] != MEAN, key[1], key[2]
 
     return [
-        Change(*key, before.get(key), after.get(key), noise.floor(key[0], key[2], before.get(key, 0.0)))
+        Change(*key, before.get(key), after.get(key), noise.floor(key, before.get(key, 0.0)))
         for key in sorted(before.keys() | after.keys(), key=place)
         if repr(before.get(key)) != repr(after.get(key))  # by its text NaN equals NaN
     ]
@@ -100,8 +101,7 @@ def read_metrics(revision: Revision) -> dict[Key, float]:
         values = revision.json(path)
         if not isinstance(values, dict):
             raise UsdError(f"{path} of {revision.label}: not a mapping; make it again with `dvc repro`")
-        numbers = {(variant, *_named(where)): value for where, value in _leaves(values, ())}
-        found |= numbers | _means(variant, values)
+        found |= _numbers(variant, values)
     return found
 
 
@@ -114,30 +114,35 @@ def read_noise(revision: Revision) -> Noise | None:
     runs = revision.json(RUNS)
     if runs is None:
         return None
-    floors: dict[tuple[str, str], float] = {}
+    floors: dict[Key, float] = {}
     shares = []
     try:
         for variant, scores in runs.items():
-            for name in MEASURED:
-                values = [float(each[name]) for each in scores if name in each]
-                if len(values) > 1:
-                    floors[variant, name] = round((max(values) - min(values)) / 2, 6)
-                    middle = abs(sum(values) / len(values))
-                    shares += [floors[variant, name] / middle] if middle else []
-    except (AttributeError, TypeError, ValueError, KeyError) as error:
+            measured = [_numbers(variant, each) for each in scores]
+            for key in set.intersection(*map(set, measured)) if len(measured) > 1 else ():
+                values = [each[key] for each in measured]
+                floors[key] = round(max(values) - min(values), DIGITS)
+                if key[1] == MEAN and (middle := abs(sum(values) / len(values))):
+                    shares.append(floors[key] / middle)
+    except (AttributeError, TypeError) as error:
         raise UsdError(
             f"{RUNS} of {revision.label}: not runs by variant ({error!r}); make it again with `dvc repro ablation`"
         ) from None
     return Noise(floors, max(shares, default=None))
 
 
+def _numbers(variant: str, values: dict[str, Any]) -> dict[Key, float]:
+    """All numbers of a metrics file or of a run of the ablation, and the means over the trained tasks."""
+    return {(variant, *_named(where)): value for where, value in _leaves(values, ())} | _means(variant, values)
+
+
 def _means(variant: str, values: dict[str, Any]) -> dict[Key, float]:
-    """The means over the trained tasks that the gate and the ablation use."""
+    """The means over the trained tasks."""
     found = {}
     for direction in DIRECTIONS:
         tasks = values.get(direction)
         scores = [each for each in tasks.values() if isinstance(each, dict)] if isinstance(tasks, dict) else []
-        for name in MEASURED:
+        for name in AVERAGED:
             numbers = [each[name] for each in scores if isinstance(each.get(name), int | float)]
             if numbers:
                 found[variant, MEAN, name] = round(sum(numbers) / len(numbers), 5)

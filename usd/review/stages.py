@@ -112,8 +112,8 @@ def reasons(
     for path, is_cached in stage.outs.items():
         if path not in made:
             found.append(f"{path} is a new output")
-        elif not is_cached and md5(revision, path) != made[path]:
-            found.append(f"{path} {'is not what it made' if md5(revision, path) else 'is missing'}")
+        elif not is_cached and (digest := md5(revision, path)) != made[path]:
+            found.append(f"{path} {'is not what it made' if digest else 'is missing'}")
     return found
 
 

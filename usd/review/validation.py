@@ -25,6 +25,7 @@ class Summary:
     digest: str  # of all samples
     expectations: dict[str, bool]  # name → holds
     samples: dict[str, int]  # by split
+    tasks: dict[str, dict[str, int]]  # task → split → samples that serve it
     spreads: dict[str, dict[str, Spread]]  # quantity → split → spread
 
     @property
@@ -47,6 +48,7 @@ def read_summary(revision: Revision) -> Summary | None:
             digest=str(found["digest"]),
             expectations={str(row["name"]): bool(row["passed"]) for row in found["expectations"]},
             samples={split: int(found["splits"][split]["samples"]) for split in SPLITS},
+            tasks={task: dict(numbers) for task, numbers in found.get("tasks", {}).items()},  # older ones lack it
             spreads=_spreads(found["splits"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -62,23 +64,30 @@ class Verdicts:
     failing: list[str]  # at the later revision
     newly_failing: list[str]
     fixed: list[str]
-    gone: bool  # there is no summary any more: `validate` removes it where an expectation fails
+    unchecked: list[str]  # held at the earlier revision, and is not checked at the later one
+    gone: bool  # there is no summary any more
 
     @property
     def in_words(self) -> str:
         """What changed, in short; empty if nothing did."""
-        counted = {"newly fails": len(self.newly_failing), "fixed": len(self.fixed)}
+        counted = {
+            "newly fails": len(self.newly_failing),
+            "fixed": len(self.fixed),
+            "no longer checked": len(self.unchecked),
+        }
         return "summary gone" if self.gone else ", ".join(f"{n} {word}" for word, n in counted.items() if n)
 
 
 def verdicts(before: Summary | None, after: Summary | None) -> Verdicts:
     """What newly fails did not fail before; what is fixed failed and holds now, or is checked no more."""
+    checked = before.expectations if before else {}
     failed = before.failing if before else []
     fails = after.failing if after else []
     return Verdicts(
         failing=fails,
         newly_failing=[name for name in fails if name not in failed],
         fixed=[name for name in failed if after and name not in fails],
+        unchecked=[name for name, held in checked.items() if after and held and name not in after.expectations],
         gone=before is not None and after is None,
     )
 
