@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,25 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.processes import DVC
 
-# dvc.yaml gives both folders to the stage `validate`; tests/test_flows.py checks that it still does
-VALIDATION = (Path(".usd/data_docs/failed.md"), Path("results/validation/summary.md"))
+VALIDATION = Path("results/validation/summary.md")  # as dvc.yaml has it: tests/test_flows.py
 THUMBNAIL = 720  # pixels across
 
 
 def publish(results: Iterable[Path]) -> None:
-    """Write the artifacts of a run; `results` are the files and folders in which grids are looked for.
+    """Write the artifacts of a run; `results` are the files and folders in which grids are looked for."""
+    attempt(lambda: differences("metrics", "Metrics, and what they were at the last commit"))
+    attempt(lambda: differences("params", "Parameters, and what they were at the last commit", key="parameters"))
+    attempt(validation)
+    attempt(lambda: grids(results))
+    attempt(revision)
 
-    One that cannot be made is a warning in the log, not a failure of the run.
-    """
-    makers: list[Callable[[], object]] = [
-        lambda: differences("metrics", "Metrics, and what they were at the last commit"),
-        lambda: differences("params", "Parameters, and what they were at the last commit", key="parameters"),
-        validation,
-        lambda: grids(results),
-        revision,
-    ]
-    for make in makers:
-        try:
-            make()
-        except (OSError, ValueError, subprocess.CalledProcessError) as error:
-            get_run_logger().warning("An artifact is missing: %s", error)
+
+def attempt(make: Callable[[], object]) -> None:
+    """Make an artifact. One that cannot be made is a warning in the log: the run's own end must not depend on it."""
+    try:
+        make()
+    except Exception as error:  # of the API's client too
+        get_run_logger().warning("An artifact is missing: %s", error)
 
 
 def differences(kind: str, description: str, key: str | None = None) -> None:
@@ -53,10 +51,10 @@ def differences(kind: str, description: str, key: str | None = None) -> None:
 
 
 def validation() -> None:
-    """The validation's summary or the failing keys, whichever is newer."""
-    if found := [path for path in VALIDATION if path.exists()]:
-        newest = max(found, key=lambda path: path.stat().st_mtime)
-        create_markdown_artifact(newest.read_text(), key="validation", description=f"{newest}")
+    """The validation's summary, with the failing keys if there are any."""
+    if VALIDATION.exists():
+        when = datetime.fromtimestamp(VALIDATION.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        create_markdown_artifact(VALIDATION.read_text(), key="validation", description=f"{VALIDATION} of {when}")
 
 
 def grids(results: Iterable[Path]) -> None:

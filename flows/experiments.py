@@ -12,7 +12,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 
-from flows.artifacts import output_of, publish
+from flows.artifacts import attempt, output_of, revision
 from flows.dag import Stage, read_dag
 from flows.processes import DVC, Processes, Stopped
 from flows.stages import DVC_TASK, StageFailed, run_dvc
@@ -52,8 +52,8 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
     for name, settings in zip(names, combinations, strict=True):
         with Processes({"USD_STATE": state_of(settings)}) as processes:
             states.append(run_experiment(name, settings, targets, force, gpu, processes, return_state=True))
-    publish(())
-    tabulate(names, combinations, stages)
+    attempt(revision)
+    attempt(lambda: tabulate(names, combinations, stages))
     failed = [state.result(raise_on_failure=False) for state in states if not state.is_completed()]
     if failed:
         raise StageFailed("; ".join(str(reason) for reason in failed))

@@ -59,13 +59,19 @@ class Processes:
             Stopped: `close` came before, or `stop` before the end.
         """
         last: deque[str] = deque(maxlen=40)
-        with self._start(command) as guard:  # however this block ends, the command does too
+        guard = self._start(command)
+        try:
             for line in guard.stdout or ():  # a carriage return, as of a progress bar, ends a line too
                 if line.strip():
                     last.append(line.rstrip())
                     log(last[-1])
-        with self._lock:
-            self._guards.discard(guard)
+        finally:  # however this ends, the command does too
+            for stream in (guard.stdin, guard.stdout):
+                if stream:
+                    stream.close()
+            guard.wait()
+            with self._lock:
+                self._guards.discard(guard)
         if self._stopped:
             raise Stopped("stopped: the run was cancelled")
         return Finished(guard.returncode, "\n".join(last))

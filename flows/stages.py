@@ -21,7 +21,7 @@ from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed
 
 from flows import fanout
-from flows.artifacts import publish
+from flows.artifacts import attempt, publish
 from flows.dag import Stage, read_dag, stale
 from flows.processes import DVC, Finished, Processes, Stopped
 from usd.errors import UsdError
@@ -63,7 +63,8 @@ def check_outcome(what: str, done: Finished) -> None:
     if number:
         raise StageInterrupted(f"{what}: killed by signal {number}")
     complaints = COMPLAINT.findall(done.output)
-    last = complaints[-1].removeprefix("error: ") if complaints else " / ".join(done.output.splitlines()[-2:])
+    said = [line for line in done.output.splitlines() if not line.startswith("ERROR: failed to reproduce")]
+    last = [line.removeprefix("error: ") for line in complaints or said or [""]][-1]
     passing = any(text in last for text in HICCUPS) and (not complaints or "could not be written" in last)
     if BUSY in done.output or passing:
         raise StageInterrupted(f"{what}: {last}")
@@ -212,7 +213,7 @@ def summarise(stages: Iterable[Stage], states: dict[str, State[Any]]) -> State[A
         {"stage": stage.name, "state": states[stage.name].name, "message": states[stage.name].message}
         for stage in stages
     ]
-    create_table_artifact(table=rows, key="stages", description="The stages, in DVC's order")
+    attempt(lambda: create_table_artifact(table=rows, key="stages", description="The stages, in DVC's order"))
     failed = [name for name, state in states.items() if state.is_failed() or state.is_crashed()]
     if failed:
         reasons = [states[name].result(raise_on_failure=False) for name in failed]
