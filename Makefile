@@ -12,7 +12,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 
 repro: $(VENV)/ready
 	dvc repro
-	dvc metrics show
+	sed '/^## Pictures/,$$d' results/report.md | python -m rich.markdown -
 
 test: $(VENV)/ready
 	pytest
@@ -36,4 +36,4 @@ serve: $(VENV)/ready
 	python -m flows.serve
 
 clean:
-	rm -rf $(VENV) .usd .dvc/cache .dvc/tmp data/scenes data/annotated data/shards models/annotators models/prompt_diffusion models/us_diffusion
+	rm -rf $(VENV) .usd dvc_plots .dvc/cache .dvc/tmp data/scenes data/annotated data/shards models/annotators models/prompt_diffusion models/us_diffusion
