@@ -63,9 +63,9 @@ def ask(what: str, **question: object) -> Any:
         return json.load(answer)
 
 
-def failed_runs() -> Any:
+def flow_runs(*states: str) -> Any:
     """The newest first."""
-    return ask("flow_runs", flow_runs={"state": {"type": {"any_": ["FAILED"]}}}, sort="END_TIME_DESC")
+    return ask("flow_runs", flow_runs={"state": {"type": {"any_": states}}}, sort="END_TIME_DESC")
 
 
 def artifact(key: str) -> str:
@@ -87,7 +87,10 @@ def test_the_dag_runs_from_nothing_and_then_has_nothing_to_do(served: Path) -> N
     assert "stage: 'base' is frozen" in again.stderr
     assert "Data and pipelines are up to date" in again.stdout + again.stderr
     assert (served / "dvc.lock").read_text() == lock
-    run(served, "dvc", "metrics", "diff", "HEAD")
+    assert "floor_ratio" in run(served, "dvc", "metrics", "diff", "HEAD").stdout
+    assert "train.steps" in run(served, "dvc", "params", "diff", "HEAD").stdout
+    run(served, "dvc", "plots", "diff", "HEAD")
+    assert "Denoising loss" in (served / "dvc_plots/index.html").read_text()
 
 
 def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None:
@@ -96,8 +99,9 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
     picture.write_bytes(sound[: len(sound) // 2])
     schedule = ["prefect", "deployment", "schedule"]
     run(served, *schedule, "create", "validate/hourly", "--interval", "20", "--replace", "--accept-yes")
-    found = serving.wait_for(failed_runs, 300)
+    found = serving.wait_for(lambda: flow_runs("FAILED"), 300)
     run(served, *schedule, "clear", "validate/hourly", "--accept-yes")
+    serving.wait_for(lambda: not flow_runs("PENDING", "RUNNING"), 300)  # or the next is cancelled
     assert "the data do not hold what they must" in found[0]["state"]["message"]
     key = picture.name.split(".")[0]
     assert key in artifact("validation")
@@ -123,9 +127,9 @@ def test_a_gate_that_fails_ends_the_run(served: Path) -> None:
     params.write_text(params.read_text().replace("floor_ratio: 99", "floor_ratio: 0.0001"))
     failed = run(served, "prefect", "deployment", "run", "reproduce/nightly", "--watch", check=False)
     assert failed.returncode != 0
-    assert "RMSE / floor" in failed_runs()[0]["state"]["message"]
+    assert "RMSE / floor" in flow_runs("FAILED")[0]["state"]["message"]
     assert (served / "results/report.md").exists()
-    assert not (served / "results/gate.json").exists()
+    assert "failed" in (served / "results/gate.json").read_text()
     by_hand = run(served, "dvc", "repro", check=False)
     assert by_hand.returncode != 0
     assert "RMSE / floor" in by_hand.stderr
