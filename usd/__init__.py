@@ -1,3 +1,8 @@
 """US-Diffusion: in-context diffusion as a reproducible data-to-model pipeline."""
 
+import logging
+
 __version__ = "0.1.0"
+
+# diffusers loads it, and it asks for 4-bit kernels, which nothing here uses
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -72,14 +72,18 @@ class Evaluator:
             steps: {guidance: error(steps, guidance) for guidance in self.params.guidance_scales}
             for steps in sorted({10, *(min(count, 10) for count in counts)})
         }
-        guidance = {steps: min(errors, key=errors.__getitem__) for steps, errors in tried.items()}
-        steps = min(counts, key=lambda count: min(tried[min(count, 10)].values()))
-        chosen = guidance[min(steps, 10)]
+
+        def best(steps: int) -> tuple[float, float]:
+            """The guidance scale with the least error, and that error."""
+            return min(tried[min(steps, 10)].items(), key=lambda pair: pair[1])
+
+        steps = min(counts, key=lambda count: best(count)[1])
+        guidance, _ = best(steps)
         return {
             "steps": steps,
-            "guidance_scale": chosen,
-            "guidance_scale_with_10_steps": guidance[10],
-            "nfe": self.sampling(steps, chosen).nfe,
+            "guidance_scale": guidance,
+            "guidance_scale_with_10_steps": best(10)[0],
+            "nfe": self.sampling(steps, guidance).nfe,
             f"validation_{metric}": tried,
         }
 

@@ -23,7 +23,7 @@ convolutions, uniform timesteps and no feedback. Sampling was chosen on the vali
 the baseline's steps, which is its headline:
 {% for name in variants %}
 - **{{ name }}**: {% for direction, choice in metrics[name].sampling.items() -%}
-{{ direction }} {{ choice.steps }} steps, guidance {{ choice.guidance_scale }} ({{ choice.nfe }} evaluations)
+{{ direction }} steps {{ choice.steps }}, guidance {{ choice.guidance_scale }}, evaluations {{ choice.nfe }}
 {{- "; " if not loop.last else "." }}{% endfor %}
 {%- endfor %}
 
@@ -112,8 +112,9 @@ def claims(metrics: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
     result = []
     for name, paper, direction, metric in rows:
         baseline, ours = (mean(metrics[variant], direction, metric) for variant in VARIANTS)
-        here = {"baseline": baseline, "ours": ours, "here": ours - baseline}
-        result.append({"name": name, "paper": paper} | {key: f"{value:.4f}" for key, value in here.items()})
+        numbers = {"baseline": baseline, "ours": ours, "here": ours - baseline}
+        texts = {key: f"{number:.4f}".replace("-", "−") for key, number in numbers.items()}
+        result.append({"name": name, "paper": paper, **texts})
     return result
 
 
