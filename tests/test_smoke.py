@@ -116,10 +116,10 @@ def test_the_ablation_tables_every_variant_and_does_not_repeat_finished_runs(clo
     table = (clone / "ablation/table.md").read_text()
     assert "| us_diffusion |" in table
     assert "| no_ess |" in table
-    began = (clone / "runs/no_ess-1/scores.json").stat().st_mtime_ns
+    began = (clone / "runs/no_ess-2/scores.json").stat().st_mtime_ns
     run(clone, *command)
     assert (clone / "ablation/table.md").read_text() == table
-    assert (clone / "runs/no_ess-1/scores.json").stat().st_mtime_ns == began
+    assert (clone / "runs/no_ess-2/scores.json").stat().st_mtime_ns == began
 
 
 def test_a_gate_that_fails_ends_the_run(served: Path) -> None:
