@@ -14,8 +14,9 @@ repro: $(VENV)/ready
 	dvc repro
 	sed '/^## Pictures/,$$d' results/report.md | python -m rich.markdown -
 
+# two workers, a file each at a time, in the order of tests/conftest.py
 test: $(VENV)/ready
-	pytest
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/ready
 	ruff check .

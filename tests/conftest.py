@@ -14,7 +14,13 @@ os.environ |= {
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
+    "OMP_WAIT_POLICY": "passive",  # else idle threads of one test spin on the cores of the other
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: all others fit beside it."""
+    items.sort(key=lambda item: item.path.name != "test_smoke.py")
 
 
 @pytest.fixture(scope="session")
