@@ -1,6 +1,7 @@
 """`usd generate`: the same picture as the API gives, and a sidecar that says how to make it again."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +75,30 @@ def test_what_cannot_be_read_is_named(folder: Path) -> None:
         queries_of(folder / "empty")
     with pytest.raises(UsdError, match="two queries are named 'a'"):
         generate_files(folder / "model", [folder / "queries/a.png"] * 2, (folder / "a", folder / "b"), None, folder)
+
+
+def test_no_picture_given_is_written_over(folder: Path) -> None:
+    before = (folder / "queries/a.png").read_bytes()
+    result = CliRunner().invoke(app, [*arguments(folder), "--out", str(folder / "queries")])
+    assert isinstance(result.exception, UsdError)
+    assert "a.png: the result would be written over this picture" in str(result.exception)
+    assert (folder / "queries/a.png").read_bytes() == before
+
+
+def test_every_kind_of_picture_and_name_is_taken(folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    for path in (*folder.glob("queries/*"),):
+        path.unlink()
+    PIL.Image.new("RGB", (20, 20)).save(folder / f"queries/{name}.tiff")
+    (folder / "queries/folder.png").mkdir()
+    result = CliRunner().invoke(app, arguments(folder))
+    assert result.exit_code == 0, result.output
+    note = json.loads((folder / f"out/{name}.json").read_text())
+    assert note["query"]["path"].endswith("caf\\xe9.tiff")
+
+
+def test_classes_are_not_mixed(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (8, 3), dtype=np.uint8)
+    PIL.Image.fromarray(colours[np.arange(130 * 130).reshape(130, 130) // 100 % 8]).save(tmp_path / "seg.png")
+    found = (read_picture(tmp_path / "seg.png", 64) * 255).round().permute(0, 2, 3, 1).reshape(-1, 3)
+    assert set(map(tuple, found.to(torch.uint8).tolist())) <= set(map(tuple, colours.tolist()))

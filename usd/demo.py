@@ -43,13 +43,13 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
     size = picture_size(pipeline)
 
     def answer(
-        source: str | None, target: str | None, query: str | None, prompt: str, steps: int, seed: int
+        source: str | None, target: str | None, query: str | None, prompt: str, steps: int, seed: int | None
     ) -> tuple[PIL.Image.Image, str, dict[str, float]]:
         try:
             if not (source and target and query):
                 raise UsdError("Click an example pair and upload a query.")
             pair = (read_picture(Path(source), size), read_picture(Path(target), size))
-            request = Request(prompt, task=None, steps=int(steps), guidance_scale=1.0, seed=int(seed))
+            request = Request(prompt, task=None, steps=int(steps), guidance_scale=1.0, seed=int(seed or 0))
             picked = read_picture(Path(query), size)
             began = time.perf_counter()
             picture, indicator = generate_picture(pipeline, pair, picked, request)
@@ -68,7 +68,7 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
         with gr.Row():
             prompt = gr.Textbox(label="Prompt", info="A caption for images; for maps, the map's name.")
             steps = gr.Slider(1, 20, value=10, step=1, label="Steps", info="Length of the ESS list.")
-            seed = gr.Number(0, label="Seed", info="Of the starting noise.", precision=0)
+            seed = gr.Number(0, label="Seed", info="Of the starting noise.", precision=0, minimum=0, maximum=2**53)
         run = gr.Button("Run", variant="primary")
         gr.Examples(examples, [source, target, query, prompt], label="Example pairs", elem_id="examples")
         with gr.Row():

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from usd.data import pictures
 from usd.data.annotators import to_tensor
+from usd.data.findings import name_of
 from usd.data.record import atomic_write, sha256
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.model.base import scale_factor
 from usd.pipeline import USDiffusionPipeline
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+MAP_COLOURS = 64  # a picture of at most as many is no photograph
 
 
 @dataclass(frozen=True)
@@ -56,20 +57,26 @@ def queries_of(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    found = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else []
+    found = sorted(p for p in path.glob("*") if p.suffix.lower() in pictures.SUFFIXES and p.is_file())
     if not found:
-        raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {', '.join(SUFFIXES)} files")
+        kinds = ", ".join(pictures.SUFFIXES)
+        raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {kinds} files")
     return found
 
 
 def read_picture(path: Path, size: int) -> Tensor:
     """A picture file as (1, 3, size, size) in [0, 1], decoded as `usd ingest` does: upright, its central square.
 
+    One of few colours is taken for a map of classes or lines, whose pixels are picked, not mixed.
+
     Raises:
         UsdError: the file is missing or no complete picture.
     """
     try:
-        return to_tensor(pictures.read_picture(path, size).pixels[None])
+        picture = pictures.read_picture(path, size)
+        if _few_colours(path):
+            picture = pictures.read_picture(path, size, "seg")
+        return to_tensor(picture.pixels[None])
     except pictures.Refused as error:
         raise UsdError(f"{path}: not a readable picture ({error})") from error
 
@@ -99,11 +106,21 @@ def generate_picture(
 def generate_files(
     model: Path, queries: list[Path], example: tuple[Path, Path], request: Request, out: Path
 ) -> list[Path]:
-    """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written."""
+    """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written.
+
+    Raises:
+        UsdError: a picture is not readable, or a result would be written over another or over a picture given.
+    """
     names = [path.stem for path in queries]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsdError(f"{queries[0].parent}: two queries are named '{twice}'; their results would share a file")
+    if out.exists() and not out.is_dir():
+        raise UsdError(f"{out}: --out is a folder, and this is a file")
+    given = {path.resolve() for path in (*queries, *example)}
+    for picture in (out / f"{name}.png" for name in names):
+        if picture.resolve() in given:
+            raise UsdError(f"{picture}: the result would be written over this picture; choose another --out")
     pipeline = load_pipeline(model)
     size = picture_size(pipeline)
     source, target = (read_picture(path, size) for path in example)
@@ -122,15 +139,20 @@ def generate_files(
     return written
 
 
+def _few_colours(path: Path) -> bool:
+    with PIL.Image.open(path) as file:
+        return not file.has_transparency_data and bool(file.convert("RGB").getcolors(MAP_COLOURS))
+
+
 def _origin(model: Path) -> dict[str, Any]:
     """The model's weights and the versions of what ran them."""
     weights = sorted(model.rglob("*.safetensors"))
     return {
-        "model": str(model),
+        "model": name_of(model),
         "weights_sha256": {str(path.relative_to(model)): sha256(path.read_bytes()) for path in weights},
         "versions": {name: version(name) for name in ("us-diffusion", "torch", "diffusers")},
     }
 
 
 def _file(path: Path) -> dict[str, str]:
-    return {"path": str(path), "sha256": sha256(path.read_bytes())}
+    return {"path": name_of(path), "sha256": sha256(path.read_bytes())}

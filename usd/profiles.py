@@ -22,10 +22,12 @@ def apply(profile: Path, params: Path = PARAMS) -> list[str]:
     yaml.preserve_quotes = True
     try:
         current, wanted = yaml.load(params), YAML(typ="safe").load(profile)
-    except FileNotFoundError as error:
-        raise UsdError(f"{error.filename}: not found") from None
+    except OSError as error:
+        raise UsdError(f"{error.filename}: {error.strerror}; profiles/ has those that come with the project") from None
     except YAMLError as error:
         raise UsdError(f"{profile}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(wanted, dict):
+        raise UsdError(f"{profile}: not a mapping of sections of params.yaml")
     changes = list(_merge(current, wanted, str(profile), ""))
     build(Params, YAML(typ="safe").load(_dump(yaml, current)), str(profile))
     atomic_write(params, _dump(yaml, current))
@@ -36,7 +38,7 @@ def _merge(current: Any, wanted: dict[str, Any], where: str, prefix: str) -> Ite
     for key, value in wanted.items():
         if key not in current:
             raise UsdError(f"{where}: params.yaml has no '{prefix}{key}'")
-        if isinstance(value, dict):
+        if isinstance(value, dict) and isinstance(current[key], dict):
             yield from _merge(current[key], value, where, f"{prefix}{key}.")
         elif current[key] != value:
             yield f"{prefix}{key}: {current[key]} → {value}"
