@@ -439,6 +439,16 @@ def test_an_expectation_that_is_no_longer_checked_is_told(project: Project) -> N
     assert "| keys are unique | no longer checked |" in project.review()
 
 
+def test_an_expectation_with_another_bound_is_the_same(project: Project) -> None:
+    worse = []
+    for words, passed in ((9, True), (12, True), (15, False), (18, False)):
+        named = {"name": f"captions have {words} words", "passed": passed}
+        project.edit(SUMMARY, lambda found, named=named: found["expectations"][0].update(named))
+        project.commit()
+        worse.append(compare("HEAD~1", "HEAD", project.root).regressions)
+    assert worse[1:] == [[], ["validation newly fails: captions have 15 words"], []]
+
+
 def test_deleted_results_are_told_and_counted(project: Project) -> None:
     project.git("rm", "--quiet", METRICS, SUMMARY)
     project.commit()

@@ -1,5 +1,6 @@
 """The validation summary of a revision, and which expectations newly fail or are fixed."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,17 +80,30 @@ class Verdicts:
 
 
 def verdicts(before: Summary | None, after: Summary | None) -> Verdicts:
-    """What newly fails did not fail before; what is fixed failed and holds now, or is checked no more."""
+    """What newly fails did not fail before; what is fixed failed and holds now, or is checked no more.
+
+    With another bound an expectation is the same: a moved threshold shows among the parameters.
+    """
     checked = before.expectations if before else {}
     failed = before.failing if before else []
     fails = after.failing if after else []
+    failed_before, fails_now, checked_now = (set(map(_unbounded, names)) for names in (failed, fails, _names(after)))
     return Verdicts(
         failing=fails,
-        newly_failing=[name for name in fails if name not in failed],
-        fixed=[name for name in failed if after and name not in fails],
-        unchecked=[name for name, held in checked.items() if after and held and name not in after.expectations],
+        newly_failing=[name for name in fails if _unbounded(name) not in failed_before],
+        fixed=[name for name in failed if after and _unbounded(name) not in fails_now],
+        unchecked=[name for name, held in checked.items() if after and held and _unbounded(name) not in checked_now],
         gone=before is not None and after is None,
     )
+
+
+def _names(summary: Summary | None) -> list[str]:
+    return list(summary.expectations) if summary else []
+
+
+def _unbounded(name: str) -> str:
+    """An expectation's name without the numbers in it."""
+    return re.sub(r"\d+(\.\d+)?", "#", name)
 
 
 def _spreads(splits: dict[str, Any]) -> dict[str, dict[str, Spread]]:
