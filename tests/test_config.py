@@ -5,6 +5,7 @@ import pytest
 from tests.conftest import ROOT
 from usd import config
 from usd.errors import UsdError
+from usd.profiles import apply
 
 TEXT = (ROOT / "params.yaml").read_text()
 
@@ -25,6 +26,9 @@ def test_the_committed_parameters_load() -> None:
         ("ess_steps: [1, 3, 10]", "ess_steps: []", "evaluate: ess_steps: the list is empty"),
         ("ess_steps: [1, 3, 10]", "ess_steps: [0]", r"evaluate: ess_steps\[0\]: 0 is out of range; at least 1"),
         ("flip: 0.5", "flip: .nan", "train: flip: nan is out of range; at least 0 and at most 1"),
+        ("image_size: 64", "image_size: 63", "render.image_size: 63 is no multiple of 8"),
+        ("near: 1.2", "near: 20", "annotate.near: 20 must be less than annotate.far, 12"),
+        ("  items: 48", "  items: 1", "evaluate: items: 1 is out of range; at least 2"),
         ("grid_items: 6", "grid_items: 17", "evaluate.grid_items: 17 rows need as many"),
         ("render:", "render", "not valid YAML"),
     ],
@@ -34,3 +38,14 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
     (tmp_path / "params.yaml").write_text(TEXT.replace(old, new, 1))
     with pytest.raises(UsdError, match=message):
         config.load(tmp_path / "params.yaml")
+
+
+def test_a_profile_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsdError, match="Is a directory; profiles/ has those"):
+        apply(tmp_path, ROOT / "params.yaml")
+    (tmp_path / "profile.yaml").write_text("- train\n")
+    with pytest.raises(UsdError, match=r"profile\.yaml: not a mapping"):
+        apply(tmp_path / "profile.yaml", ROOT / "params.yaml")
+    (tmp_path / "profile.yaml").write_text("train: {steps: {many: 1}}\n")
+    with pytest.raises(UsdError, match="train: steps: expected int"):
+        apply(tmp_path / "profile.yaml", ROOT / "params.yaml")

@@ -1,10 +1,16 @@
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from tests.conftest import ROOT
 from usd.errors import UsdError
 from usd.metrics import efficientnet_features, frechet_distance, kernel_distance, mean_iou, rmse
+from usd.stages import report
 from usd.verdict import Check, read_metrics
 
 
@@ -52,6 +58,16 @@ def test_a_check_fails_on_the_wrong_side_and_on_nan() -> None:
     assert Check("a", 1.0, least=1.0).passed
     assert not Check("a", 0.9, least=1.0).passed
     assert not Check("a", float("nan"), most=1.0).passed
+
+
+def test_a_variant_without_sga_is_reported_too(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    path = tmp_path / "results/us_diffusion/metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["indicator_accuracy"]
+    path.write_text(json.dumps(metrics))
+    report.main(tmp_path / "results")
+    assert "## Indicator" not in (tmp_path / "results/report.md").read_text()
 
 
 def test_the_gate_names_a_missing_file(tmp_path) -> None:

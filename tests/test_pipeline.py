@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import torch
 from diffusers import (
@@ -171,6 +172,7 @@ def test_a_saved_pipeline_gives_the_same_images(pipeline, tmp_path: Path) -> Non
         ({"query": torch.rand(3, 64, 64)}, r"query: shape \(3, 64, 64\)"),
         ({"query": torch.rand(2, 3, 64, 60)}, "multiples of 8 pixels"),
         ({"query": torch.rand(2, 3, 32, 32)}, r"example_pair: shape \(2, 3, 64, 64\) does not fit"),
+        ({"query": PIL.Image.new("RGB", (64, 64))}, "query: Image is no tensor"),
         ({"example_pair": []}, "example_pair: the list is empty"),
         ({"timesteps": [80, 998]}, r"timesteps: \[80, 998\] must descend"),
     ],

@@ -143,7 +143,7 @@ def test_own_pictures_become_a_model_that_is_called(clone: Path) -> None:
         blobs = PIL.Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
         blobs.resize((140, 100), PIL.Image.Resampling.BICUBIC).save(clone / f"photos/blobs {number}.jpg")
     shutil.copytree(clone / "models/annotators", clone / "models/networks")
-    run(clone, "usd", "ingest", "photos", "--out", "data/scenes")
+    run(clone, "usd", "ingest", "photos", "--out", "data/scenes", "--size", "32")
     run(clone, "usd", "profile", "profiles/photos.yaml")
     run(clone, "dvc", "freeze", "render")
     run(clone, "dvc", "commit", "--force", "render")
@@ -151,5 +151,5 @@ def test_own_pictures_become_a_model_that_is_called(clone: Path) -> None:
     depth = next((clone / "data/annotated/train").glob("*.depth.png"))
     image = clone / "data/scenes/train" / depth.name.replace("depth", "image")
     example = ["--example", str(image), str(depth), "--prompt", "depth map"]
-    run(clone, "usd", "generate", "--query", "photos/blobs 0.jpg", *example, "--steps", "1", "--out", "results/mine")
-    assert PIL.Image.open(clone / "results/mine/blobs 0.png").size == (64, 64)
+    run(clone, "usd", "generate", "--query", "photos/blobs 0.jpg", *example, "--steps", "1", "--out", ".usd/mine")
+    assert PIL.Image.open(clone / ".usd/mine/blobs 0.png").size == (32, 32)

@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 import yaml
 
+from tests.serving import free_port
 from usd.track import Tracker, dvc_hash, mode
 
 BLOCK, HEADER = 32768, 7  # of the LevelDB log format that a .wandb file has
@@ -80,6 +81,21 @@ def test_a_key_of_any_kind_takes_it_online(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "netrc").unlink()
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert mode() is None
+
+
+def test_without_the_server_the_run_is_kept_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "2")
+    tracker = Tracker("us_diffusion", {}, tmp_path, "1a2b3c")
+    tracker.log(1, {"denoising": 0.5})
+    tracker.run.finish()  # killed before its first checkpoint
+    again = Tracker("us_diffusion", {}, tmp_path, "1a2b3c", resume=False)
+    again.log(1, {"denoising": 0.5})
+    again.finish()
+    assert again.run.id != tracker.run.id
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
 
 
 def test_the_hash_is_that_of_dvc(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ class Range(NamedTuple):
 
 
 Count = Annotated[int, Range(1)]
+Several = Annotated[int, Range(2)]
 Whole = Annotated[int, Range(0)]
 Amount = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
@@ -43,6 +44,8 @@ class Render:
     def __post_init__(self) -> None:
         if len(self.objects) != 2 or self.objects[0] > self.objects[1]:
             raise UsdError(f"params.yaml: render.objects: fewest and most, such as [2, 5], not {self.objects}")
+        if self.image_size % 8:
+            raise UsdError(f"params.yaml: render.image_size: {self.image_size} is no multiple of 8")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -60,6 +63,10 @@ class Annotate:
     canny_high: Amount
     outpaint_margin: Annotated[float, Range(0, 0.49)]  # share of each side that the outpainting map greys out
     networks: str  # folder of annotators that make the maps which own pictures lack; "" is none
+
+    def __post_init__(self) -> None:
+        if self.near >= self.far:
+            raise UsdError(f"params.yaml: annotate.near: {self.near:g} must be less than annotate.far, {self.far:g}")
 
 
 @dataclass(frozen=True)
@@ -156,9 +163,9 @@ class Evaluate:
     """Section `evaluate`: the fixed test manifest and what is chosen on validation."""
 
     seed: Whole
-    items: Count  # test items per trained task
-    unseen_items: Count  # test items per unseen task
-    validation_items: Count  # validation items per task
+    items: Several  # test items per trained task; a Fréchet distance needs two
+    unseen_items: Several  # test items per unseen task
+    validation_items: Several  # validation items per task
     batch_size: Count
     guidance_scales: list[Amount]  # candidates
     ess_steps: list[Count]  # candidates per direction; 10 is always reported

@@ -190,6 +190,7 @@ class USDiffusionPipeline:
         return USDiffusionOutput(images=_convert(images, output_type), indicator=indicator.float())
 
     def _check_size(self, query: Tensor) -> None:
+        _require_tensor("query", query)
         if query.ndim != 4 or query.shape[1] != 3:
             raise UsdError(f"query: shape {tuple(query.shape)} must be (B, 3, H, W)")
         multiple = scale_factor(self.base.vae) * 2 ** (len(self.base.unet.config.block_out_channels) - 1)
@@ -264,9 +265,15 @@ def _per_query(name: str, value: Any, query: Tensor) -> list[Any]:
     return values
 
 
+def _require_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise UsdError(f"{name}: {type(value).__name__} is no tensor; usd.generation.read_picture makes one of a file")
+
+
 def _joined(pair: Pair, query: Tensor) -> Tensor:
     """Source and target as one, (B, 6, H, W)."""
     for part in pair:
+        _require_tensor("example_pair", part)
         if part.shape[1:] != query.shape[1:] or len(part) not in (1, len(query)):
             raise UsdError(f"example_pair: shape {tuple(part.shape)} does not fit queries of {tuple(query.shape)}")
     return torch.cat([part.expand(len(query), -1, -1, -1) for part in pair], dim=1)

@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from functools import cached_property
+import sys
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,24 +13,27 @@ from requests.utils import get_netrc_auth
 class Tracker:
     """One W&B run; a training that was killed goes on in the same run, which a file in `directory` names.
 
-    It opens with the first value logged: data workers are forked before that, and W&B forbids forks after it.
+    It opens with the first value logged: data workers are forked before that, and W&B forbids forks after it. Without
+    `resume` it is a new run, as W&B drops steps that are not after its last one.
     """
 
-    def __init__(self, name: str, config: dict[str, Any], directory: Path, group: str) -> None:
-        self.name, self.config, self.directory, self.group = name, config, directory, group
+    def __init__(self, name: str, config: dict[str, Any], directory: Path, group: str, resume: bool = True) -> None:
+        self.name, self.config, self.directory, self.group, self.resume = name, config, directory, group, resume
         self.named = directory / "wandb-run"  # its id and group
 
     @cached_property
     def run(self) -> Any:
-        """The open run."""
+        """The open run; offline where W&B cannot be reached, or does not take the key."""
         import wandb
+        from wandb.errors import CommError, UsageError
 
         os.environ.setdefault("WANDB_SILENT", "true")
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self.named.exists():
+        if not (self.resume and self.named.exists()):
             self.named.write_text(f"{secrets.token_hex(4)} {self.group}")
         run_id, group = self.named.read_text().split()
-        return wandb.init(
+        opened = partial(
+            wandb.init,
             project=os.environ.get("WANDB_PROJECT", "us-diffusion"),
             name=self.name,
             group=group,
@@ -37,8 +41,13 @@ class Tracker:
             resume="allow",
             config=self.config,
             dir=self.directory,
-            mode=mode(),
         )
+        try:
+            return opened(mode=mode())
+        except (CommError, UsageError) as error:
+            print(f"W&B: {error}; this run is kept offline, and `wandb sync` uploads it", file=sys.stderr)
+            wandb.teardown()  # it holds the run's id
+            return opened(mode="offline")
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Numbers of one step."""

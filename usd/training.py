@@ -126,11 +126,14 @@ def fit(
 @contextmanager
 def averaged(weights: list[nn.Parameter], average: EMAModel | None) -> Iterator[None]:
     """Within the block the weights are the averaged ones, if there are any."""
-    if average:
-        average.store(weights)
-        average.copy_to(weights)
-    yield
-    if average:
+    if not average:
+        yield
+        return
+    average.store(weights)
+    average.copy_to(weights)
+    try:
+        yield
+    finally:
         average.restore(weights)
 
 

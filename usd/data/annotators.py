@@ -25,7 +25,7 @@ Annotator = Callable[[Tensor], Tensor]  # (B, 3, H, W) in [0, 1] → (B, 3, H, W
 
 def to_tensor(array: np.ndarray) -> Tensor:
     """(…, H, W, 3) uint8 → (…, 3, H, W) float in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(array)).movedim(-1, -3).float() / 255
+    return torch.tensor(np.ascontiguousarray(array)).movedim(-1, -3).float() / 255
 
 
 def to_array(tensor: Tensor) -> np.ndarray:

@@ -136,8 +136,9 @@ def check_shards(root: Root) -> str:
 
 
 def upload(root: Path, url: str) -> None:
-    """Copy shards to an object storage, the index last: who reads there sees all of them or none."""
+    """Copy shards to an object storage, the index last: at a new URL, readers see all of them or none."""
     check_shards(root)
+    url = url.rstrip("/")
     shards = [shard for split in read_index(root).values() for shard in split]
     for shard in track(shards, description="upload"):
         write_bytes(f"{url}/{shard['shard']}", (root / shard["shard"]).read_bytes())
@@ -187,7 +188,7 @@ class TrainingStream(IterableDataset[Batch]):
         if self.items_per_epoch < batch_size * world:
             raise UsdError(
                 f"{root}: {2 * self.items_per_epoch} training samples cannot fill one batch of "
-                f"{batch_size * world} pairs; lower train.batch_size or render more"
+                f"{batch_size * world} pairs; lower the stage's batch_size or render more"
             )
 
     def __iter__(self) -> Iterator[Batch]:

@@ -85,7 +85,7 @@ def clock() -> float:
 def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timings: Path) -> None:
     """Time the models BASELINE and OURS on SHARDS with the sampling chosen in RESULTS/<variant>/metrics.json."""
     everything = config.load()
-    params = everything.benchmark
+    params, strategy = everything.benchmark, everything.variant("us_diffusion").timesteps
     check_shards(shards)
     accelerator = accelerator_for(everything.train.device, "no")
     models = {
@@ -101,7 +101,7 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
         "us_diffusion": (models["us_diffusion"], Sampling(sampling_timesteps("ess", params.ess_steps), 1.0)),
     }
     for direction, choice in chosen.items():
-        sampling = Sampling(sampling_timesteps("ess", choice["steps"]), choice["guidance_scale"])
+        sampling = Sampling(sampling_timesteps(strategy, choice["steps"]), choice["guidance_scale"])
         contestants[f"us_diffusion, chosen for {direction}"] = (models["us_diffusion"], sampling)
     field_ = [Contestant(name, *rest) for name, rest in contestants.items()]
     samples = Samples(shards, "test")

@@ -41,6 +41,7 @@ part of this report because they differ from run to run.
 
 {{ table.text }}
 {% endfor %}
+{%- if indicator %}
 ## Indicator
 
 Read off the example pair alone, it names the task of {{ "%.2f" | format(100 * indicator.accuracy) }} % of the trained
@@ -48,6 +49,7 @@ tasks' test items. On the unseen tasks, US-Diffusion with the indicator so infer
 the trained tasks (here those of the same direction):
 
 {{ indicator.table }}
+{%- endif %}
 ## Ablation
 
 SGA, FAL and ESS removed one at a time, and all three (prompt_diffusion), from shorter trainings; every variant chose
@@ -136,8 +138,10 @@ def tables(metrics: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
     return result
 
 
-def indicator(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Accuracy on the trained tasks, and a table of the unseen tasks' means with either indicator."""
+def indicator(metrics: dict[str, Any]) -> dict[str, Any] | None:
+    """Accuracy on the trained tasks, and a table of the unseen tasks' means with either indicator; None without SGA."""
+    if "indicator_accuracy" not in metrics:
+        return None
     lines = ["| mean over the unseen tasks | inferred | averaged |", "|---|---|---|"]
     for label, direction, metric in (("RMSE, Image2Map", "image2map", "rmse"), ("FD, Map2Image", "map2image", "fd")):
         means = [mean(metrics["unseen"], direction, name) for name in (metric, f"{metric}_averaged")]

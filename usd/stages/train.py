@@ -9,7 +9,7 @@ import typer
 from accelerate import PartialState
 
 from usd import config
-from usd.checkpoint import forget
+from usd.checkpoint import CHECKPOINT, forget
 from usd.data.annotators import load_annotators, to_array
 from usd.data.record import atomic_directory, folder_digest
 from usd.data.shards import check_shards
@@ -18,7 +18,7 @@ from usd.evaluation import Samples, Sampling, generate
 from usd.finetuning import finetune
 from usd.grids import write_grid
 from usd.metrics import rmse
-from usd.model.base import load_base
+from usd.model.base import load_base, scale_factor
 from usd.model.control import Denoiser
 from usd.pipeline import USDiffusionPipeline
 from usd.stages import RunDir, run
@@ -78,7 +78,8 @@ def main(
     )
     base = load_base(params.base)
     data = check_shards(shards)
-    tracker = Tracker(variant, dataclasses.asdict(params) | {"data": data}, run_dir, revision())
+    begun = (run_dir / CHECKPOINT).exists()
+    tracker = Tracker(variant, dataclasses.asdict(params) | {"data": data}, run_dir, revision(), resume=begun)
     validation = Samples(shards, "val")
 
     def preview(denoiser: Denoiser, step: int) -> None:
@@ -102,6 +103,8 @@ def main(
     if not PartialState().is_main_process:
         return
     write_curve(rows, curve)
+    side = validation.pictures(validation.keys[:1], "image").shape[-1]
+    base.unet.register_to_config(sample_size=side // scale_factor(base.vae))  # a pretrained base may know another
     with atomic_directory(out) as scratch:
         USDiffusionPipeline(base, denoiser).save_pretrained(scratch)
         facts = dataclasses.asdict(params) | dataclasses.asdict(settings) | {"variant": variant}

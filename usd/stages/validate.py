@@ -17,9 +17,10 @@ def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
     If the data are not sound, the summary says what is wrong, and the exit code and stage `shard` see to it that
     nothing downstream runs.
     """
+    params = config.load().validate
     table = inspect_samples(scenes, annotated)
     with atomic_directory(docs) as scratch:
-        report = validate(table, config.load().validate, scratch)
+        report = validate(table, params, scratch)
     summary = summarise(report, table)
     with atomic_directory(out) as scratch:
         (scratch / "summary.json").write_text(as_json(summary))
