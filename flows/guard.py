@@ -3,8 +3,9 @@
     python flows/guard.py COMMAND...
 
 The starter keeps our standard input open. When that closes, because the starter wants the command stopped or has itself
-been killed, the command's process group gets SIGINT, then SIGTERM, then SIGKILL. On SIGINT, DVC waits for its stage and
-leaves the project unlocked. Exits as the command does, or with 128 + N if signal N ended it.
+been killed, the command's process group gets SIGINT; then what the command started gets SIGTERM; then the group gets
+SIGKILL. DVC waits for its stage on SIGINT, and leaves the project unlocked once the stage has ended; SIGTERM would end
+DVC itself before that. Exits as the command does, or with 128 + N if signal N ended it.
 """
 
 import contextlib
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import threading
 
-STEPS = ((signal.SIGINT, 12.0), (signal.SIGTERM, 6.0), (signal.SIGKILL, 3.0))  # seconds to wait after each
+import psutil
+
+PATIENCE = 12.0, 6.0, 3.0  # seconds to wait after each step
 
 
 def send(group: int, number: signal.Signals) -> None:
@@ -23,13 +26,32 @@ def send(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
+def interrupt(child: subprocess.Popen[bytes]) -> None:
+    """Ask the command and all that it started to end."""
+    send(child.pid, signal.SIGINT)
+
+
+def terminate_descendants(child: subprocess.Popen[bytes]) -> None:
+    """End what the command started, or the command if there is nothing else."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        command = psutil.Process(child.pid)
+        for process in command.children(recursive=True) or [command]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+
+
+def kill(child: subprocess.Popen[bytes]) -> None:
+    """End all that is left, in the middle of whatever it does."""
+    send(child.pid, signal.SIGKILL)
+
+
 def stop_when_input_closes(child: subprocess.Popen[bytes], stopping: threading.Event) -> None:
     """Wait for the end of our standard input, then stop the child's group."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     stopping.set()
-    for number, patience in STEPS:
-        send(child.pid, number)
+    for step, patience in zip((interrupt, terminate_descendants, kill), PATIENCE, strict=True):
+        step(child)
         try:
             child.wait(patience)
             return
@@ -45,7 +67,7 @@ def main() -> int:
     threading.Thread(target=stop_when_input_closes, args=(child, stopping), daemon=True).start()
     code = child.wait()
     if stopping.is_set() or code < 0:
-        send(child.pid, signal.SIGKILL)  # what it left behind
+        kill(child)  # what it left behind
     return code if code >= 0 else 128 - code
 
 

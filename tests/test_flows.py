@@ -46,6 +46,10 @@ def main(name, out):
     if asked("nap"):
         (control / "pid").write_text(str(os.getpid()))
         list(parallel_map(time.sleep, [100] * 4, name, chunk=1))
+    if asked("deaf"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        (control / "pid").write_text(str(os.getpid()))
+        time.sleep(100)
     if asked("kill"):
         (control / f"kill-{name}").rename(control / f"checkpoint-{name}")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -494,7 +498,7 @@ def state_of(flow_run: Any) -> Any:
         return client.read_flow_run(flow_run.id).state
 
 
-@pytest.mark.parametrize(("stage", "what"), [("train@a", "wait"), ("render", "nap")])
+@pytest.mark.parametrize(("stage", "what"), [("train@a", "wait"), ("render", "nap"), ("render", "deaf")])
 def test_cancelling_stops_the_stage_and_unlocks_dvc(inside: Path, stage: str, what: str) -> None:
     from prefect.states import Cancelling
 
