@@ -87,7 +87,8 @@ def verdicts(before: Summary | None, after: Summary | None) -> Verdicts:
     checked = before.expectations if before else {}
     failed = before.failing if before else []
     fails = after.failing if after else []
-    failed_before, fails_now, checked_now = (set(map(_unbounded, names)) for names in (failed, fails, _names(after)))
+    checks = after.expectations if after else {}
+    failed_before, fails_now, checked_now = (set(map(_unbounded, names)) for names in (failed, fails, checks))
     return Verdicts(
         failing=fails,
         newly_failing=[name for name in fails if _unbounded(name) not in failed_before],
@@ -95,10 +96,6 @@ def verdicts(before: Summary | None, after: Summary | None) -> Verdicts:
         unchecked=[name for name, held in checked.items() if after and held and _unbounded(name) not in checked_now],
         gone=before is not None and after is None,
     )
-
-
-def _names(summary: Summary | None) -> list[str]:
-    return list(summary.expectations) if summary else []
 
 
 def _unbounded(name: str) -> str:
