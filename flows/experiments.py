@@ -16,8 +16,8 @@ from flows.artifacts import attempt, output_of, revision
 from flows.dag import Stage, read_dag
 from flows.processes import DVC, Processes, Stopped
 from flows.stages import DVC_TASK, StageFailed, run_dvc
+from usd.diff.parameters import flatten
 from usd.errors import UsdError
-from usd.review.parameters import flatten
 
 Settings = dict[str, Any]  # "train.steps": 500
 

@@ -19,8 +19,8 @@ from prefect.results import ResultStore
 from prefect.runtime import flow_run
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
-from usd.data.parallel import SPREAD, cores, single_thread
 from usd.errors import UsdError
+from usd.parallel import SPREAD, cores, single_thread
 
 FLOW_RUN = "USD_FLOW_RUN"  # environment variable: the run that the tasks belong to
 CLUSTER = "USD_DASK"  # environment variable: the address of a Dask scheduler, such as tcp://10.0.0.5:8786

@@ -64,8 +64,8 @@ def pipeline(base):
     import torch
 
     from usd import config
-    from usd.finetuning import new_denoiser
-    from usd.pipeline import USDiffusionPipeline
+    from usd.inference.pipeline import USDiffusionPipeline
+    from usd.training.control import new_denoiser
 
     params = config.load(ROOT / "params.yaml")
     denoiser = new_denoiser(base, params.variants["us_diffusion"], params.train)

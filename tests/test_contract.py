@@ -12,7 +12,7 @@ from usd import config
 from usd.profiles import apply
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PACKAGE_MARKERS = {f"usd/{part}__init__.py" for part in ("", "data/", "model/", "diffusion/")}
+PACKAGE_MARKERS = {str(path.relative_to(ROOT)) for path in ROOT.glob("usd/**/__init__.py")} - {"usd/stages/__init__.py"}
 
 
 def imported(path: Path) -> set[Path]:

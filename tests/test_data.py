@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from usd.data.annotators import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
-from usd.data.palette import PALETTE, nearest_class
-from usd.data.record import atomic_directory, decode_png, encode_png, field_path, read_manifest, read_png
-from usd.data.scenes import CLASSES, SceneRenderer
+from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.data.classes import CLASSES, PALETTE, nearest_class
+from usd.data.record import field_path, read_manifest
 from usd.data.transforms import augment
 from usd.errors import UsdError
+from usd.files import atomic_directory
+from usd.images import decode_png, encode_png, read_png
+from usd.synthesis.scenes import SceneRenderer
 from usd.tasks import MAPS
 
 

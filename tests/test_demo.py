@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from usd.cli import app
 from usd.errors import UsdError
-from usd.generation import read_picture
-from usd.pipeline import USDiffusionPipeline
+from usd.inference.files import read_picture
+from usd.inference.pipeline import USDiffusionPipeline
 
 EXAMPLE = ROOT / "data" / "examples" / "image2depth"
 OTHER = ROOT / "data" / "examples" / "image2hed" / "query.png"
@@ -33,7 +33,7 @@ def model(pipeline: USDiffusionPipeline, tmp_path: Path) -> Path:
 def url(model: Path) -> Iterator[str]:
     """The address of the page."""
     pytest.importorskip("gradio", reason="gradio, the extra `demo`, is not installed")
-    from usd.demo import serve
+    from usd.inference.demo import serve
 
     page = serve(model, ROOT / "data" / "examples", wait=False)
     yield page.local_url
@@ -67,7 +67,7 @@ def test_the_page_the_command_and_the_api_give_the_same_picture(model: Path, url
 
 def test_in_a_browser(model: Path, url: str) -> None:
     pytest.importorskip("playwright", reason="playwright is not installed")
-    from tests.screenshot import browser, tab, try_out
+    from docs.screenshot import browser, tab, try_out
 
     if not browser():
         pytest.skip("no Chromium: none on the path, and `playwright install chromium` has not run")
@@ -80,7 +80,7 @@ def test_in_a_browser(model: Path, url: str) -> None:
 
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "usd.demo", raising=False)
+    monkeypatch.delitem(sys.modules, "usd.inference.demo", raising=False)
     result = CliRunner().invoke(app, ["demo"])
     assert isinstance(result.exception, UsdError)
     assert "--editable '.[demo]'" in str(result.exception)
@@ -88,7 +88,7 @@ def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_an_example_lacks_is_named(tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="gradio, the extra `demo`, is not installed")
-    from usd.demo import examples_of
+    from usd.inference.demo import examples_of
 
     with pytest.raises(UsdError, match="no example there"):
         examples_of(tmp_path)

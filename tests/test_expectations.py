@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 
 from usd import config
-from usd.data.damage import DAMAGES, Copy, Damage, examine, judge, swap
-from usd.data.expectations import validate
-from usd.data.inspection import ALIGNED, IMAGE_EDGE, alignment, inspect_samples, slope
-from usd.data.record import SPLITS, field_path, read_manifest, read_png
-from usd.data.summary import as_json, as_samples, summarise
+from usd.data.record import SPLITS, field_path, read_manifest
 from usd.errors import UsdError
+from usd.images import read_png
 from usd.stages import shard
 from usd.stages.validate import main
+from usd.validation.damage import DAMAGES, Copy, Damage, examine, judge, swap
+from usd.validation.expectations import validate
+from usd.validation.inspection import ALIGNED, IMAGE_EDGE, alignment, inspect_samples, slope
+from usd.validation.summary import as_json, as_samples, summarise
 
 SCENES, ANNOTATED, OUT, DOCS = Path("scenes"), Path("annotated"), Path("out"), Path("docs")
 

@@ -24,7 +24,7 @@ STEP = """
 import json, os, signal, sys, time
 from pathlib import Path
 import yaml
-from usd.data.parallel import parallel_map
+from usd.parallel import parallel_map
 
 def main(name, out):
     control = Path(".usd")  # what the tests ask for, and what happened

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from usd.cli import app
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.generation import generate_files, queries_of, read_picture
-from usd.pipeline import USDiffusionPipeline
+from usd.inference.files import generate_files, queries_of, read_picture
+from usd.inference.pipeline import USDiffusionPipeline
 
 
 @pytest.fixture

@@ -19,15 +19,16 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from tests.conftest import ROOT
+from usd.annotators.small import PerceptionNet
 from usd.cli import app
-from usd.data.annotators import PerceptionNet
-from usd.data.findings import Finding, name_of
-from usd.data.pictures import MOST_BYTES, read_picture
-from usd.data.record import SPLITS, field_path, read_manifest, read_png
+from usd.data.record import SPLITS, field_path, read_manifest
 from usd.data.shards import FIELDS, picture, read_split
-from usd.data.splits import assign, families, perceptual_hash
 from usd.errors import UsdError
-from usd.ingestion import ingest
+from usd.images import read_png
+from usd.ingestion.findings import Finding, name_of
+from usd.ingestion.ingest import ingest
+from usd.ingestion.pictures import MOST_BYTES, read_picture
+from usd.ingestion.splits import assign, families, perceptual_hash
 from usd.profiles import apply
 from usd.stages import annotate, shard, validate
 

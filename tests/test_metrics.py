@@ -9,9 +9,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from tests.conftest import ROOT
 from usd.errors import UsdError
-from usd.metrics import efficientnet_features, frechet_distance, kernel_distance, mean_iou, rmse
+from usd.evaluation.gate import Check, read_metrics
+from usd.evaluation.metrics import efficientnet_features, frechet_distance, kernel_distance, mean_iou, rmse
 from usd.stages import report
-from usd.verdict import Check, read_metrics
 
 
 def test_rmse_is_the_root_of_the_mean_over_images() -> None:

@@ -9,16 +9,16 @@ import torch
 
 from tests.conftest import ROOT
 from usd import config
-from usd.data.annotators import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.shards import Batch, Mixture
 from usd.determinism import accelerator_for
 from usd.diffusion.losses import clean_estimate, denoising_target, feedback
 from usd.errors import UsdError
-from usd.finetuning import TASK_NAMES, Objective, new_denoiser
 from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import decode, encode, encode_text, load_base
 from usd.model.control import predict
 from usd.tasks import TRAINED
+from usd.training.control import TASK_NAMES, Objective, new_denoiser
 
 EVERYTHING = config.load(ROOT / "params.yaml")
 PARAMS, VARIANTS = EVERYTHING.train, EVERYTHING.variants

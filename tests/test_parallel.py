@@ -2,8 +2,8 @@
 
 import pytest
 
-from usd.data.parallel import parallel_map
 from usd.errors import UsdError
+from usd.parallel import parallel_map
 
 
 def half(number: int) -> int:

@@ -12,9 +12,10 @@ import pytest
 import torch
 from transformers import DPTConfig, DPTForDepthEstimation, SegformerConfig, SegformerForSemanticSegmentation
 
-from usd.data import photographs
-from usd.data.annotators import load_annotators, soft_edges
-from usd.data.photographs import STAGES, WHEEL_FILE, colours, convert_hed, hed_path
+from usd.annotators import pretrained as photographs
+from usd.annotators.loading import load_annotators
+from usd.annotators.pretrained import STAGES, WHEEL_FILE, colours, convert_hed, hed_path
+from usd.annotators.small import soft_edges
 from usd.errors import UsdError
 
 

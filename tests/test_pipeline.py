@@ -15,7 +15,7 @@ from diffusers import (
 )
 
 from usd.errors import UsdError
-from usd.pipeline import USDiffusionPipeline
+from usd.inference.pipeline import USDiffusionPipeline
 
 STEPS = [998, 619, 289, 80]
 

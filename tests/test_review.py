@@ -20,15 +20,16 @@ from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from usd.cli import app
-from usd.data.record import SPLITS, encode_png
+from usd.data.record import SPLITS
+from usd.diff import data, stages
+from usd.diff.comparison import compare
+from usd.diff.markdown import LIMIT
+from usd.diff.report import review
+from usd.diff.revision import find
 from usd.errors import UsdError
-from usd.review import data, stages
-from usd.review.comparison import compare
-from usd.review.markdown import LIMIT
-from usd.review.report import review
-from usd.review.revision import find
+from usd.evaluation.gate import VARIANTS
+from usd.images import encode_png
 from usd.tasks import TRAINED, UNSEEN
-from usd.verdict import VARIANTS
 
 CODE = (*sorted((ROOT / "usd").rglob("*.py")), ROOT / "dvc.yaml", ROOT / "params.yaml")
 GATE = {"rmse_gain": 0.05, "floor_ratio": 0.8, "fd_gain": 1.0, "adherence_gain": 0.05, "speedup": 5.0}
@@ -218,13 +219,13 @@ def test_stages_that_rerun_are_the_changed_ones_and_all_that_follow(project: Pro
     project.edit("params.yaml", lambda params: params["gate"].update(fd_gain=2.0))
     project.commit()
     assert [rerun.name for rerun in stages.plan(find("HEAD", project.root)).reruns] == ["report", "gate"]
-    project.write("usd/data/maps.py", "# edited\n")
+    project.write("usd/annotators/maps.py", "# edited\n")
     project.commit()
     plan = stages.plan(find("HEAD", project.root))
     names = {stage.name for stage in stages.read_stages(find("HEAD", project.root))}
     assert {rerun.name for rerun in plan.reruns} == names - {"render", "base", "ablation"}
     reasons = {rerun.name: (rerun.reasons, rerun.after) for rerun in plan.reruns}
-    assert reasons["annotate"] == (["usd/data/maps.py changed"], [])
+    assert reasons["annotate"] == (["usd/annotators/maps.py changed"], [])
     assert reasons["shard"] == ([], ["annotate", "validate"])
     project.edit("dvc.lock", lambda lock: lock["stages"].pop("evaluate@us_diffusion"))
     project.edit("params.yaml", lambda params: params["base"].update(steps=1))
@@ -235,7 +236,7 @@ def test_stages_that_rerun_are_the_changed_ones_and_all_that_follow(project: Pro
 
 def test_stages_agree_with_dvc_status(project: Project) -> None:
     project.git("rm", "--quiet", "results/curves.png")
-    project.write("usd/metrics.py", "# edited\n")
+    project.write("usd/evaluation/metrics.py", "# edited\n")
     project.edit("params.yaml", lambda params: params["render"].update(seed=2))
     project.commit()
     command = [sys.executable, "-m", "dvc", "status", "--json"]
@@ -320,7 +321,7 @@ def test_keys_are_unknown_where_a_revision_does_not_list_them(project: Project) 
 def test_the_list_of_samples_is_read_as_validate_writes_it(tmp_path: Path) -> None:
     import pandas as pd
 
-    from usd.data.summary import as_samples
+    from usd.validation.summary import as_samples
 
     table = pd.DataFrame({"key": ["val-2", "train-1"], "sample_hash": ["a" * 64, "b" * 64]})
     project = Project(tmp_path)

@@ -10,9 +10,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from usd.data.record import encode_png, field_path, read_manifest, read_png, sha256, write_manifest
+from usd.data.record import field_path, read_manifest, write_manifest
 from usd.data.shards import FIELDS, TrainingStream, check_shards, picture, read_index, read_split, training_loader
 from usd.errors import UsdError
+from usd.files import sha256
+from usd.images import encode_png, read_png
 from usd.stages import shard
 
 ARGUMENTS = (Path("scenes"), Path("annotated"), Path("validation"))

@@ -14,13 +14,13 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests.conftest import ROOT
 from usd import config
-from usd.data.annotators import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.errors import UsdError
-from usd.finetuning import finetune, new_denoiser
+from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import _fit_tokenizer, encode, encode_text, load_base
-from usd.model.cache import EncoderCache
-from usd.pipeline import USDiffusionPipeline
 from usd.profiles import apply
+from usd.training.control import finetune, new_denoiser
+from usd.training.encoder_cache import EncoderCache
 
 WIDTHS = (32, 32, 64, 64)
 US_DIFFUSION = config.load(ROOT / "params.yaml").variants["us_diffusion"]

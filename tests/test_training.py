@@ -19,13 +19,13 @@ from torch import nn
 
 from tests.conftest import ROOT
 from tests.test_track import records
-from usd.checkpoint import CHECKPOINT
-from usd.data.annotators import PerceptionNet
+from usd.annotators.small import PerceptionNet
 from usd.data.shards import Batch
 from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.tasks import TRAINED
-from usd.training import Plan, fit, learning_rate
+from usd.training.checkpoint import CHECKPOINT
+from usd.training.loop import Plan, fit, learning_rate
 
 PICTURE = torch.zeros(1, 3, 2, 2)
 

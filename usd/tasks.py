@@ -1,6 +1,6 @@
 """The task table: what a map is, and the two tasks each map gives rise to.
 
-A new task is one row in `MAPS` and one function in `usd.data.annotators`.
+A new task is one row in `MAPS` and one function in `usd.annotators.small`.
 """
 
 from dataclasses import dataclass

@@ -22,11 +22,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.gopen import gopen_schemes
 
-from usd.data.annotators import to_tensor
-from usd.data.record import decode_png, field_path, sha256
+from usd.data.record import field_path
 from usd.data.storage import Root, is_remote, open_binary, read_bytes, size, write_bytes
 from usd.data.transforms import augment
 from usd.errors import UsdError
+from usd.files import sha256
+from usd.images import decode_png, to_tensor
 from usd.tasks import MAPS, TRAINED, Task
 
 INDEX = "index.json"

@@ -1,46 +1,13 @@
 """Stage `annotate`: complete every sample with the maps of the task table."""
 
-from functools import cache
 from pathlib import Path
 
 from usd import config
-from usd.data.annotators import Annotator, load_annotators
-from usd.data.maps import derive
-from usd.data.parallel import parallel_map
-from usd.data.record import atomic_directory, encode_png, field_path, read_manifest, read_png, sha256, write_manifest
-from usd.errors import UsdError
+from usd.annotators.completion import Job, complete
+from usd.data.record import read_manifest, write_manifest
+from usd.files import atomic_directory
+from usd.parallel import parallel_map
 from usd.stages import run
-from usd.stages.render import FIELDS
-from usd.tasks import MAPS
-
-Job = tuple[dict[str, object], config.Annotate, Path, Path]
-
-
-@cache
-def networks(folder: str) -> dict[str, Annotator]:
-    """This process's annotators."""
-    if folder and not Path(folder).is_dir():
-        raise UsdError(f"annotate.networks: {folder} is not there; copy models/annotators to it, or a config.json")
-    return load_annotators(Path(folder)) if folder else {}
-
-
-def complete(job: Job) -> dict[str, object]:
-    """Write and digest all maps of one sample, those that it brings and those it lacks; returns its manifest row."""
-    row, params, scenes, out = job
-    key = str(row["key"])
-    brought = [field for field in dict.fromkeys((*FIELDS, *MAPS)) if isinstance(row.get(f"{field}_sha256"), str)]
-    fields = {field: read_png(field_path(scenes, key, field)) for field in brought}
-    digests = {"image_sha256": row["image_sha256"]}
-    for name in MAPS:
-        if name not in fields:
-            try:
-                fields[name] = derive(name, fields, params, networks(params.networks))
-            except UsdError as error:
-                raise UsdError(f"{key}: {error}") from None
-        data = encode_png(fields[name])
-        field_path(out, key, name).write_bytes(data)
-        digests[f"{name}_sha256"] = sha256(data)
-    return {name: row[name] for name in ("key", "split", "seed", "caption")} | digests
 
 
 def main(scenes: Path, out: Path) -> None:

@@ -4,24 +4,20 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from usd import config
-from usd.checkpoint import forget
-from usd.data.annotators import PerceptionNet, load_annotators, to_tensor
-from usd.data.palette import nearest_class
-from usd.data.record import atomic_directory, atomic_write
-from usd.data.shards import Batch, TrainingStream, check_shards, picture, read_split, training_loader
+from usd.annotators.small import PerceptionNet
+from usd.data.shards import Batch, TrainingStream, check_shards, training_loader
 from usd.determinism import accelerator_for
+from usd.files import atomic_directory, atomic_write
 from usd.stages import RunDir, run
-from usd.tasks import TASKS
-from usd.training import Plan, Terms, fit, write_curve
-
-HEADS = (TASKS["image2depth"], TASKS["image2seg"])
+from usd.training.annotators import HEADS, classes, measure
+from usd.training.checkpoint import forget
+from usd.training.loop import Plan, Terms, fit, write_curve
 
 
 def main(shards: str, out: Path, metrics: Path, run_dir: RunDir) -> None:
@@ -55,26 +51,6 @@ def main(shards: str, out: Path, metrics: Path, run_dir: RunDir) -> None:
         write_curve(curve, scratch / "curve.csv")
     forget(run_dir)
     atomic_write(metrics, json.dumps(measure(out, shards), indent=1) + "\n")
-
-
-def classes(colours: Tensor) -> Tensor:
-    """Class ids (B, H, W) of segmentation maps (B, 3, H, W) in [0, 1]."""
-    ids = nearest_class((colours.movedim(1, -1) * 255).cpu().numpy())
-    return torch.from_numpy(ids).long().to(colours.device)
-
-
-@torch.no_grad()
-def measure(weights: Path, shards: str) -> dict[str, float]:
-    """Error on the validation split: depth RMSE, and the share of pixels of the right class."""
-    annotators = load_annotators(weights)
-    samples = list(read_split(shards, "val"))
-    image, depth, seg = (to_tensor(np.stack([picture(s, f) for s in samples])) for f in ("image", "depth", "seg"))
-    found = {name: torch.cat([annotators[name](part) for part in image.split(50)]) for name in ("depth", "seg")}
-    return {
-        "depth_rmse": round(float((found["depth"] - depth).square().mean((1, 2, 3)).mean().sqrt()), 5),
-        "depth_floor": round(float((depth - depth.mean(0)).square().mean((1, 2, 3)).mean().sqrt()), 5),
-        "seg_accuracy": round(float((classes(found["seg"]) == classes(seg)).float().mean()), 5),
-    }
 
 
 if __name__ == "__main__":

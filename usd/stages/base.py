@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 
 from usd import config
-from usd.checkpoint import forget
-from usd.data.record import atomic_directory
 from usd.data.shards import check_shards, picture, read_split
+from usd.files import atomic_directory
 from usd.model.base import new_base, save_base
-from usd.pretraining import pretrain
 from usd.stages import RunDir, run
 from usd.tasks import TRAINED
-from usd.training import write_curve
+from usd.training.base import pretrain
+from usd.training.checkpoint import forget
+from usd.training.loop import write_curve
 
 CARD = """---
 library_name: diffusers

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from usd import config
-from usd.data.record import atomic_write, read_json
 from usd.errors import UsdError
+from usd.evaluation.gate import judge, read_metrics
+from usd.files import atomic_write, read_json
 from usd.stages import run
-from usd.verdict import judge, read_metrics
 
 
 def main(results: Path, out: Path) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from usd import config
-from usd.data.parallel import parallel_map
-from usd.data.record import atomic_directory, read_json, read_manifest
+from usd.data.record import read_manifest
 from usd.data.shards import INDEX, write_shard
 from usd.errors import UsdError
+from usd.files import atomic_directory, read_json
+from usd.parallel import parallel_map
 from usd.stages import run
 
 

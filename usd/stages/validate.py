@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from usd import config
-from usd.data.expectations import validate
-from usd.data.inspection import inspect_samples
-from usd.data.record import atomic_directory
-from usd.data.summary import as_json, as_markdown, as_samples, complaint, summarise
 from usd.errors import UsdError
+from usd.files import atomic_directory
 from usd.stages import run
+from usd.validation.expectations import validate
+from usd.validation.inspection import inspect_samples
+from usd.validation.summary import as_json, as_markdown, as_samples, complaint, summarise
 
 
 def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:

@@ -1,0 +1,146 @@
+"""What one training step of each profile needs in memory: computed on fake tensors, without any GPU.
+
+python -m benchmarks.memory
+"""
+
+import math
+import tempfile
+import weakref
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.training_utils import EMAModel
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from tests.conftest import ROOT
+from usd import config
+from usd.diffusion.losses import clean_estimate
+from usd.diffusion.timesteps import sampling_timesteps
+from usd.model.adapter import SeparateGather
+from usd.model.base import Base, decode, encode, new_base
+from usd.model.control import predict
+from usd.profiles import apply
+from usd.tasks import TRAINED
+from usd.training.control import new_denoiser
+
+PROFILES = ("cpu", "gpu", "sd15")
+GIB = 2**30
+
+
+def parameters(profile: str) -> config.Params:
+    """The project's, with a profile's values."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "params.yaml"
+        target.write_text((ROOT / "params.yaml").read_text())
+        apply(ROOT / f"profiles/{profile}.yaml", target)
+        return config.load(target)
+
+
+def base_of(params: config.Params) -> Base:
+    """The profile's base by its sizes; its weights and words do not matter."""
+    sizes = params.base
+    base = new_base(sizes.patch_size, sizes.channels, sizes.text_width, ["a cube"], params.render.image_size)
+    if params.train.base == "models/base":
+        return base
+    base.unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)  # Stable Diffusion 1.5
+    base.vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=4,
+    )
+    base.text_encoder = CLIPTextModel(
+        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    )
+    return base
+
+
+def encoded(adapter: SeparateGather, condition: torch.Tensor) -> torch.Tensor:
+    """What the adapter does to a batch that has every task, without looking which rows are whose."""
+    parts = [light(part) for light, part in zip(adapter.light, condition.chunk(len(adapter.light)), strict=True)]
+    return adapter.out(adapter.shared(torch.cat(parts)))
+
+
+class Ledger(TorchDispatchMode):
+    """Adds up the storages that are alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Any = WeakIdKeyDictionary()
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        tree_map_only(torch.Tensor, self._enter, found)
+        return found
+
+    def _enter(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self.seen:
+            size = storage.nbytes()
+            self.seen[storage] = size
+            weakref.finalize(storage, self._leave, size)
+            self.now += size
+            self.peak = max(self.peak, self.now)
+
+    def _leave(self, size: int) -> None:
+        self.now -= size
+
+
+def step(params: config.Params) -> tuple[float, float]:
+    """GiB of weights, average, gradients and optimiser, and GiB at the worst moment of US-Diffusion's training step."""
+    train, count, size = params.train, params.train.batch_size * len(TRAINED), params.render.image_size
+    with FakeTensorMode(), Ledger() as ledger:
+        base = base_of(params).freeze()
+        denoiser = new_denoiser(base, params.variants["us_diffusion"], train)
+        weights = [weight for weight in denoiser.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(weights)
+        average = EMAModel(weights, decay=train.ema) if train.ema else None
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        optimizer.step()  # makes its state
+        ledger.peak = lasting = ledger.now
+        query, pair = torch.rand(count, 3, size, size), torch.rand(count, 6, size, size)
+        t = torch.full((count,), 500)
+        autocast = torch.autocast("cpu", torch.bfloat16) if train.precision == "bf16" else nullcontext()
+        with autocast:
+            with torch.no_grad():
+                x_t = encode(base.vae, query[:1] if train.encoder_cache else query)
+                x_t = x_t.expand(count, -1, -1, -1) if train.encoder_cache else x_t
+                width = int(base.text_encoder.config.hidden_size)
+                text = torch.rand(count, 77, width)
+            features = encoded(denoiser.adapter.query, query) + encoded(denoiser.adapter.example, pair)
+            prediction = predict(denoiser.unet, denoiser.control, x_t, t, text, features)
+            estimate = clean_estimate(base.scheduler, prediction.float(), x_t, t)
+            drawn = sampling_timesteps("ess", train.ess_steps)
+            share = sum(step <= train.feedback_below for step in drawn) / len(drawn)
+            generated = decode(base.vae, estimate[: math.ceil(share * count)])
+            loss = generated.float().square().mean() + prediction.float().square().mean()
+        loss.backward()
+        optimizer.step()
+        if average:
+            average.step(weights)
+        return lasting / GIB, ledger.peak / GIB
+
+
+def main() -> None:
+    """Print the table."""
+    print("| profile | pixels | items a step | weights, average, gradients, optimiser | with activations |")
+    print("|---|---|---|---|---|")
+    for profile in PROFILES:
+        params = parameters(profile)
+        items = params.train.batch_size * len(TRAINED)
+        lasting, peak = step(params)
+        print(f"| {profile} | {params.render.image_size} | {items} | {lasting:.2f} GiB | {peak:.2f} GiB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Annotators: networks and operators that read a map off an image."""

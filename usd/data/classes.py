@@ -1,0 +1,46 @@
+"""The segmentation palette: class id ⇄ colour."""
+
+import colorsys
+
+import numpy as np
+
+OBJECTS: tuple[str, ...] = (
+    "duck",
+    "teddy bear",
+    "mug",
+    "r2d2 robot",
+    "racecar",
+    "soccer ball",
+    "lego brick",
+    "table",
+    "chess table",
+    "cube",
+    "domino",
+    "jenga block",
+    "beach ball",
+    "tray",
+    "rover",
+    "robot arm",
+    "bicycle",
+    "minitaur",
+    "robot dog",
+    "beam",
+)
+CLASSES: tuple[str, ...] = ("sky", "floor", *OBJECTS)
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    """Hues a golden angle apart, in three steps of brightness: neighbours in the list are far apart in colour."""
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.381966 % 1, 0.85, (1.0, 0.75, 0.5)[index % 3])
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+PALETTE: np.ndarray = np.array(  # (classes, 3) uint8: sky, floor, then one colour a kind
+    [(0, 0, 0), (96, 96, 96), *(_colour(index) for index in range(len(CLASSES) - 2))], dtype=np.uint8
+)
+
+
+def nearest_class(colours: np.ndarray) -> np.ndarray:
+    """The class id (…,) whose palette colour is nearest to each colour (…, 3) in [0, 255]."""
+    distance = ((colours[..., None, :].astype(np.float32) - PALETTE.astype(np.float32)) ** 2).sum(-1)
+    return distance.argmin(-1).astype(np.uint8)

@@ -1,0 +1,54 @@
+"""The fixed test manifest, generation over it, and the metrics of both directions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from usd.data.shards import picture, read_split
+from usd.data.storage import Root
+from usd.errors import UsdError
+from usd.evaluation.metrics import per_image_mse
+from usd.images import to_tensor
+from usd.tasks import Task
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of the manifest: everything that makes the result, whatever the batch size or device."""
+
+    task: Task
+    query: str  # keys
+    example: str
+    noise_seed: int
+
+
+class Samples:
+    """A split in memory, undecoded, by key."""
+
+    def __init__(self, shards: Root, split: str) -> None:
+        self.by_key = {sample["__key__"]: sample for sample in read_split(shards, split)}
+        self.keys = list(self.by_key)
+
+    def pictures(self, keys: list[str], field: str) -> Tensor:
+        """(B, 3, H, W) in [0, 1]."""
+        return to_tensor(np.stack([picture(self.by_key[key], field) for key in keys]))
+
+    def manifest(self, task: Task, count: int, seed: int) -> list[Item]:
+        """`count` items of a task: the first keys as queries, each with another image as its example."""
+        if len(self.keys) < max(count, 2):
+            raise UsdError(f"{task.name}: {count} items asked for, but the split has {len(self.keys)} samples")
+        rng = np.random.default_rng((seed, *task.name.encode()))
+        items = []
+        for number in range(count):
+            example = (number + 1 + int(rng.integers(len(self.keys) - 1))) % len(self.keys)
+            items.append(Item(task, self.keys[number], self.keys[example], int(rng.integers(2**31))))
+        return items
+
+
+def per_sample(found: Tensor, truth: Tensor, items: list[Item]) -> Iterator[dict[str, object]]:
+    """A row an item for the per-sample table."""
+    for item, error in zip(items, per_image_mse(found, truth).sqrt().tolist(), strict=True):
+        row = {"task": item.task.name, "query": item.query, "example": item.example, "noise_seed": item.noise_seed}
+        yield row | {"rmse": round(error, 5)}

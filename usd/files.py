@@ -1,0 +1,71 @@
+"""Files and folders: digests, and writes that are whole or not there."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from usd.errors import UsdError
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def folder_digest(folder: Path, pattern: str = "*") -> str:
+    """Hex digest of the files below a folder, their names included."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file that a stage has written."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
+
+
+@contextmanager
+def atomic_directory(target: Path) -> Iterator[Path]:
+    """A scratch directory that takes the place of `target` if the block succeeds and vanishes if not."""
+    scratch, earlier = (target.with_name(f".{target.name}.{what}") for what in ("partial", "earlier"))
+    shutil.rmtree(scratch, ignore_errors=True)
+    if earlier.exists() and not target.exists():  # killed between the two renames below
+        earlier.rename(target)
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        shutil.rmtree(earlier, ignore_errors=True)
+        if target.exists():
+            target.rename(earlier)
+        scratch.rename(target)
+    except FileNotFoundError as error:
+        raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsdError(f"{target}: could not be written: {reason}; earlier outputs are kept") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def atomic_write(target: Path, text: str | bytes) -> None:
+    """Write a file under a temporary name, then rename it."""
+    scratch = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(text.encode() if isinstance(text, str) else text)
+        os.replace(scratch, target)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise UsdError(f"{target}: could not be written: {error.strerror or error}") from error

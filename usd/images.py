@@ -1,0 +1,53 @@
+"""Pictures as PNG bytes, arrays and tensors."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from usd.errors import UsdError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """PNG bytes of (H, W) uint8/uint16 or (H, W, 3) uint8 RGB; the same array gives the same bytes."""
+    picture = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
+    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
+
+
+def decode_png(data: bytes, name: str) -> np.ndarray:
+    """The array of PNG bytes: (H, W) or (H, W, 3) RGB, uint8 or uint16.
+
+    Raises:
+        UsdError: the bytes are no complete picture; `name` is in the message.
+    """
+    complete = data.rstrip(b"\0").endswith(b"IEND\xaeB`\x82")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if complete else None
+    if picture is None:
+        raise UsdError(f"{name}: not a complete PNG; render or ingest this sample again")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if picture.ndim == 3 else picture
+
+
+def read_png(path: Path) -> np.ndarray:
+    """Read one field of a folder dataset."""
+    try:
+        return decode_png(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise UsdError(f"{path}: not found; run the stage that makes it") from None
+
+
+def to_tensor(array: np.ndarray) -> "Tensor":
+    """(…, H, W, 3) uint8 → (…, 3, H, W) float in [0, 1]."""
+    import torch  # here, since stages without networks do not need it
+
+    return torch.tensor(np.ascontiguousarray(array)).movedim(-1, -3).float() / 255
+
+
+def to_array(tensor: "Tensor") -> np.ndarray:
+    """(…, 3, H, W) in [0, 1] → (…, H, W, 3) uint8."""
+    import torch
+
+    return (tensor.detach().clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()

@@ -1,0 +1,158 @@
+"""Picture files in, pictures out: what `usd generate` and `usd demo` share.
+
+`usd generate` writes beside each picture a sidecar that says how to make it again.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from usd.diffusion.timesteps import sampling_timesteps
+from usd.errors import UsdError
+from usd.files import atomic_write, sha256
+from usd.images import to_tensor
+from usd.inference.pipeline import USDiffusionPipeline
+from usd.ingestion import pictures
+from usd.ingestion.findings import name_of
+from usd.model.base import scale_factor
+
+MAP_COLOURS = 64  # a picture of at most as many is no photograph
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the model, the same for every query."""
+
+    prompt: str
+    task: str | None
+    steps: int
+    guidance_scale: float
+    seed: int
+
+
+def load_pipeline(model: Path) -> USDiffusionPipeline:
+    """The trained model, on the GPU if there is one; the commands have progress bars of their own."""
+    pipeline = USDiffusionPipeline.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def picture_size(pipeline: USDiffusionPipeline) -> int:
+    """The side of the squares that the model was trained on, in pixels."""
+    return pipeline.base.unet.config.sample_size * scale_factor(pipeline.base.vae)
+
+
+def queries_of(path: Path) -> list[Path]:
+    """The picture files that `path` names: itself, or those of the folder, in the order of their names.
+
+    Raises:
+        UsdError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    found = sorted(p for p in path.glob("*") if p.suffix.lower() in pictures.SUFFIXES and p.is_file())
+    if not found:
+        kinds = ", ".join(pictures.SUFFIXES)
+        raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {kinds} files")
+    return found
+
+
+def read_picture(path: Path, size: int) -> Tensor:
+    """A picture file as (1, 3, size, size) in [0, 1], decoded as `usd ingest` does: upright, its central square.
+
+    One of few colours is taken for a map of classes or lines, whose pixels are picked, not mixed.
+
+    Raises:
+        UsdError: the file is missing or no complete picture.
+    """
+    try:
+        picture = pictures.read_picture(path, size)
+        if _few_colours(path):
+            picture = pictures.read_picture(path, size, "seg")
+        return to_tensor(picture.pixels[None])
+    except pictures.Refused as error:
+        raise UsdError(f"{path}: not a readable picture ({error})") from error
+
+
+def generate_picture(
+    pipeline: USDiffusionPipeline, example: tuple[Tensor, Tensor], query: Tensor, request: Request
+) -> tuple[PIL.Image.Image, dict[str, float]]:
+    """The picture asked for, and the weight of each task in the indicator.
+
+    Source, target and query are (1, 3, size, size) in [0, 1]. It starts from the noise of `request.seed` alone: the
+    API, `usd generate` and `usd demo` give the same picture, beside whatever other queries.
+    """
+    output = pipeline(
+        request.prompt,
+        example,
+        query,
+        task=request.task,
+        timesteps=sampling_timesteps("ess", request.steps),
+        guidance_scale=request.guidance_scale,
+        generator=torch.Generator().manual_seed(request.seed),
+    )
+    tasks = pipeline.denoiser.adapter.config.tasks
+    indicator = {name: round(float(weight), 4) for name, weight in zip(tasks, output.indicator[0], strict=True)}
+    return output.images[0], indicator
+
+
+def generate_files(
+    model: Path, queries: list[Path], example: tuple[Path, Path], request: Request, out: Path
+) -> list[Path]:
+    """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written.
+
+    Raises:
+        UsdError: a picture is not readable, or a result would be written over another or over a picture given.
+    """
+    names = [path.stem for path in queries]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsdError(f"{queries[0].parent}: two queries are named '{twice}'; their results would share a file")
+    if out.exists() and not out.is_dir():
+        raise UsdError(f"{out}: --out is a folder, and this is a file")
+    given = {path.resolve() for path in (*queries, *example)}
+    for picture in (out / f"{name}.png" for name in names):
+        if picture.resolve() in given:
+            raise UsdError(f"{picture}: the result would be written over this picture; choose another --out")
+    pipeline = load_pipeline(model)
+    size = picture_size(pipeline)
+    source, target = (read_picture(path, size) for path in example)
+    out.mkdir(parents=True, exist_ok=True)
+    shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
+    written = []
+    for path in track(queries, description="generate"):
+        image, indicator = generate_picture(pipeline, (source, target), read_picture(path, size), request)
+        picture = out / f"{path.stem}.png"
+        scratch = picture.with_name(f".{picture.name}.partial")
+        image.save(scratch, format="PNG")
+        scratch.replace(picture)
+        note = {"query": _file(path), **shared, "indicator": indicator, "output": _file(picture)}
+        atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
+        written.append(picture)
+    return written
+
+
+def _few_colours(path: Path) -> bool:
+    with PIL.Image.open(path) as file:
+        return not file.has_transparency_data and bool(file.convert("RGB").getcolors(MAP_COLOURS))
+
+
+def _origin(model: Path) -> dict[str, Any]:
+    """The model's weights and the versions of what ran them."""
+    weights = sorted(model.rglob("*.safetensors"))
+    return {
+        "model": name_of(model),
+        "weights_sha256": {str(path.relative_to(model)): sha256(path.read_bytes()) for path in weights},
+        "versions": {name: version(name) for name in ("us-diffusion", "torch", "diffusers")},
+    }
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"path": name_of(path), "sha256": sha256(path.read_bytes())}

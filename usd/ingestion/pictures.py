@@ -1,0 +1,189 @@
+"""Picture files as people have them: checked, repaired where that is safe, and brought to the form of the record.
+
+`usd.ingestion` lists what is refused and what is repaired.
+"""
+
+import stat
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+import PIL.ImageCms
+import PIL.ImageFile
+import PIL.ImageOps
+
+from usd.files import sha256
+from usd.tasks import MAPS
+
+SUFFIXES = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
+LEAST_SIDE = 16  # pixels
+MOST_PIXELS = 100_000_000
+MOST_BYTES = 2**28
+SHAPE_TOLERANCE = 0.02  # of width / height: networks round the sides of their maps
+RESAMPLING = {
+    "image": PIL.Image.Resampling.LANCZOS,
+    "continuous": PIL.Image.Resampling.BILINEAR,
+    "normal": PIL.Image.Resampling.BILINEAR,
+    "palette": PIL.Image.Resampling.NEAREST,
+}
+MODES = {"1": "grey", "L": "grey", "LA": "grey", "I": "grey", "P": "palette", "PA": "palette", "CMYK": "CMYK"}
+
+
+class Refused(Exception):
+    """A file cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file in the form of the record."""
+
+    pixels: np.ndarray  # (size, size, 3) uint8 RGB, the central square
+    shape: float  # width / height of the whole picture, upright
+    repairs: tuple[str, ...]
+    sha256: str  # of the file
+
+    @property
+    def blank(self) -> bool:
+        """Whether it has a single colour."""
+        return bool((self.pixels == self.pixels[0, 0]).all())
+
+    def fits(self, other: "Picture") -> bool:
+        """Whether both have one shape, whatever their sizes."""
+        return abs(self.shape / other.shape - 1) <= SHAPE_TOLERANCE
+
+
+def read_file(path: Path) -> bytes:
+    """All bytes of a regular file.
+
+    Raises:
+        Refused: it is empty, very large, not readable, or a link to nowhere.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused("not a regular file")
+        if found.st_size > MOST_BYTES:
+            raise Refused(f"larger than {MOST_BYTES >> 20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise Refused(f"not readable: {error.strerror}") from error
+    if not data:
+        raise Refused("empty: 0 bytes")
+    return data
+
+
+def read_picture(path: Path, size: int, field: str = "image") -> Picture:
+    """A picture file as `field` of the record: upright, 8-bit RGB, its central square, `size` pixels a side.
+
+    Raises:
+        Refused: the file is no picture of use.
+    """
+    data = read_file(path)
+    try:
+        with warnings.catch_warnings(action="ignore"), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
+            _check(file)
+            repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
+            pixels, shape = _decode(file, size, field, repairs)
+    except Refused:
+        raise
+    except PIL.Image.DecompressionBombError as error:
+        raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels") from error
+    except PIL.UnidentifiedImageError as error:
+        raise Refused("not a picture, or not even its header is whole") from error
+    except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
+        raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+    return Picture(pixels, shape, tuple(repairs), sha256(data))
+
+
+def _check(file: PIL.ImageFile.ImageFile) -> None:
+    """Refuse what the header gives away, before anything is decoded."""
+    width, height = file.size
+    if min(width, height) < LEAST_SIDE:
+        raise Refused(f"{width}x{height} pixels: a side of less than {LEAST_SIDE}")
+    if width * height > MOST_PIXELS:
+        raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels")
+    frames = getattr(file, "n_frames", 1)
+    if frames > 1 and file.format != "MPO":  # a camera's JPEG with a preview after it
+        raise Refused(f"animated, or of several pages: {frames}")
+
+
+def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[str]) -> tuple[np.ndarray, float]:
+    """Pixels (size, size, 3) uint8 and the shape of the whole; appends to `repairs`."""
+    kind = MAPS[field].kind if field in MAPS else "image"
+    if ";16" in str(file.tile):  # Pillow reads 16-bit colours as 8-bit ones, and tells here alone
+        repairs.append("16-bit")
+    if kind != "palette":
+        file.draft(None, (2 * size, 2 * size))  # JPEG: decodes an eighth of the pixels, say, for a third of the time
+    if file.getexif().get(PIL.ExifTags.Base.Orientation) in range(2, 9):
+        repairs.append("EXIF rotation")
+    upright = PIL.ImageOps.exif_transpose(file)
+    picture = _sight(upright, repairs) if kind == "image" else _eight_bit(upright).convert("RGB")
+    pixels = np.asarray(PIL.ImageOps.fit(picture, (size, size), RESAMPLING[kind]))
+    return _unit(pixels) if kind == "normal" else pixels, upright.width / upright.height
+
+
+def _sight(picture: PIL.Image.Image, repairs: list[str]) -> PIL.Image.Image:
+    """A picture of any mode as one sees it: sRGB, transparency on white; appends to `repairs`."""
+    profile = picture.info.get("icc_profile")
+    if repair := MODES.get(picture.mode.split(";")[0]):
+        repairs.append(repair)
+    picture = _eight_bit(picture)
+    if picture.has_transparency_data:
+        repairs.append("alpha")
+        layer = picture.convert("RGBA")
+        picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer)
+    if picture.mode not in ("L", "CMYK"):
+        picture = picture.convert("RGB")
+    return (_srgb(picture, profile, repairs) if profile else picture).convert("RGB")
+
+
+def _eight_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """16-bit grey as 8-bit grey, which Pillow itself would clip at 255; other modes as they are."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
+        raise Refused("neither 8 nor 16 bits a colour")
+    return PIL.Image.fromarray((values // 257).astype(np.uint8))
+
+
+def _srgb(picture: PIL.Image.Image, profile: bytes, repairs: list[str]) -> PIL.Image.Image:
+    """The colours that the ICC profile means; a profile that does not fit is dropped. Appends to `repairs`."""
+    try:
+        source = PIL.ImageCms.ImageCmsProfile(BytesIO(profile))
+        if "sRGB" in PIL.ImageCms.getProfileDescription(source):
+            return picture
+        converted = PIL.ImageCms.ImageCmsTransform(source, _target(), picture.mode, "RGB").apply(picture)
+    except (PIL.ImageCms.PyCMSError, OSError, ValueError):
+        repairs.append("ICC profile dropped")
+        return picture
+    repairs.append("ICC profile")
+    return converted
+
+
+@cache
+def _target() -> PIL.ImageCms.ImageCmsProfile:
+    return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB"))
+
+
+def _unit(pixels: np.ndarray) -> np.ndarray:
+    """Encoded normals (…, 3) of length 1 again; towards the viewer where there is none."""
+    normal = pixels / 127.5 - 1
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    normal = np.where(length > 0.1, normal / np.maximum(length, 0.1), (0.0, 0.0, 1.0))
+    return np.rint((normal + 1) * 127.5).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""The embedded dataset: rendered scenes with exact ground truth."""

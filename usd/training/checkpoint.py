@@ -1,0 +1,123 @@
+"""The state of a training on disk: a run that was killed goes on from it, and ends with the same bits."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from usd.errors import UsdError
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class TrainingState:
+    """What a resumed run needs: weights, average if any, optimiser, curve and step, in one safetensors file."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        identity: dict[str, Any],
+        named: list[tuple[str, nn.Parameter]],
+        optimizer: torch.optim.Optimizer,
+        average: EMAModel | None,
+    ) -> None:
+        self.path = run_dir / CHECKPOINT
+        self.identity = json.dumps({**identity, "code": code_digest()}, sort_keys=True, default=str)
+        self.named, self.optimizer, self.average = named, optimizer, average
+        self.curve: list[dict[str, float]] = []
+
+    def save(self, step: int) -> None:
+        """Write the state under a temporary name, then rename it."""
+        tensors: dict[str, Tensor] = {}
+        for name, shadow in self._shadows():
+            tensors[f"average.{name}"] = shadow
+        for name, weight in self.named:
+            tensors[f"weight.{name}"] = weight.detach()
+            for key, value in self.optimizer.state[weight].items():
+                value = torch.as_tensor(value)  # what is not of the weight's shape may be shared by many
+                tensors[f"{key}.{name}"] = value if value.shape == weight.shape else value.clone()
+        note = {"step": str(step), "identity": self.identity, "curve": json.dumps(self.curve)}
+        scratch = self.path.with_suffix(".partial")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, scratch, note)
+            os.replace(scratch, self.path)
+        except (OSError, SafetensorError) as error:
+            scratch.unlink(missing_ok=True)
+            raise UsdError(f"{self.path}: could not be written ({error}); free some space and run again") from error
+
+    def load(self) -> int:
+        """Take up the state on disk, if there is one; returns the step to go on from."""
+        if not self.path.exists():
+            return 0
+        try:
+            with safe_open(self.path, "pt") as file:
+                note = file.metadata()
+                self._check(json.loads(note["identity"]))
+                parts: dict[str, list[str]] = {}  # of the optimiser's state, by weight
+                for kind, _, name in (key.partition(".") for key in file.keys()):  # noqa: SIM118 (it is no mapping)
+                    if kind not in ("weight", "average"):
+                        parts.setdefault(name, []).append(kind)
+                with torch.no_grad():
+                    for name, shadow in self._shadows():
+                        shadow.copy_(file.get_tensor(f"average.{name}"))
+                    for name, weight in self.named:
+                        weight.copy_(file.get_tensor(f"weight.{name}"))
+                        if name in parts:  # else a light module whose task has not come up yet
+                            self.optimizer.state[weight] = {
+                                kind: _beside(weight, file.get_tensor(f"{kind}.{name}")) for kind in parts[name]
+                            }
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise UsdError(f"{self.path}: not a readable checkpoint ({error}); delete it to start afresh") from error
+        self.curve = json.loads(note["curve"])
+        if self.average:
+            self.average.optimization_step = int(note["step"])
+        return int(note["step"])
+
+    def _shadows(self) -> list[tuple[str, Tensor]]:
+        """The averaged weights by name."""
+        shadows = self.average.shadow_params if self.average else []
+        return [(name, shadow) for (name, _), shadow in zip(self.named, shadows, strict=False)]
+
+    def _check(self, found: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another run, naming what differs."""
+        wanted = json.loads(self.identity)
+        different = [key for key in sorted(found.keys() | wanted.keys()) if found.get(key) != wanted.get(key)]
+        if different:
+            raise UsdError(
+                f"{self.path}: belongs to a run with other {', '.join(different)}; delete it to start afresh, "
+                "or restore those values to resume"
+            )
+
+
+def _beside(weight: nn.Parameter, value: Tensor) -> Tensor | int:
+    """A part of the optimiser's state as it was: a count, or a tensor laid out in memory as its weight is.
+
+    Fused and 8-bit optimisers pair the elements by address.
+    """
+    if value.dtype == torch.int64:
+        return int(value)
+    if value.shape != weight.shape:
+        return value.to(weight.device)
+    return torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
+
+def forget(run_dir: Path) -> None:
+    """Remove the checkpoint of a run whose results are written, so that the next run starts afresh."""
+    (run_dir / CHECKPOINT).unlink(missing_ok=True)
+
+
+def code_digest() -> str:
+    """Digest of the code that shapes a training: a checkpoint made by other code is not resumed."""
+    package = Path(__file__).parent.parent
+    parts = ["annotators/*.py", "data/*.py", "model/*.py", "diffusion/*.py", "training/*.py", "determinism.py"]
+    parts += ["images.py", "tasks.py"]
+    files = [file for part in parts for file in sorted(package.glob(part))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,175 @@
+"""What the data must satisfy: a Great Expectations suite over the per-sample table of `usd.validation.inspection`."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from usd.config import Validate
+from usd.data.classes import CLASSES
+from usd.data.record import SPLITS
+from usd.synthesis.scenes import FAR
+from usd.validation.inspection import ALIGNED
+
+LISTED = 20  # failing keys that a summary names, per expectation
+CLEAN = {  # column of the table that is empty where all is well → the expectation's name
+    "disagrees": "both manifests have the sample and agree",
+    "missing": "every declared file is present",
+    "unreadable": "every file is a complete PNG",
+    "altered": "every file has the sha256 of its manifest",
+    "wrong_kind": "every picture has its number type and channels",
+    "wrong_size": "all pictures of a sample have one size",
+    "blank": "image and depth map are not blank",
+    "leaks": "no image is in two splits",
+}
+RANGES: dict[str, tuple[float, float, str]] = {  # column → least, most, the expectation's name
+    "depth_min_mm": (1, FAR * 1000, "depth is positive"),
+    "depth_max_mm": (1, FAR * 1000, f"depth is at most {FAR:g} m"),
+    "class_max": (0, len(CLASSES) - 1, f"class ids are below {len(CLASSES)}"),
+    "off_palette": (0, 0, "segmentation colours are in the palette"),
+    "off_class": (0, 0, "segmentation colours are those of the class ids"),
+    "off_binary": (0, 0, "canny edges are 0 or 255"),
+    "off_normal": (0, 0.02, "normals have length 1"),
+    "off_outpaint": (0, 0, "the outpainting map is the image or grey"),
+}
+MEASURED = ("brightness", "edge_density", "depth")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One expectation, checked."""
+
+    name: str  # in words
+    column: str  # of the table
+    passed: bool
+    failing: int  # samples; 0 where the expectation is about a whole split
+    failures: dict[str, str]  # key → the offending value
+    observed: str  # where the expectation is about a whole split
+
+
+@dataclass(frozen=True)
+class Report:
+    """The suite, checked."""
+
+    outcomes: list[Outcome]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The expectations that do not hold."""
+        return [outcome for outcome in self.outcomes if not outcome.passed]
+
+    @property
+    def success(self) -> bool:
+        """Whether all expectations hold."""
+        return not self.failed
+
+
+def validate(table: pd.DataFrame, params: Validate, docs: Path | None = None) -> Report:
+    """Check the per-sample table; Data Docs (HTML) are written into the folder `docs`, if given."""
+    gx = _great_expectations()
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_pandas("samples").add_dataframe_asset("table")
+    batch = source.add_batch_definition_whole_dataframe("all")
+    suite = context.suites.add(gx.ExpectationSuite("samples", expectations=list(_suite(table, params))))
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name="samples", data=batch, suite=suite))
+    actions = []
+    if docs is not None:
+        backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
+        index = {"class_name": "DefaultSiteIndexBuilder"}
+        site = {"class_name": "SiteBuilder", "site_index_builder": index, "store_backend": backend}
+        context.add_data_docs_site("docs", site)
+        actions.append(gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["docs"]))
+    checkpoint = gx.Checkpoint(
+        name="samples",
+        validation_definitions=[definition],
+        actions=actions,
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["key"]},
+    )
+    result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
+    (run,) = result.run_results.values()
+    place = {expectation.description: number for number, expectation in enumerate(suite.expectations)}
+    results = sorted(run.results, key=lambda each: place[each.expectation_config.description])
+    return Report([_outcome(each) for each in results])
+
+
+def _suite(table: pd.DataFrame, params: Validate) -> Iterator[Any]:
+    """The expectations in the order of the summary; descriptions are unique.
+
+    A number that no sample has, such as metric depth of photographs, is not asked for.
+    """
+    from great_expectations import expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    between = gxe.ExpectColumnValuesToBeBetween
+    known = set(table.columns[table.notna().any()])
+    for split in SPLITS:
+        least, rows = max(params.min_samples, 1), Column("split") == split
+        words = f"{split} has at least {least} samples"
+        yield gxe.ExpectTableRowCountToBeBetween(min_value=least, row_condition=rows, description=words)
+    yield gxe.ExpectColumnValuesToBeUnique(column="key", description="keys are unique")
+    words = f"the split is {', '.join(SPLITS)}"
+    yield gxe.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS), description=words)
+    words = "the key starts with the split"
+    yield gxe.ExpectColumnPairValuesToBeEqual(column_A="folder", column_B="split", description=words)
+    for column, words in CLEAN.items():
+        yield gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[""], description=words)
+    size = str(table["size"].mode().iloc[0]) if table["size"].notna().any() else "none"
+    words = f"all samples have one size, {size}"
+    yield gxe.ExpectColumnValuesToBeInSet(column="size", value_set=[size], description=words)
+    least, most = params.min_caption, params.max_caption
+    words = f"captions have {least} to {most} characters"
+    yield between(column="caption_length", min_value=least, max_value=most, description=words)
+    for column, (low, high, words) in RANGES.items():
+        if column in known:
+            yield between(column=column, min_value=low, max_value=high, description=words)
+    for column in MEASURED:
+        if column in known:
+            yield gxe.ExpectColumnValuesToNotBeNull(column=column, description=f"{column} is a number")
+    for split in SPLITS:
+        words = f"{split}: class boundaries lie on image edges, mean alignment at least {params.min_alignment}"
+        if table.loc[table["split"] == split, "alignment_seg"].notna().any():
+            yield gxe.ExpectColumnMeanToBeBetween(
+                column="alignment_seg",
+                min_value=params.min_alignment,
+                row_condition=Column("split") == split,
+                description=words,
+            )
+    least_each = params.min_alignment / 2  # a sample may fall short of the mean by half
+    for name in ALIGNED:
+        words = f"{name} map: edges lie on image edges, alignment at least {least_each:g} in each sample"
+        if f"alignment_{name}" in known:
+            yield between(column=f"alignment_{name}", min_value=least_each, description=words)
+
+
+def _outcome(result: Any) -> Outcome:
+    """An expectation's result in plain words and types."""
+    settings, found = result.expectation_config, result.result
+    column = settings.kwargs.get("column") or settings.kwargs.get("column_B") or "split"
+    rows = found.get("unexpected_index_list") or []
+    observed = found.get("observed_value")
+    return Outcome(
+        name=settings.description,
+        column=column,
+        passed=bool(result.success),
+        failing=int(found.get("unexpected_count") or 0),
+        failures={str(row["key"]): _plain(row.get(column)) for row in rows},
+        observed=result.exception_info.get("exception_message") or ("" if observed is None else _plain(observed)),
+    )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else "none" if pd.isna(value) else f"{round(float(value), 4):.10g}"
+
+
+def _great_expectations() -> Any:
+    """The library, imported late because that takes seconds, without telemetry and chatter."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations
+
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    return great_expectations

@@ -1,0 +1,130 @@
+"""The validation summary: the same bytes for the same data, so that `git diff` shows what changed."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from usd.data.classes import CLASSES
+from usd.data.record import SPLITS
+from usd.files import sha256
+from usd.tasks import TASKS
+from usd.validation.expectations import LISTED, MEASURED, Outcome, Report
+
+STATISTICS = (*MEASURED, "caption_length", "alignment_seg")
+QUANTILES = (0.05, 0.5, 0.95)
+DIGITS = 4
+SHORT = 12  # hex digits of a sample's digest in the list of samples
+
+
+def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
+    """Verdict, expectations, samples by task, and each split's count, digest and statistics, as JSON values.
+
+    Depth is in metres, brightness, edge density and areas in [0, 1].
+    """
+    splits = {split: table[table["split"] == split] for split in SPLITS}
+    return {
+        "success": report.success,
+        "digest": _digest(table),
+        "expectations": [_row(outcome) for outcome in report.outcomes],
+        "tasks": {
+            name: {split: len(part) if task.map.trained or split != "train" else 0 for split, part in splits.items()}
+            for name, task in TASKS.items()
+        },
+        "splits": {
+            split: {
+                "samples": len(part),
+                "digest": _digest(part),
+                "statistics": {column: _statistics(part[column]) for column in STATISTICS},
+                "classes": {name: _area(part[f"area_{name}"]) for name in CLASSES},
+            }
+            for split, part in splits.items()
+        },
+    }
+
+
+def as_json(summary: dict[str, Any]) -> str:
+    """JSON, one value a line."""
+    return json.dumps(summary, indent=1) + "\n"
+
+
+def as_samples(table: pd.DataFrame) -> str:
+    """CSV of every sample's key and the start of its digest, sorted by key, so that `usd diff` names what changed."""
+    rows = sorted(zip(table["key"], table["sample_hash"].str[:SHORT], strict=True))
+    return "".join(f"{key},{digest}\n" for key, digest in [("key", "digest"), *rows])
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """The summary for a reader."""
+    failed = sum(not row["passed"] for row in summary["expectations"])
+    verdict = "all expectations hold" if summary["success"] else f"{failed} expectations FAIL"
+    lines = [f"# Validation: {verdict}", "", f"Data digest `{summary['digest']}`.", "", "## Expectations", ""]
+    lines += ["| expectation | holds | failing samples | observed | keys |", "|---|---|---|---|---|"]
+    for row in summary["expectations"]:
+        more = ["…"] if row["failing"] > len(row["keys"]) else []
+        cells = (row["name"], "yes" if row["passed"] else "**no**", row["failing"] or "", row["observed"])
+        lines.append(f"| {' | '.join(map(str, cells))} | {'; '.join(row['keys'] + more)} |")
+    splits = summary["splits"]
+    lines += ["", "## Splits", "", "| split | samples | digest |", "|---|---|---|"]
+    lines += [f"| {split} | {part['samples']} | `{part['digest'][:16]}` |" for split, part in splits.items()]
+    names = ("mean", "std", "min", *(f"q{q:g}" for q in QUANTILES), "max")
+    lines += ["", f"| task | {' | '.join(splits)} |", "|" + "---|" * (1 + len(splits))]
+    lines += [f"| {task} | {' | '.join(map(str, numbers.values()))} |" for task, numbers in summary["tasks"].items()]
+    lines += ["", "## Statistics", "", "Depth in metres, captions in characters, the rest in [0, 1].", ""]
+    lines += [f"| quantity | split | {' | '.join(names)} |", "|" + "---|" * (2 + len(names))]
+    for column in STATISTICS:
+        for split, part in splits.items():
+            cells = (column, split, *(part["statistics"][column][name] for name in names))
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines += ["", "## Classes", "", "Mean share of the pixels, and share of the images that show the class.", ""]
+    lines += [f"| class | {' | '.join(splits)} |", "|" + "---|" * (1 + len(splits))]
+    for name in CLASSES:
+        shares = [part["classes"][name] for part in splits.values()]
+        pairs = [f"{share['pixels']} / {share['images']}" for share in shares]
+        lines.append(f"| {name} | {' | '.join(pairs)} |")
+    return "\n".join(lines) + "\n"
+
+
+def complaint(report: Report) -> str:
+    """The failing expectations and their samples, in one line."""
+    return "; ".join(
+        f"{outcome.name}: " + (_listed(outcome, 3) if outcome.failing else f"found {outcome.observed or 'none'}")
+        for outcome in report.failed
+    )
+
+
+def _listed(outcome: Outcome, most: int) -> str:
+    keys = list(outcome.failures)[:most]
+    more = ", …" if outcome.failing > len(keys) else ""
+    return f"{outcome.failing} sample{'s' if outcome.failing != 1 else ''} ({', '.join(keys)}{more})"
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    named = [f"{key} ({value})" if value else key for key, value in list(outcome.failures.items())[:LISTED]]
+    return {
+        "name": outcome.name,
+        "passed": outcome.passed,
+        "failing": outcome.failing,
+        "observed": outcome.observed,
+        "keys": named,
+    }
+
+
+def _digest(table: pd.DataFrame) -> str:
+    return sha256("\n".join(table["sample_hash"]).encode())
+
+
+def _statistics(values: pd.Series) -> dict[str, float | None]:
+    numbers = pd.to_numeric(values)
+    found = {"mean": numbers.mean(), "std": numbers.std(), "min": numbers.min()}
+    found |= {f"q{q:g}": numbers.quantile(q) for q in QUANTILES} | {"max": numbers.max()}
+    return {name: _rounded(value) for name, value in found.items()}
+
+
+def _area(values: pd.Series) -> dict[str, float | None]:
+    shares = pd.to_numeric(values)
+    return {"pixels": _rounded(shares.mean()), "std": _rounded(shares.std()), "images": _rounded((shares > 0).mean())}
+
+
+def _rounded(value: float) -> float | None:
+    return None if pd.isna(value) else round(float(value), DIGITS)
