@@ -1,29 +1,16 @@
 """Generation over the items of a manifest."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from rich.progress import track
 from torch import Tensor
 
 from usd.determinism import generator
+from usd.diffusion.sampling import Sampling
 from usd.evaluation.manifest import Item, Samples
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.tasks import Task
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a variant is sampled in one direction."""
-
-    timesteps: list[int]  # descending
-    guidance_scale: float
-
-    @property
-    def nfe(self) -> int:
-        """Evaluations of the network per image."""
-        return len(self.timesteps) * (2 if self.guidance_scale > 1 else 1)
 
 
 def generate(

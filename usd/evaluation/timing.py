@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from usd.determinism import generator
+from usd.diffusion.sampling import Sampling
 from usd.evaluation.manifest import Samples
-from usd.evaluation.sampling import Sampling
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.tasks import TASKS
 

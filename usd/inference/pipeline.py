@@ -1,27 +1,26 @@
 """`USDiffusionPipeline`: show it one example pair, it does the same to your query."""
 
-import itertools
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from inspect import signature
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
+from diffusers import AutoencoderKL
 from diffusers.utils import BaseOutput
-from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from usd.diffusion.sampling import Denoise, ddim, sample
+from usd.diffusion.sampling import guided as guided_by
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.images import to_array
-from usd.model.adapter import InContextAdapter
-from usd.model.base import Base, PatchCodec, decode, encode_text, load_base, save_base, scale_factor
-from usd.model.control import Denoiser, channels_last, load_control, predict
+from usd.model.base import Base, PatchCodec, decode, encode_text, scale_factor
+from usd.model.control import Denoiser, predict
+from usd.model.directory import load_model, save_model
 
 Pair = tuple[Tensor, Tensor]  # source and target, (B, 3, H, W) or (1, 3, H, W) in [0, 1]
 
@@ -45,7 +44,7 @@ class USDiffusionPipeline:
 
     def __init__(self, base: Base, denoiser: Denoiser, scheduler: Any = None) -> None:
         self.base, self.denoiser = base, denoiser.eval()
-        self.scheduler = scheduler or ddim(base)
+        self.scheduler = scheduler or ddim(base.scheduler.config)
         self._progress_bar_config: dict[str, Any] = {}
 
     @property
@@ -95,27 +94,11 @@ class USDiffusionPipeline:
         Raises:
             UsdError: something is missing or unreadable; pickled weights are never read.
         """
-        root = Path(path)
-        if not (root / "adapter").is_dir() or not (root / "control").is_dir():
-            raise UsdError(f"{root}: no trained model (adapter/ and control/ are missing); run `dvc repro train`")
-        base = load_base(str(root))
-        try:
-            adapter = InContextAdapter.from_pretrained(root / "adapter", use_safetensors=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UsdError(f"{root / 'adapter'}: not readable: {error}") from error
-        denoiser = Denoiser(base.unet, load_control(root / "control"), adapter)
-        channels_last(denoiser)
-        return cls(base, denoiser)
+        return cls(*load_model(Path(path)))
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write base, control branch and adapter, weights as safetensors."""
-        root = Path(path)
-        save_base(self.base, root)
-        self.denoiser.control.save_pretrained(root / "control")
-        self.denoiser.adapter.save_pretrained(root / "adapter")
-        index = json.loads((root / "model_index.json").read_text())
-        index |= {"_class_name": type(self).__name__, "control": "ControlNetModel", "adapter": "InContextAdapter"}
-        (root / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
+        save_model(Path(path), self.base, self.denoiser)
 
     @torch.no_grad()
     def __call__(
@@ -168,23 +151,23 @@ class USDiffusionPipeline:
         guided = guidance_scale > 1
         features, text = self._conditions(pairs, query.to(self.device, self.dtype), indicator, prompts, guided)
         # 2. the timesteps and x_T
-        self._set_timesteps(sampling_timesteps("ess", num_inference_steps) if timesteps is None else timesteps)
+        steps = sampling_timesteps("ess", num_inference_steps) if timesteps is None else timesteps
         latents = noise if noise is not None else self._noise(query, generator)
         latents = latents.to(self.device, self.dtype, memory_format=torch.channels_last)
-        latents = latents * self.scheduler.init_noise_sigma
         # 3. x_t to x_0
-        low, high = guidance_interval
-        random = {"generator": generator} if "generator" in signature(self.scheduler.step).parameters else {}
-        for number, t in enumerate(self.progress_bar(list(self.scheduler.timesteps))):
-            x_t = self.scheduler.scale_model_input(latents, t)
-            conditional = predict(self.denoiser.unet, self.denoiser.control, x_t, t, text[0], features[0])
-            if guided and low <= int(t) <= high:
-                free = predict(self.denoiser.unet, self.denoiser.control, x_t, t, text[1], features[1])
-                conditional = free + guidance_scale * (conditional - free)
-            latents = self.scheduler.step(conditional, t, latents, **random, return_dict=False)[0]
-            if callback_on_step_end:
-                changed = callback_on_step_end(self, number, int(t), {"latents": latents}) or {}
-                latents = changed.get("latents", latents)
+        network = partial(predict, self.denoiser.unet, self.denoiser.control)
+        denoise: Denoise = partial(network, text=text[0], features=features[0])
+        if guided:
+            free = partial(network, text=text[1], features=features[1])
+            denoise = guided_by(denoise, free, guidance_scale, guidance_interval)
+
+        def on_step(number: int, t: Tensor, latents: Tensor) -> Tensor:
+            if not callback_on_step_end:
+                return latents
+            changed = callback_on_step_end(self, number, int(t), {"latents": latents}) or {}
+            return changed.get("latents", latents)
+
+        latents = sample(denoise, latents, self.scheduler, steps, generator, on_step, self.progress_bar)
         # 4. x_0 to pixels
         images = decode(self.base.vae, latents).float().clamp(0, 1)
         return USDiffusionOutput(images=_convert(images, output_type), indicator=indicator.float())
@@ -221,21 +204,6 @@ class USDiffusionPipeline:
             text.append(encode_text(self.base, [""]).expand(len(query), -1, -1))
         return features, text
 
-    def _set_timesteps(self, steps: list[int]) -> None:
-        name = type(self.scheduler).__name__
-        last = self.scheduler.config.num_train_timesteps - 1
-        if not steps or any(a <= b for a, b in itertools.pairwise(steps)) or steps[0] > last or steps[-1] < 0:
-            raise UsdError(f"timesteps: {steps} must descend, from {last} at most to 0 at least")
-        if "timesteps" not in signature(self.scheduler.set_timesteps).parameters:
-            raise UsdError(
-                f"{name}: takes no list of timesteps, such as ESS; use DPMSolverMultistepScheduler (DDIM, with "
-                "solver_order=1) or EulerDiscreteScheduler"
-            )
-        try:
-            self.scheduler.set_timesteps(timesteps=steps, device=self.device)
-        except ValueError as error:  # one of its settings makes its own list
-            raise UsdError(f"{name}: takes no list of timesteps as it is set: {error}") from error
-
     def _noise(self, query: Tensor, generator: torch.Generator | list[torch.Generator] | None) -> Tensor:
         """x_T (B, C, h, w) on the CPU, so that the same seed gives the same noise on any device."""
         scale = scale_factor(self.base.vae)
@@ -248,13 +216,6 @@ class USDiffusionPipeline:
         if isinstance(self.base.vae, PatchCodec):
             raise UsdError("vae: this base has a PatchCodec, which takes no memory that slices or tiles could save")
         return self.base.vae
-
-
-def ddim(base: Base) -> DPMSolverMultistepScheduler:
-    """Deterministic DDIM over any list of timesteps: the first-order DPM-Solver++ is exactly that."""
-    return DPMSolverMultistepScheduler.from_config(
-        base.scheduler.config, algorithm_type="dpmsolver++", solver_order=1, final_sigmas_type="zero"
-    )
 
 
 def _per_query(name: str, value: Any, query: Tensor) -> list[Any]:

@@ -34,6 +34,11 @@ class PatchCodec(ModelMixin, ConfigMixin):
     def __init__(self, patch_size: int = 2, scaling_factor: float = 1.0) -> None:
         super().__init__()
 
+    @classmethod
+    def from_pretrained(cls, path: str | Path, subfolder: str | None = None, **_: Any) -> "PatchCodec":
+        """Read its settings; there are no weights, to which diffusers' other options would apply."""
+        return cls.from_config(cls.load_config(path, subfolder=subfolder))
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels to latents."""
         return F.pixel_unshuffle(pixels, self.config.patch_size)
@@ -134,8 +139,7 @@ def load_base(path: str) -> Base:
 def save_base(base: Base, root: Path) -> None:
     """Write the base in diffusers' layout, weights as safetensors."""
     for part in COMPONENTS:
-        component = getattr(base, part)
-        (component.save_config if isinstance(component, PatchCodec) else component.save_pretrained)(root / part)
+        getattr(base, part).save_pretrained(root / part)
     (root / "model_index.json").write_text(
         json.dumps({part: type(getattr(base, part)).__name__ for part in COMPONENTS}, indent=1) + "\n"
     )
@@ -144,7 +148,7 @@ def save_base(base: Base, root: Path) -> None:
 def _load_codec(path: str, weights: dict[str, Any]) -> PatchCodec | AutoencoderKL:
     config = Path(path) / "vae" / "config.json"
     if config.is_file() and json.loads(config.read_text()).get("_class_name") == "PatchCodec":
-        return PatchCodec.from_config(PatchCodec.load_config(path, subfolder="vae"))
+        return PatchCodec.from_pretrained(path, subfolder="vae")
     return AutoencoderKL.from_pretrained(path, subfolder="vae", **weights)
 
 

@@ -1,6 +1,8 @@
 """The control branch and the denoiser it steers."""
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
@@ -12,18 +14,21 @@ from torch import Tensor, nn
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONDITIONS = ("controlnet_cond_embedding.", "controlnet_query_cond_embedding.")  # of ControlNet, of Prompt Diffusion
 
 
-def control_from_unet(unet: UNet2DConditionModel) -> ControlNetModel:
-    """A ControlNet of the U-Net: a copy of its encoder and middle, joined by zero convolutions.
+class ControlBranch(ControlNetModel):
+    """A ControlNet that takes the adapter's features as they are, without a condition encoder of its own."""
 
-    Its own condition encoder gives way to the adapter's features, which it takes as they are.
-    """
-    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16,))
-    control.controlnet_cond_embedding = nn.Identity()
-    return control
+    @functools.wraps(ControlNetModel.__init__)  # type: ignore[misc]  # keeps the signature, which diffusers reads
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.controlnet_cond_embedding = nn.Identity()
+
+
+def control_from_unet(unet: UNet2DConditionModel) -> ControlBranch:
+    """A control branch of the U-Net: a copy of its encoder and middle, joined by zero convolutions."""
+    return ControlBranch.from_unet(unet, conditioning_embedding_out_channels=(16,))
 
 
 def warm_start(control: ControlNetModel, source: str) -> None:
@@ -49,17 +54,6 @@ def warm_start(control: ControlNetModel, source: str) -> None:
             "; save a pickled checkpoint as .safetensors first" if source.endswith((".ckpt", ".pth", ".pt")) else ""
         )
         raise UsdError(f"train.warm_start: {source} is no ControlNet that fits the base: {reason}{pickled}") from error
-
-
-def load_control(root: Path) -> ControlNetModel:
-    """Read a control branch written by `save_pretrained`."""
-    try:
-        control = ControlNetModel.from_config(ControlNetModel.load_config(root))
-        control.controlnet_cond_embedding = nn.Identity()
-        control.load_state_dict(load_file(root / WEIGHTS))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UsdError(f"{root}: not a readable control branch ({error})") from error
-    return control.eval()
 
 
 class Denoiser(nn.Module):

@@ -12,9 +12,9 @@ from rich.progress import track
 from usd import config
 from usd.data.shards import check_shards
 from usd.determinism import accelerator_for
+from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Samples
-from usd.evaluation.sampling import Sampling
 from usd.evaluation.timing import Contestant, summarise
 from usd.files import atomic_write, read_json
 from usd.inference.pipeline import USDiffusionPipeline

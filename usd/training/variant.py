@@ -9,11 +9,12 @@ from accelerate import PartialState
 from usd import config
 from usd.annotators.loading import load_annotators
 from usd.data.shards import check_shards
+from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.grids import write_grid
 from usd.evaluation.manifest import Samples
 from usd.evaluation.metrics import rmse
-from usd.evaluation.sampling import Sampling, generate
+from usd.evaluation.sampling import generate
 from usd.files import atomic_directory, folder_digest
 from usd.images import to_array
 from usd.inference.pipeline import USDiffusionPipeline
