@@ -48,6 +48,11 @@ def test_sound_data_pass_and_the_summary_depends_on_the_data_alone(project: Path
     assert list(listed["digest"]) == [digest[:12] for digest in table.sort_values("key")["sample_hash"]]
     assert as_samples(table[::-1]) == (OUT / "samples.csv").read_text()
     assert (DOCS / "index.html").is_file()
+    ids = [row["id"] for row in summary["expectations"]]
+    assert len(set(ids)) == len(ids)
+    assert ids[0] == "table_row_count_to_be_between.split.train"
+    moved = replace(config.load().validate, max_caption=999, min_samples=2, min_alignment=0.01)
+    assert [outcome.id for outcome in validate(table, moved).outcomes] == ids
 
 
 def test_a_failure_names_key_and_remedy_and_nothing_is_packed(project: Path) -> None:

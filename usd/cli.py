@@ -131,25 +131,28 @@ def profile(
 
 @app.command()
 def diff(
-    base: Annotated[str, typer.Argument(help="A revision git knows, such as origin/main or HEAD~1.")],
+    base: Annotated[str, typer.Argument(help="A revision that git knows, such as origin/main or HEAD~1.")],
     head: Annotated[str, typer.Argument(help="Another, or 'workspace' for uncommitted work.")] = "HEAD",
     format: Annotated[Literal["md", "html"], typer.Option(help="Markdown for a comment, or one page.")] = "md",
-    out: Annotated[Path | None, typer.Option(help="A file to write; else it is printed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file to write; without it the review is printed.")] = None,
+    tip: Annotated[bool, typer.Option("--tip", help="Compare with BASE itself, not with the merge base.")] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Get pictures of samples from the DVC remote.")] = False,
     fail_on_regression: Annotated[bool, typer.Option(help="Exit 1 if something got worse.")] = False,
 ) -> None:
-    """What changed between two revisions: parameters, data, metrics, figures, and the stages that will rerun.
+    """Say what changed between two revisions: parameters, data, metrics, figures, and the stages that will rerun.
 
-    Worse is: a metric beyond the noise between seeds, a check of the gate or an expectation on the data that newly
-    fails. All is read from git; pictures of samples come out of the DVC cache, where there is one.
+    HEAD is compared with the commit where it left BASE, as in a pull request. Worse is: a metric of US-Diffusion beyond
+    the noise between seeds, or a check of the gate or an expectation on the data that newly fails. All is read from
+    git; pictures of samples come from the DVC cache.
     """
-    from usd.diff.report import review
+    from usd.diff.review import review
     from usd.files import atomic_write
 
-    found = review(base, head, format, Path())
+    found = review(base, head, Path(), tip, fetch)
     if out is None:
-        print(found.text, end="")
+        print(found.text(format), end="")
     else:
-        atomic_write(out, found.text)
+        atomic_write(out, found.text(format))
         print(found.headline)
     if fail_on_regression and found.regressions:
         raise UsdError(f"{len(found.regressions)} regressions, the first: {found.regressions[0]}")

@@ -1,14 +1,19 @@
 """What changed in the data: counts by split and task, samples by key, and the distributions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
+from usd.data.record import SPLITS
+from usd.diff.layout import NONE, Picture, Section, Table
 from usd.diff.revision import Revision
-from usd.diff.validation import Spread, Summary
+from usd.diff.samples import SamplePictures, Store, sample_pictures, thumbnails
+from usd.diff.summary import Spread, Summary, read_summary
 from usd.errors import UsdError
 
 SAMPLES = "results/validation/samples.csv"
-ALL = "any"  # in the place of a task: all samples
+ALL = "any"  # instead of a task: all samples
 DRIFT = 0.25  # a mean or deviation that moves by more than this share of the deviation is flagged
+SHOWN = 12  # samples with pictures, per kind of change
 
 
 @dataclass(frozen=True)
@@ -23,16 +28,16 @@ class Count:
 
 @dataclass(frozen=True)
 class Keys:
-    """Samples by key, sorted."""
+    """The samples that differ, by kind of change; each list is sorted."""
 
     added: list[str]
     removed: list[str]
     changed: list[str]
 
     @property
-    def any(self) -> bool:
-        """Whether there is one."""
-        return bool(self.added or self.removed or self.changed)
+    def kinds(self) -> dict[str, list[str]]:
+        """Kind of change → keys."""
+        return {"added": self.added, "removed": self.removed, "changed": self.changed}
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,84 @@ class Drift:
     def flagged(self) -> bool:
         """Whether it moved far."""
         return self.share > DRIFT
+
+
+@dataclass(frozen=True)
+class DataPart:
+    """The data at both revisions."""
+
+    title: ClassVar[str] = "Data"
+
+    before: Summary | None
+    after: Summary | None
+    keys: Keys | None  # None where a revision does not list its samples
+    unlisted: list[str]  # the revisions that do not
+    pictures: tuple[SamplePictures, SamplePictures] | None = field(default=None)  # None where no key differs
+
+    @property
+    def summary(self) -> str:
+        """How many samples were added, removed or changed."""
+        kinds = self.keys.kinds if self.keys else {}
+        if any(kinds.values()):
+            return ", ".join(f"{len(found)} {word}" for word, found in kinds.items() if found) + " samples"
+        digests = [summary.digest if summary else None for summary in (self.before, self.after)]
+        recounted = any(count.before != count.after for count in counts(self.before, self.after))
+        return "changed" if digests[0] != digests[1] or recounted or self._drifts() else ""
+
+    @property
+    def regressions(self) -> list[str]:
+        """None: what the data must satisfy is the validation's affair."""
+        return []
+
+    def section(self) -> Section | None:
+        """Counts, distributions, keys, and pictures of the first samples of each kind."""
+        if not self.summary:
+            return None
+        notes = [f"The keys of the samples are not known at {' and '.join(self.unlisted)}."] if self.unlisted else []
+        between = split_drifts(self.after) if self.after else []
+        flagged = [drift for drift in between if drift.flagged]
+        if between and not flagged:
+            notes.append(f"Train and test agree: nothing is further apart than {DRIFT:g} standard deviations.")
+        tables = [
+            _count_table(counts(self.before, self.after)),
+            _drift_table("This version against the last", ["before", "after"], self._drifts()),
+            _drift_table("Train against test", ["train", "test"], flagged),
+        ]
+        kinds = self.keys.kinds if self.keys else {}
+        for word, keys in kinds.items():
+            tables.append(Table(f"Samples {word}: {len(keys)}", ["key"], [[key] for key in keys], folded=True))
+        pictures = self._thumbnails([key for keys in kinds.values() for key in keys[:SHOWN]])
+        if any(kinds.values()) and not pictures:
+            notes.append("The DVC cache has no pictures of these samples; with a DVC remote, --fetch gets them.")
+        filled = [table for table in tables if table.rows]
+        return Section(self.title, self.summary, notes, filled, "Samples before and after", pictures)
+
+    def _drifts(self) -> list[Drift]:
+        return drifts(self.before, self.after) if self.before and self.after else []
+
+    def _thumbnails(self, keys: list[str]) -> list[Picture]:
+        return thumbnails(*self.pictures, keys) if self.pictures else []
+
+
+def compare(base: Revision, head: Revision) -> DataPart:
+    """Compare the data of two revisions.
+
+    Raises:
+        UsdError: a summary or a list of samples cannot be read, or a picture not be fetched.
+    """
+    left, right = digests(base), digests(head)
+    keys = differing(left, right) if left is not None and right is not None else None
+    pictures = None
+    if keys and any(keys.kinds.values()):
+        store = Store(head.root, base.fetch or head.fetch)
+        pictures = (sample_pictures(base, store), sample_pictures(head, store))
+    return DataPart(
+        before=read_summary(base),
+        after=read_summary(head),
+        keys=keys,
+        unlisted=[side.label for side, found in ((base, left), (head, right)) if found is None],
+        pictures=pictures,
+    )
 
 
 def counts(before: Summary | None, after: Summary | None) -> list[Count]:
@@ -91,7 +174,7 @@ def digests(revision: Revision) -> dict[str, str] | None:
     return dict(pairs)
 
 
-def keys(before: dict[str, str], after: dict[str, str]) -> Keys:
+def differing(before: dict[str, str], after: dict[str, str]) -> Keys:
     """Which samples were added, removed or changed."""
     return Keys(
         added=sorted(after.keys() - before.keys()),
@@ -119,3 +202,26 @@ def split_drifts(summary: Summary) -> list[Drift]:
 
 def _sorted(found: list[Drift]) -> list[Drift]:
     return sorted(found, key=lambda drift: (-drift.share, drift.quantity, drift.where))
+
+
+def _count_table(found: list[Count]) -> Table:
+    by_task: dict[str, dict[str, str]] = {}
+    for count in found:
+        same = count.before == count.after
+        before, after = (NONE if number is None else str(number) for number in (count.before, count.after))
+        by_task.setdefault(count.task, {})[count.split] = after if same else f"{before} → {after}"
+    rows = [[task, *(cells.get(split, NONE) for split in SPLITS)] for task, cells in by_task.items()]
+    moved = any(count.before != count.after for count in found)
+    return Table("Samples by task and split", ["task", *SPLITS], rows, folded=not moved)
+
+
+def _drift_table(title: str, sides: list[str], found: list[Drift]) -> Table:
+    def cell(spread: Spread) -> str:
+        return f"{spread.mean:g} ± {spread.std:.3g}"
+
+    rows = [
+        [d.quantity, d.where, cell(d.before), cell(d.after), f"{d.share:.2f}", "moved far" if d.flagged else ""]
+        for d in found
+    ]
+    head = ["quantity", "split", *sides, "shift / deviation", f"flagged above {DRIFT:g}"]
+    return Table(title, head, rows, 0, folded=not any(drift.flagged for drift in found))

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import ClassVar
 
 from usd import config
+from usd.diff.layout import NONE, Section, Table
 from usd.diff.revision import Revision
 from usd.errors import UsdError
 from usd.evaluation.gate import VARIANTS, Check, judge
@@ -15,12 +17,13 @@ FILES = (*(f"results/{name}/metrics.json" for name in VARIANTS), "results/benchm
 class Judgement:
     """The checks of one revision by name; if there are none, `why` says why it cannot be judged."""
 
+    label: str  # of the revision
     checks: dict[str, Check]
     why: str = ""
 
 
 @dataclass(frozen=True)
-class Pair:
+class CheckChange:
     """One check at both revisions; None where it is not made."""
 
     name: str
@@ -38,56 +41,72 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Gate:
+class GatePart:
     """The gate at both revisions."""
+
+    title: ClassVar[str] = "Gate"
 
     before: Judgement
     after: Judgement
 
     @property
-    def pairs(self) -> list[Pair]:
+    def changes(self) -> list[CheckChange]:
         """Every check that either revision makes, in the order of the gate."""
         names = dict.fromkeys((*self.after.checks, *self.before.checks))
-        return [Pair(name, self.before.checks.get(name), self.after.checks.get(name)) for name in names]
+        return [CheckChange(name, self.before.checks.get(name), self.after.checks.get(name)) for name in names]
 
     @property
-    def newly_failing(self) -> list[str]:
-        """Checks that fail and did not fail before, be it that they were not made."""
-        return [pair.name for pair in self.pairs if pair.verdict == "newly fails"]
-
-    @property
-    def lost(self) -> bool:
-        """Whether a check passed before, and now none can be made."""
-        return not self.after.checks and any(check.passed for check in self.before.checks.values())
-
-    @property
-    def in_words(self) -> str:
-        """What changed, in short; empty if no value, bound or verdict did."""
+    def summary(self) -> str:
+        """How many verdicts changed; empty if no value, bound or verdict did."""
         if self.before.checks == self.after.checks:
             return ""
         if not self.after.checks:
             return "no longer judged"
-        counted = Counter(pair.verdict for pair in self.pairs)
+        counted = Counter(change.verdict for change in self.changes)
         told = ", ".join(f"{counted[name]} {name}" for name in ("newly fails", "fixed", "gone") if counted[name])
         return told or ("values moved, same verdicts" if self.before.checks else "judged for the first time")
 
+    @property
+    def regressions(self) -> list[str]:
+        """Checks that newly fail, and checks that passed and are no longer made."""
+        found = [f"gate newly fails: {change.name}" for change in self.changes if change.verdict == "newly fails"]
+        if self.after.checks:
+            return found + [f"gate no longer checks: {change.name}" for change in self.changes if not change.after]
+        passed = any(check.passed for check in self.before.checks.values())
+        return [f"the gate can no longer be judged: {self.after.why}"] if passed else []
 
-def compare(base: Revision, head: Revision) -> Gate:
+    def section(self) -> Section | None:
+        """A row for each check; those that pass are folded."""
+        if not self.summary:
+            return None
+        unjudged = [each for each in (self.before, self.after) if each.why]
+        notes = [f"At {each.label} the gate cannot be judged: {each.why}." for each in unjudged]
+        rows: dict[bool, list[list[str]]] = {False: [], True: []}
+        for change in self.changes:
+            sides = [f"{check.value:g} ({check.bound})" if check else NONE for check in (change.before, change.after)]
+            rows[change.verdict == "passes"].append([change.name, *sides, change.verdict])
+        titles = {False: "Failing, fixed and gone", True: "Passing"}
+        head = ["check", "before (bound)", "after (bound)", "verdict"]
+        tables = [Table(titles[passes], head, found, 0, folded=passes) for passes, found in rows.items() if found]
+        return Section(self.title, self.summary, notes, tables)
+
+
+def compare(base: Revision, head: Revision) -> GatePart:
     """Judge both revisions with today's checks."""
-    return Gate(_judge(base), _judge(head))
+    return GatePart(_judge(base), _judge(head))
 
 
 def _judge(revision: Revision) -> Judgement:
     missing = [path for path in FILES if revision.json(path) is None]
     if missing:
-        return Judgement({}, f"{', '.join(missing)} is not there")
+        return Judgement(revision.label, {}, f"{', '.join(missing)} is not there")
     try:
         thresholds = config.build(config.Gate, revision.yaml(str(config.PARAMS)).get("gate"), "params.yaml: gate")
     except UsdError as error:
-        return Judgement({}, str(error))
+        return Judgement(revision.label, {}, str(error))
     *metrics, benchmark = (revision.json(path) for path in FILES)
     try:
         checks = judge(dict(zip(VARIANTS, metrics, strict=True)), benchmark, thresholds)
     except (KeyError, TypeError, AttributeError) as error:
-        return Judgement({}, f"a metric that the gate needs is not there ({error!r})")
-    return Judgement({check.name: check for check in checks})
+        return Judgement(revision.label, {}, f"a metric that the gate needs is not there ({error!r})")
+    return Judgement(revision.label, {check.name: check for check in checks})

@@ -1,21 +1,21 @@
-"""A document as one self-contained HTML page: pictures are data URIs."""
+"""A review as one self-contained HTML page: pictures are data URIs."""
 
 import base64
 
 import jinja2
 
-from usd.diff.document import Document
+from usd.diff.review import Review
 
 MOST = 5000  # rows of a table
 
 
-def html(document: Document) -> str:
+def html(review: Review) -> str:
     """The page."""
-    return PAGE.render(document=document, most=MOST)
+    return PAGE.render(review=review, most=MOST)
 
 
-def _uri(picture: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture).decode()
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 TONES = {"worse": "bad", "newly fails": "bad", "still fails": "bad", "moved far": "bad", "gone": "bad"}
@@ -29,7 +29,7 @@ PAGE = ENVIRONMENT.from_string(
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>usd diff: {{ document.base }} → {{ document.head }}</title>
+<title>usd diff: {{ review.base }} → {{ review.head }}</title>
 <style>
 :root{color-scheme:light dark;--ink:#1c2024;--soft:#60666d;--line:#e3e6e9;--page:#fff;--card:#f7f8f9;
  --good:#0f7038;--bad:#b42318;--bad-page:#fef3f2}
@@ -66,24 +66,24 @@ img{display:block;image-rendering:pixelated;max-width:100%;border-radius:.25rem}
 </style>
 </head>
 <body>
-<h1>{{ "What changed" if document.changed else "No change" }}</h1>
-<p class="soft">{{ document.base }} → {{ document.head }}</p>
-{% if document.changed %}
+<h1>{{ "What changed" if review.changed else "No change" }}</h1>
+<p class="soft">{{ review.base }} → {{ review.head }}</p>
+{% if review.changed %}
 <ul class="parts">
-{% for part, words in document.changed.items() %}
+{% for part, words in review.changed.items() %}
 <li><b>{{ part }}</b>{{ words }}</li>
 {% endfor %}
 </ul>
-{% if document.unchanged %}
-<p class="soft">Unchanged: {{ document.unchanged | join(", ") }}.</p>
+{% if review.unchanged %}
+<p class="soft">Unchanged: {{ review.unchanged | join(", ") }}.</p>
 {% endif %}
 {% else %}
-<p>{{ document.headline }}</p>
+<p>{{ review.headline }}</p>
 {% endif %}
-{% if document.regressions %}
-<div class="bad-box"><b class="bad">Regressions: {{ document.regressions | length }}</b>
+{% if review.regressions %}
+<div class="bad-box"><b class="bad">Regressions: {{ review.regressions | length }}</b>
 <ul>
-{% for each in document.regressions[:most] %}
+{% for each in review.regressions[:most] %}
 <li>{{ each }}</li>
 {% endfor %}
 </ul></div>
@@ -103,9 +103,9 @@ img{display:block;image-rendering:pixelated;max-width:100%;border-radius:.25rem}
 <p class="more">… and {{ table.rows | length - most }} more</p>
 {% endif %}
 {% endmacro %}
-{% for section in document.sections %}
+{% for section in review.sections %}
 <section>
-<h2>{{ section.title }} <span>{{ section.words }}</span></h2>
+<h2>{{ section.title }} <span>{{ section.summary }}</span></h2>
 {% for note in section.notes %}
 <p class="soft">{{ note }}</p>
 {% endfor %}
@@ -121,17 +121,17 @@ img{display:block;image-rendering:pixelated;max-width:100%;border-radius:.25rem}
 {{ show(table) }}
 {% endif %}
 {% endfor %}
-{% if section.pairs %}
+{% if section.pictures %}
 <h3>{{ section.gallery }}</h3>
 <div class="pairs">
-{% for pair in section.pairs %}
+{% for picture in section.pictures %}
 <figure class="pair{{ ' wide' if section.title == 'Figures' }}">
-<figcaption><code>{{ pair.title }}</code> {{ pair.state }}</figcaption>
+<figcaption><code>{{ picture.title }}</code> {{ picture.state }}</figcaption>
 <div class="sides">
-{% for side, picture in (("before", pair.before), ("after", pair.after)) %}
+{% for side, png in (("before", picture.before), ("after", picture.after)) %}
 <div><small>{{ side }}</small>
-{% if picture %}
-<img alt="{{ pair.title }}, {{ side }}" src="{{ picture | uri }}">
+{% if png %}
+<img alt="{{ picture.title }}, {{ side }}" src="{{ png | uri }}">
 {% else %}
 <div class="none"></div>
 {% endif %}

@@ -1,8 +1,9 @@
-"""A document as Markdown for a comment on a pull request."""
+"""A review as Markdown for a comment on a pull request."""
 
 import re
 
-from usd.diff.document import Document, Section, Table
+from usd.diff.layout import Section, Table
+from usd.diff.review import Review
 
 LIMIT = 65_000  # characters; a comment on GitHub may have 65 536
 MOST = (1000, 300, 100, 50, 20, 10, 5, 2, 1)  # rows of a table, until the text fits
@@ -11,38 +12,38 @@ LOUD = {"worse", "newly fails", "moved far"}
 PICTURES = "The pictures are in the page that `usd diff --format html` writes."
 
 
-def markdown(document: Document) -> str:
+def markdown(review: Review) -> str:
     """Below LIMIT characters; tables are cut where needed, and say so."""
     for most in MOST:
-        text = _markdown(document, most)
+        text = _markdown(review, most)
         if len(text) <= LIMIT:
             break
     return text[:LIMIT]
 
 
-def _markdown(document: Document, most: int) -> str:
-    lines = [f"**{_escaped(document.headline)}**", ""]
-    if document.changed and document.unchanged:
-        lines += [f"Unchanged: {', '.join(document.unchanged)}.", ""]
-    if document.regressions:
-        lines += [f"**Regressions: {len(document.regressions)}**", ""]
-        lines += [f"- {_escaped(_cut(each))}" for each in document.regressions[:most]]
-        lines += [*_more(len(document.regressions), most, "- "), ""]
-    for section in document.sections:
+def _markdown(review: Review, most: int) -> str:
+    lines = [f"**{_escaped(review.headline)}**", ""]
+    if review.changed and review.unchanged:
+        lines += [f"Unchanged: {', '.join(review.unchanged)}.", ""]
+    if review.regressions:
+        lines += [f"**Regressions: {len(review.regressions)}**", ""]
+        lines += [f"- {_escaped(_cut(each))}" for each in review.regressions[:most]]
+        lines += [*_more(len(review.regressions), most, "- "), ""]
+    for section in review.sections:
         lines += _section(section, most)
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _section(section: Section, most: int) -> list[str]:
-    lines = [f"### {section.title}: {section.words}", ""]
+    lines = [f"### {section.title}: {section.summary}", ""]
     for note in section.notes:
         lines += [_escaped(note), ""]
     for table in section.tables:
         lines += _table(table, most)
-    if section.pairs:
-        listed = [f"- {_code(pair.title)} {pair.state}" for pair in section.pairs[:most]]
-        listed += [*_more(len(section.pairs), most, "- "), "", PICTURES, ""]
-        lines += _folded(f"{section.gallery}: {len(section.pairs)}", listed)
+    if section.pictures:
+        listed = [f"- {_code(picture.title)} {picture.state}" for picture in section.pictures[:most]]
+        listed += [*_more(len(section.pictures), most, "- "), "", PICTURES, ""]
+        lines += _folded(f"{section.gallery}: {len(section.pictures)}", listed)
     return lines
 
 
@@ -72,7 +73,7 @@ def _code(cell: str) -> str:
 
 def _escaped(text: str) -> str:
     plain = re.sub(r"([\\`*_\[\]<>|~#$])", r"\\\1", " ".join(text.split()))
-    return re.sub(r"(?<!\w)@(?=\w)", "@\u200b", plain)  # names no person
+    return re.sub(r"(?<!\w)@(?=\w)", "@\u200b", plain)  # mentions nobody
 
 
 def _cut(text: str) -> str:

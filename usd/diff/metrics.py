@@ -1,45 +1,29 @@
 """What changed in the metrics, by variant and task, against the noise between seeds."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
+from usd.diff.layout import NONE, Section, Table
 from usd.diff.revision import Revision
-from usd.errors import UsdError
-from usd.tasks import DIRECTIONS, task_name
+from usd.diff.scores import AVERAGED, DIGITS, MEAN, Key, Noise, paths, read_metrics, read_noise
+from usd.evaluation.gate import VARIANTS
 
-RUNS = "results/ablation/runs.json"
-ANNOTATORS = "results/annotators.json"
-AVERAGED = ("rmse", "fd", "adherence_rmse")  # over the trained tasks, as the gate and the ablation do
+BASELINE = VARIANTS[0]  # what the product is compared with: that it got worse is told, and is not a regression
 LOWER = {*AVERAGED, "floor_ratio", "absrel", "kid", "depth_rmse", "rmse_averaged", "fd_averaged"}
 HIGHER = {"miou", "swapped_pair_change", "indicator_accuracy", "seg_accuracy"}
-MEAN = "mean of the trained tasks"
-DIGITS = 6  # of a difference; the rest is rounding
-
-Key = tuple[str, str, str]  # variant, task, metric
-
-
-@dataclass(frozen=True)
-class Noise:
-    """How much a metric differs between trainings with other seeds: its range over them.
-
-    A metric that the runs do not measure gets the widest range of the means as a share of its value; without any
-    runs the floor is None, and every change counts.
-    """
-
-    floors: dict[Key, float]
-    share: float | None
-
-    def floor(self, key: Key, value: float) -> float | None:
-        """The least difference that is more than noise."""
-        measured = self.floors.get(key)
-        if measured is not None or self.share is None:
-            return measured
-        return self.share * abs(value)
+VERDICTS = ("worse", "better", "within noise", "changed", "new", "gone")
+JUDGED = VERDICTS[:3]
+MEASURED = (
+    "Noise is the range over {runs} runs with other seeds; a metric that they do not measure gets the widest range of "
+    "the means over the trained tasks, as a share of its value."
+)
+UNMEASURED = "There are no runs with other seeds, so the noise is not known and every change counts."
 
 
 @dataclass(frozen=True)
-class Change:
+class MetricChange:
     """A metric that differs; None where a revision does not have it."""
 
     variant: str
@@ -47,16 +31,16 @@ class Change:
     metric: str
     before: float | None
     after: float | None
-    floor: float | None
+    floor: float | None  # the smallest difference that is more than noise; None where that is not known
 
     @property
     def direction(self) -> str:
-        """Which way is better: "lower", "higher", or "" for a number that is no score."""
+        """Which way is better: "lower", "higher", or "" for a number that is not a score."""
         return "lower" if self.metric in LOWER else "higher" if self.metric in HIGHER else ""
 
     @property
     def verdict(self) -> str:
-        """One of: worse, better, within noise, changed, new, gone."""
+        """One of VERDICTS."""
         if self.before is None or self.after is None:
             return "new" if self.before is None else "gone"
         if not self.direction:
@@ -69,99 +53,108 @@ class Change:
         return "better" if gain > 0 else "worse"
 
 
-def changed(base: Revision, head: Revision) -> list[Change]:
+@dataclass(frozen=True)
+class MetricsPart:
     """The metrics that differ, sorted by variant, task and metric; the means come first."""
-    noise = read_noise(head) or read_noise(base) or Noise({}, None)
+
+    title: ClassVar[str] = "Metrics"
+
+    changes: list[MetricChange]
+    lost: dict[str, str]  # variant → its metrics file, if that is not there any more
+    noise: Noise
+
+    @property
+    def summary(self) -> str:
+        """How many of the product's metrics have each verdict, then how many of the baseline's."""
+        baseline = _counted([each for each in self.changes if each.variant == BASELINE])
+        counted = [_counted(self._product), f"{BASELINE}: {baseline}" if baseline else ""]
+        return "; ".join(filter(None, counted))
+
+    @property
+    def regressions(self) -> list[str]:
+        """The product's metrics that got worse beyond the noise, and what is not measured any more."""
+        found = [f"{path} is gone" for path in self.lost.values()]
+        for each in self._product:
+            what = f"{each.variant}, {each.task}: {each.metric}"
+            if each.verdict == "worse":
+                found.append(f"{what} {each.before:g} → {each.after:g}")
+            elif each.verdict == "gone" and each.direction and each.variant not in self.lost:
+                found.append(f"{what} is gone")
+        return found
+
+    def section(self) -> Section | None:
+        """Tables by verdict; only what got worse or better of the product is unfolded."""
+        if not self.summary:
+            return None
+        notes = [f"{path} is gone." for path in self.lost.values()]
+        judged = [each for each in self.changes if each.verdict in JUDGED]
+        if judged:
+            known = any(each.floor is not None for each in judged)
+            notes.append(MEASURED.format(runs=self.noise.runs) if known else UNMEASURED)
+        product, moved = self._product, ("worse", "better")
+        others = [each for each in self.changes if each.variant == BASELINE]
+        tables = [
+            _table("Worse and better", product, moved, folded=False),
+            _table(f"Worse and better: {BASELINE}, the baseline", others, moved),
+            _table("Within noise", self.changes, ("within noise",)),
+            _table("Numbers that are not scores", self.changes, ("changed",)),
+            _table("New", self.changes, ("new",)),
+            _table("Gone", self.changes, ("gone",)),
+        ]
+        return Section(self.title, self.summary, notes, [table for table in tables if table.rows])
+
+    @property
+    def _product(self) -> list[MetricChange]:
+        return [each for each in self.changes if each.variant != BASELINE]
+
+
+def compare(base: Revision, head: Revision) -> MetricsPart:
+    """Compare all metrics files of two revisions.
+
+    Raises:
+        UsdError: a file cannot be read.
+    """
+    measured = [read_noise(revision) for revision in (head, base)]
+    noise = max(measured, key=lambda each: each.runs)  # of two as good, the newer
     before, after = read_metrics(base), read_metrics(head)
+    files_before, files_after = paths(base), paths(head)
 
     def place(key: Key) -> tuple[str, bool, str, str]:
         return key[0], key[1] != MEAN, key[1], key[2]
 
-    return [
-        Change(*key, before.get(key), after.get(key), noise.floor(key, before.get(key, 0.0)))
+    changes = [
+        MetricChange(*key, before.get(key), after.get(key), noise.floor(key, before.get(key, 0.0)))
         for key in sorted(before.keys() | after.keys(), key=place)
         if repr(before.get(key)) != repr(after.get(key))  # by its text NaN equals NaN
     ]
+    lost = {variant: path for variant, path in files_before.items() if variant not in files_after}
+    return MetricsPart(changes, lost, noise)
 
 
-def paths(revision: Revision) -> dict[str, str]:
-    """Variant → its metrics file; the annotators count as one."""
-    found = {path.split("/")[1]: path for path in revision.paths("results") if path.endswith("/metrics.json")}
-    return found | ({"annotators": ANNOTATORS} if ANNOTATORS in revision.blobs else {})
+def _counted(changes: list[MetricChange]) -> str:
+    counts = Counter(change.verdict for change in changes)
+    return ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
 
 
-def read_metrics(revision: Revision) -> dict[Key, float]:
-    """All numbers of all metrics files.
-
-    Raises:
-        UsdError: a file is not a mapping.
-    """
-    found: dict[Key, float] = {}
-    for variant, path in paths(revision).items():
-        values = revision.json(path)
-        if not isinstance(values, dict):
-            raise UsdError(f"{path} of {revision.label}: not a mapping; make it again with `dvc repro`")
-        found |= _numbers(variant, values)
-    return found
+def _table(title: str, changes: list[MetricChange], verdicts: tuple[str, ...], folded: bool = True) -> Table:
+    head = ["variant", "task", "metric", "better", "before", "after", "difference", "noise", "verdict"]
+    found = [change for verdict in verdicts for change in changes if change.verdict == verdict]
+    return Table(title, head, [_row(change) for change in found], 3, folded)
 
 
-def read_noise(revision: Revision) -> Noise | None:
-    """The noise floors, None where the revision has no ablation.
-
-    Raises:
-        UsdError: the file does not hold runs by variant.
-    """
-    runs = revision.json(RUNS)
-    if runs is None:
-        return None
-    floors: dict[Key, float] = {}
-    shares = []
-    try:
-        for variant, scores in runs.items():
-            measured = [_numbers(variant, each) for each in scores]
-            for key in set.intersection(*map(set, measured)) if len(measured) > 1 else ():
-                values = [each[key] for each in measured]
-                floors[key] = round(max(values) - min(values), DIGITS)
-                if key[1] == MEAN and (middle := abs(sum(values) / len(values))):
-                    shares.append(floors[key] / middle)
-    except (AttributeError, TypeError) as error:
-        raise UsdError(
-            f"{RUNS} of {revision.label}: not runs by variant ({error!r}); make it again with `dvc repro ablation`"
-        ) from None
-    return Noise(floors, max(shares, default=None))
-
-
-def _numbers(variant: str, values: dict[str, Any]) -> dict[Key, float]:
-    """All numbers of a metrics file or of a run of the ablation, and the means over the trained tasks."""
-    return {(variant, *_named(where)): value for where, value in _leaves(values, ())} | _means(variant, values)
-
-
-def _means(variant: str, values: dict[str, Any]) -> dict[Key, float]:
-    """The means over the trained tasks."""
-    found = {}
-    for direction in DIRECTIONS:
-        tasks = values.get(direction)
-        scores = [each for each in tasks.values() if isinstance(each, dict)] if isinstance(tasks, dict) else []
-        for name in AVERAGED:
-            numbers = [each[name] for each in scores if isinstance(each.get(name), int | float)]
-            if numbers:
-                found[variant, MEAN, name] = round(sum(numbers) / len(numbers), 5)
-    return found
-
-
-def _leaves(value: Any, where: tuple[str, ...]) -> list[tuple[tuple[str, ...], float]]:
-    if isinstance(value, dict):
-        return [leaf for name, item in value.items() for leaf in _leaves(item, (*where, str(name)))]
-    return [(where, float(value))] if isinstance(value, int | float) else []
-
-
-def _named(where: tuple[str, ...]) -> tuple[str, str]:
-    """Task and metric of a number: ("unseen", "image2map", "normal", "rmse") → ("image2normal, unseen", "rmse")."""
-    *path, name = where
-    if path[:1] == ["sampling"]:
-        return " ".join(path[:2]), " ".join([*path[2:], name])
-    for place, step in enumerate(path[:-1]):
-        if step in DIRECTIONS:
-            rest = [*path[:place], *path[place + 2 :]]
-            return ", ".join([task_name(path[place + 1], step), *rest]), name
-    return ", ".join(path), name
+def _row(change: MetricChange) -> list[str]:
+    difference = noise = NONE
+    if change.before is not None and change.after is not None:
+        difference = f"{change.after - change.before:+.4g}"
+        if change.direction:
+            noise = "unknown" if change.floor is None else f"{change.floor:.3g}"
+    return [
+        change.variant,
+        change.task,
+        change.metric,
+        change.direction or NONE,
+        *(NONE if value is None else f"{value:g}" for value in (change.before, change.after)),
+        difference,
+        noise,
+        change.verdict,
+    ]

@@ -2,16 +2,17 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from usd.config import PARAMS
+from usd.diff.layout import NONE, Section, Table
 from usd.diff.revision import Revision
 
 ABSENT = object()
 
 
 @dataclass(frozen=True)
-class Change:
+class ParameterChange:
     """A parameter by its dotted key; None where the revision does not have it."""
 
     key: str
@@ -19,14 +20,42 @@ class Change:
     after: str | None
 
 
-def changed(base: Revision, head: Revision) -> list[Change]:
+@dataclass(frozen=True)
+class ParametersPart:
     """The parameters that differ, sorted by key."""
+
+    title: ClassVar[str] = "Parameters"
+
+    changes: list[ParameterChange]
+
+    @property
+    def summary(self) -> str:
+        """How many changed."""
+        return f"{len(self.changes)} changed" if self.changes else ""
+
+    @property
+    def regressions(self) -> list[str]:
+        """None: a parameter is neither better nor worse."""
+        return []
+
+    def section(self) -> Section | None:
+        """A row for each parameter that changed."""
+        if not self.changes:
+            return None
+        rows = [[change.key, change.before or NONE, change.after or NONE] for change in self.changes]
+        return Section(self.title, self.summary, tables=[Table("", ["parameter", "before", "after"], rows, code=3)])
+
+
+def compare(base: Revision, head: Revision) -> ParametersPart:
+    """Compare params.yaml of two revisions."""
     before, after = (flatten(revision.yaml(str(PARAMS))) for revision in (base, head))
-    return [
-        Change(key, _text(before.get(key, ABSENT)), _text(after.get(key, ABSENT)))
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, ABSENT) != after.get(key, ABSENT)
-    ]
+    return ParametersPart(
+        [
+            ParameterChange(key, _text(before.get(key, ABSENT)), _text(after.get(key, ABSENT)))
+            for key in sorted(before.keys() | after.keys())
+            if before.get(key, ABSENT) != after.get(key, ABSENT)
+        ]
+    )
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:

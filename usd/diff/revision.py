@@ -1,4 +1,4 @@
-"""The files of a revision: of a commit in git's history, or of the work tree as it is on disk."""
+"""The files of a revision: a commit in git's history, or the work tree as it is on disk."""
 
 import json
 import subprocess
@@ -16,13 +16,15 @@ WORKSPACE = "workspace"  # the name that stands for uncommitted work
 SHOWN = 10  # hex digits of a commit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Revision:
     """A state of the project; all paths are relative to its root, with slashes."""
 
     label: str  # as shown, such as "main (1a2b3c4d5e)"
+    commit: str  # empty for the work tree
     root: Path
     blobs: Mapping[str, str]  # path → git's id of its content; empty ids in the work tree
+    fetch: bool = False  # whether content that DVC keeps is fetched from its remote where the cache lacks it
 
     def paths(self, folder: str = "") -> list[str]:
         """The files below a folder, sorted."""
@@ -68,7 +70,7 @@ class Revision:
         return value or {}
 
 
-def find(name: str, root: Path) -> Revision:
+def find(name: str, root: Path, fetch: bool = False) -> Revision:
     """The revision that git knows by this name, or the work tree for "workspace".
 
     Raises:
@@ -76,21 +78,45 @@ def find(name: str, root: Path) -> Revision:
     """
     if name == WORKSPACE:
         listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode(errors="replace")
-        return Revision(WORKSPACE, root, {path: "" for path in listed.split("\0") if path and (root / path).is_file()})
+        paths = {path: "" for path in listed.split("\0") if path and (root / path).is_file()}
+        return Revision(WORKSPACE, "", root, paths, fetch)
+    return _at(name, _commit(name, root), root, fetch)
+
+
+def find_base(name: str, head: Revision, fetch: bool = False) -> Revision:
+    """The commit at which the history of `head` left that of `name`, as a pull request is compared.
+
+    Raises:
+        UsdError: no such revision, or the histories have nothing in common.
+    """
+    if name == WORKSPACE:
+        return find(name, head.root, fetch)
+    tip = _commit(name, head.root)
+    try:
+        merge_base = _git(head.root, "merge-base", tip, head.commit or "HEAD").decode().strip()
+    except UsdError:
+        raise UsdError(
+            f"'{name}' and {head.label} have no common ancestor; fetch more history (`git fetch --unshallow`), "
+            "or compare with its tip: --tip"
+        ) from None
+    return _at(name if merge_base == tip else f"merge base with {name}", merge_base, head.root, fetch)
+
+
+def _commit(name: str, root: Path) -> str:
     _git(root, "rev-parse", "--git-dir")  # a better complaint outside a repository
     try:
-        commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode()
+        found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode()
     except UsdError:
         raise UsdError(f"'{name}': git knows no such revision; fetch it, or name another ('{WORKSPACE}' too)") from None
-    commit = commit.split()[-1]
+    return found.split()[-1]
+
+
+def _at(name: str, commit: str, root: Path, fetch: bool) -> Revision:
     listed = _git(root, "ls-tree", "-r", "-z", commit).decode(errors="replace")
     rows = (row.split("\t", 1) for row in listed.split("\0") if row)
     blobs = {path: kind.split()[2] for kind, path in rows if kind.split()[1] == "blob"}
-    return Revision(_label(name, commit), root, blobs)
-
-
-def _label(name: str, commit: str) -> str:
-    return commit[:SHOWN] if commit.startswith(name) else f"{name} ({commit[:SHOWN]})"
+    label = commit[:SHOWN] if commit.startswith(name) else f"{name} ({commit[:SHOWN]})"
+    return Revision(label, commit, root, blobs, fetch)
 
 
 @lru_cache(maxsize=16)

@@ -1,33 +1,22 @@
-"""Which stages `dvc repro` will run at a revision, from dvc.yaml, dvc.lock, params.yaml and the files in git.
+"""Which stages `dvc repro` will run at both revisions.
 
-DVC need not rerun all that follows: a stage whose inputs come out the same as before is skipped.
+It need not run all that follow: a stage whose inputs come out the same as before is skipped.
 """
 
 import hashlib
-import itertools
 import json
-import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
-from usd.config import PARAMS
-from usd.diff.parameters import ABSENT, flatten
+from usd.diff.dag import StageInput, StageOutput, StageRecord, read_stages
+from usd.diff.layout import Section, Table
 from usd.diff.revision import Revision
-from usd.errors import UsdError
 
-PLACEHOLDER = re.compile(r"\$\{([\w.]+)\}")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage of dvc.yaml; one of a matrix is name@item."""
-
-    name: str
-    cmd: str
-    deps: list[str]
-    params: list[tuple[str, str]]  # file, dotted key; the key is empty for the whole file
-    outs: dict[str, bool]  # path → whether DVC caches it (git keeps it if not)
-    frozen: bool
+REASONS = 4  # that are told of a stage
+NOTE = (
+    "What dvc repro will run; a stage whose inputs come out the same is skipped. Until then the committed results of "
+    "these stages are of an earlier state."
+)
 
 
 @dataclass(frozen=True)
@@ -47,21 +36,66 @@ class Plan:
     frozen: list[Rerun]  # out of date, but not run
 
 
+@dataclass(frozen=True)
+class StagesPart:
+    """What `dvc repro` will do at both revisions."""
+
+    title: ClassVar[str] = "Stages"
+
+    before: Plan
+    after: Plan
+
+    @property
+    def new(self) -> list[str]:
+        """Stages that will run at the later revision and were up to date at the earlier one."""
+        old = {rerun.name for rerun in self.before.reruns}
+        return [rerun.name for rerun in self.after.reruns if rerun.name not in old]
+
+    @property
+    def summary(self) -> str:
+        """How many more stages are out of date."""
+        return f"{len(self.new)} more to rerun" if self.new else ""
+
+    @property
+    def regressions(self) -> list[str]:
+        """None: to be out of date is not worse."""
+        return []
+
+    def section(self) -> Section | None:
+        """A row for each stage that is out of date, and why."""
+        if not self.after.reruns:
+            return None
+        head = ["stage", "why"]
+        now = [_row(rerun) for rerun in self.after.reruns if rerun.name in self.new]
+        earlier = [_row(rerun) for rerun in self.after.reruns if rerun.name not in self.new]
+        frozen = [_row(rerun) for rerun in self.after.frozen]
+        tables = [
+            Table("", head, now),
+            Table("Out of date before this change already", head, earlier, folded=True),
+            Table("Frozen: out of date, but not run", head, frozen, folded=True),
+        ]
+        summary = self.summary or "none more than before"
+        return Section(self.title, summary, [NOTE], [table for table in tables if table.rows])
+
+
+def compare(base: Revision, head: Revision) -> StagesPart:
+    """Compare what is out of date at two revisions.
+
+    Raises:
+        UsdError: dvc.yaml or dvc.lock is not what DVC writes.
+    """
+    return StagesPart(plan(base), plan(head))
+
+
 def plan(revision: Revision) -> Plan:
     """The stages that are out of date, and all that follow.
 
     Raises:
         UsdError: dvc.yaml or dvc.lock is not what DVC writes.
     """
-    try:
-        stages = read_stages(revision)
-        lock = revision.yaml("dvc.lock").get("stages") or {}
-        made = {out["path"]: out["md5"] for entry in lock.values() for out in entry.get("outs", []) if "md5" in out}
-        own = {stage.name: reasons(revision, stage, lock.get(stage.name), made, stages) for stage in stages}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsdError(
-            f"dvc.yaml or dvc.lock of {revision.label}: not readable ({error!r}); restore it or run `dvc repro`"
-        ) from None
+    stages = read_stages(revision)
+    outs = {out.path: out for stage in stages for out in stage.outs}
+    own = {stage.name: reasons(revision, stage, outs) for stage in stages}
     running = {stage.name for stage in stages if own[stage.name] and not stage.frozen}
     before: set[str] = set()
     while running != before:
@@ -73,48 +107,34 @@ def plan(revision: Revision) -> Plan:
     )
 
 
-def read_stages(revision: Revision) -> list[Stage]:
-    """The stages of dvc.yaml, matrix stages one by one."""
-    params = revision.yaml(str(PARAMS))
-    stages = []
-    for name, entry in (revision.yaml("dvc.yaml").get("stages") or {}).items():
-        matrix = entry.get("matrix")
-        if not matrix:
-            stages.append(_stage(name, entry, params))
-            continue
-        for values in itertools.product(*matrix.values()):
-            item = dict(zip(matrix, values, strict=True))
-            stages.append(_stage(f"{name}@{'-'.join(map(str, values))}", entry, params | {"item": item}))
-    return stages
-
-
-def reasons(
-    revision: Revision, stage: Stage, entry: dict[str, Any] | None, made: dict[str, str], stages: list[Stage]
-) -> list[str]:
-    """Why the stage itself is out of date against its entry in dvc.lock; empty if it is not."""
-    if entry is None:
+def reasons(revision: Revision, stage: StageRecord, outs: dict[str, StageOutput]) -> list[str]:
+    """Why a stage is out of date against dvc.lock; `outs` are those of all stages, by path."""
+    if stage.source:
+        return []
+    if not stage.locked:
         return ["not in dvc.lock"]
-    recorded = {dep["path"]: dep.get("md5") for dep in entry.get("deps", [])}
-    cached = {path for each in stages for path, is_cached in each.outs.items() if is_cached}
-    found = []
-    if "${" not in stage.cmd and stage.cmd.split() != str(entry["cmd"]).split():
-        found.append("its command changed")
-    for path in stage.deps:
-        digest = made.get(path) if path in cached else md5(revision, path)
-        if path not in recorded:
-            found.append(f"{path} is a new dependency")
-        elif digest is None and path not in made:
-            found.append(f"{path} is missing")
-        elif digest is not None and digest != recorded[path]:
-            found.append(f"{path} changed")
-    found += [f"{path} is no dependency any more" for path in recorded if path not in stage.deps]
-    found += _params_changed(revision, stage, entry.get("params") or {})
-    for path, is_cached in stage.outs.items():
-        if path not in made:
-            found.append(f"{path} is a new output")
-        elif not is_cached and (digest := md5(revision, path)) != made[path]:
-            found.append(f"{path} {'is not what it made' if digest else 'is missing'}")
+    found = ["its command changed"] if stage.command_changed else []
+    found += [f"{each.path} {why}" for each in stage.inputs if (why := _input_differs(revision, each, outs))]
+    found += stage.parameters
+    for out in stage.outs:
+        if out.recorded is None:
+            found.append(f"{out.path} is a new output")
+        elif not out.cached and (digest := md5(revision, out.path)) != out.recorded:
+            found.append(f"{out.path} {'is not what it made' if digest else 'is missing'}")
     return found
+
+
+def _input_differs(revision: Revision, each: StageInput, outs: dict[str, StageOutput]) -> str:
+    """How a dependency differs from dvc.lock, in words; empty if it does not, or if that cannot be known from git."""
+    if each.recorded is None:
+        return "is a new dependency"
+    if each.outside:
+        return ""
+    out = outs.get(each.path)
+    digest = out.recorded if out and out.cached else md5(revision, each.path)
+    if digest is None:
+        return "" if any(_overlap(each.path, path) for path in outs) else "is missing"
+    return "changed" if digest != each.recorded else ""
 
 
 def md5(revision: Revision, path: str) -> str | None:
@@ -129,31 +149,13 @@ def md5(revision: Revision, path: str) -> str | None:
     return hashlib.md5(json.dumps(rows, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
-def lookup(values: Any, key: str) -> Any:
-    """The value of a dotted key, ABSENT if there is none; the empty key is the whole."""
-    for name in filter(None, key.split(".")):
-        values = values.get(name, ABSENT) if isinstance(values, dict) else ABSENT
-    return values
-
-
-def _params_changed(revision: Revision, stage: Stage, recorded: dict[str, Any]) -> list[str]:
-    found = []
-    for file, key in stage.params:
-        value = lookup(revision.yaml(file), key)
-        known = recorded.get(file, {})
-        before = known.get(key, ABSENT) if key else known
-        left, right = flatten({key: before}), flatten({key: value})
-        differing = sorted(k for k in left.keys() | right.keys() if left.get(k, ABSENT) != right.get(k, ABSENT))
-        found += [f"{file}: {name}" for name in differing]
-    return found
-
-
-def _upstream(stage: Stage, stages: list[Stage], running: set[str]) -> list[str]:
+def _upstream(stage: StageRecord, stages: tuple[StageRecord, ...], running: set[str]) -> list[str]:
     """The running stages that make something this stage depends on."""
     return [
         other.name
         for other in stages
-        if other.name in running and any(_overlap(dep, out) for dep in stage.deps for out in other.outs)
+        if other.name in running
+        and any(_overlap(dependency.path, out.path) for dependency in stage.inputs for out in other.outs)
     ]
 
 
@@ -161,28 +163,7 @@ def _overlap(left: str, right: str) -> bool:
     return left == right or left.startswith(f"{right}/") or right.startswith(f"{left}/")
 
 
-def _stage(name: str, entry: dict[str, Any], values: dict[str, Any]) -> Stage:
-    def text(value: Any) -> str:
-        return PLACEHOLDER.sub(lambda match: _filled(match, values), str(value))
-
-    outs = [out for kind in ("outs", "metrics", "plots") for out in entry.get(kind) or []]
-    flags = [next(iter(out.items())) if isinstance(out, dict) else (out, {}) for out in outs]
-    params: list[tuple[str, str]] = []
-    for each in entry.get("params") or []:
-        if isinstance(each, dict):
-            params += [(text(file), text(key)) for file, names in each.items() for key in names or [""]]
-        else:
-            params.append((str(PARAMS), text(each)))
-    return Stage(
-        name=name,
-        cmd=text(entry["cmd"]),
-        deps=[text(next(iter(dep)) if isinstance(dep, dict) else dep) for dep in entry.get("deps") or []],
-        params=params,
-        outs={text(path): bool((settings or {}).get("cache", True)) for path, settings in flags},
-        frozen=bool(entry.get("frozen", False)),
-    )
-
-
-def _filled(match: re.Match[str], values: dict[str, Any]) -> str:
-    value = lookup(values, match[1])
-    return match[0] if value is ABSENT or isinstance(value, dict | list) else str(value)
+def _row(rerun: Rerun) -> list[str]:
+    why = "; ".join(rerun.reasons[:REASONS]) or f"after {', '.join(rerun.after)}"
+    more = len(rerun.reasons) - REASONS
+    return [rerun.name, why + (f"; and {more} more" if more > 0 else "")]

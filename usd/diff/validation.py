@@ -1,76 +1,56 @@
-"""The validation summary of a revision, and which expectations newly fail or are fixed."""
+"""Which expectations on the data newly fail, are fixed, or are no longer checked."""
 
-import re
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from usd.data.record import SPLITS
+from usd.diff.layout import Section, Table
 from usd.diff.revision import Revision
-from usd.errors import UsdError
-
-SUMMARY = "results/validation/summary.json"
+from usd.diff.summary import Expectation, Summary, read_summary
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A quantity over the samples of a split; the deviation of a share p is √(p (1 − p))."""
+class ValidationPart:
+    """The expectations at both revisions; one whose bound moved is the same expectation."""
 
-    mean: float
-    std: float
+    title: ClassVar[str] = "Validation"
 
-
-@dataclass(frozen=True)
-class Summary:
-    """What stage `validate` found."""
-
-    digest: str  # of all samples
-    expectations: dict[str, bool]  # name → holds
-    samples: dict[str, int]  # by split
-    tasks: dict[str, dict[str, int]]  # task → split → samples that serve it
-    spreads: dict[str, dict[str, Spread]]  # quantity → split → spread
+    before: Summary | None
+    after: Summary | None
 
     @property
     def failing(self) -> list[str]:
-        """Expectations that do not hold."""
-        return [name for name, passed in self.expectations.items() if not passed]
-
-
-def read_summary(revision: Revision) -> Summary | None:
-    """The summary, None where the revision has none.
-
-    Raises:
-        UsdError: the file is not a validation summary.
-    """
-    found = revision.json(SUMMARY)
-    if found is None:
-        return None
-    try:
-        return Summary(
-            digest=str(found["digest"]),
-            expectations={str(row["name"]): bool(row["passed"]) for row in found["expectations"]},
-            samples={split: int(found["splits"][split]["samples"]) for split in SPLITS},
-            tasks={task: dict(numbers) for task, numbers in found.get("tasks", {}).items()},  # older ones lack it
-            spreads=_spreads(found["splits"]),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsdError(
-            f"{SUMMARY} of {revision.label}: not a validation summary ({error!r}); run `dvc repro validate`"
-        ) from None
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """How the expectations stand at both revisions."""
-
-    failing: list[str]  # at the later revision
-    newly_failing: list[str]
-    fixed: list[str]
-    unchecked: list[str]  # held at the earlier revision, and is not checked at the later one
-    gone: bool  # there is no summary any more
+        """Names of the expectations that do not hold at the later revision."""
+        return [each.name for each in self._checks()[1].values() if not each.passed]
 
     @property
-    def in_words(self) -> str:
-        """What changed, in short; empty if nothing did."""
+    def newly_failing(self) -> list[str]:
+        """Those that fail and did not fail before, or were not checked before."""
+        before, after = self._checks()
+        failed = {key: each for key, each in after.items() if not each.passed}
+        return [each.name for key, each in failed.items() if key not in before or before[key].passed]
+
+    @property
+    def fixed(self) -> list[str]:
+        """Those that failed and now hold, or are not checked any more."""
+        before, after = self._checks()
+        failed = {key: each for key, each in before.items() if not each.passed}
+        return [each.name for key, each in failed.items() if self.after and (key not in after or after[key].passed)]
+
+    @property
+    def unchecked(self) -> list[str]:
+        """Those that held and are not checked any more."""
+        before, after = self._checks()
+        held = {key: each for key, each in before.items() if each.passed}
+        return [each.name for key, each in held.items() if self.after and key not in after]
+
+    @property
+    def gone(self) -> bool:
+        """Whether there was a summary and is none any more."""
+        return self.before is not None and self.after is None
+
+    @property
+    def summary(self) -> str:
+        """How many expectations newly fail, are fixed, or are no longer checked."""
         counted = {
             "newly fails": len(self.newly_failing),
             "fixed": len(self.fixed),
@@ -78,45 +58,36 @@ class Verdicts:
         }
         return "summary gone" if self.gone else ", ".join(f"{n} {word}" for word, n in counted.items() if n)
 
+    @property
+    def regressions(self) -> list[str]:
+        """Expectations that newly fail or are no longer checked."""
+        found = [f"validation newly fails: {name}" for name in self.newly_failing]
+        found += ["the validation summary is gone"] if self.gone else []
+        return found + [f"validation no longer checks: {name}" for name in self.unchecked]
 
-def verdicts(before: Summary | None, after: Summary | None) -> Verdicts:
-    """What newly fails did not fail before; what is fixed failed and holds now, or is checked no more.
+    def section(self) -> Section | None:
+        """A row for each expectation that fails, or whose verdict changed."""
+        if not self.summary and not self.failing:
+            return None
+        rows = [[name, "newly fails" if name in self.newly_failing else "still fails"] for name in self.failing]
+        rows += [[name, "fixed"] for name in self.fixed]
+        rows += [[name, "no longer checked"] for name in self.unchecked]
+        notes = ["The summary is gone."] if self.gone else []
+        tables = [Table("", ["expectation", "verdict"], rows, 0)] if rows else []
+        return Section(self.title, self.summary or "failing as before", notes, tables)
 
-    With another bound an expectation is the same: a moved threshold shows among the parameters.
+    def _checks(self) -> tuple[dict[str, Expectation], dict[str, Expectation]]:
+        """The expectations of both revisions, by what is the same at both: ids, or names if one of them lacks ids."""
+        both = [summary.expectations if summary else [] for summary in (self.before, self.after)]
+        have_ids = all(each.id for side in both for each in side)
+        before, after = ({each.id if have_ids else each.name: each for each in side} for side in both)
+        return before, after
+
+
+def compare(base: Revision, head: Revision) -> ValidationPart:
+    """Compare the validation summaries of two revisions.
+
+    Raises:
+        UsdError: a summary cannot be read.
     """
-    checked = before.expectations if before else {}
-    failed = before.failing if before else []
-    fails = after.failing if after else []
-    checks = after.expectations if after else {}
-    failed_before, fails_now, checked_now = (set(map(_unbounded, names)) for names in (failed, fails, checks))
-    return Verdicts(
-        failing=fails,
-        newly_failing=[name for name in fails if _unbounded(name) not in failed_before],
-        fixed=[name for name in failed if after and _unbounded(name) not in fails_now],
-        unchecked=[name for name, held in checked.items() if after and held and _unbounded(name) not in checked_now],
-        gone=before is not None and after is None,
-    )
-
-
-def _unbounded(name: str) -> str:
-    """An expectation's name without the numbers in it."""
-    return re.sub(r"\d+(\.\d+)?", "#", name)
-
-
-def _spreads(splits: dict[str, Any]) -> dict[str, dict[str, Spread]]:
-    found: dict[str, dict[str, Spread]] = {}
-    for split in SPLITS:
-        for name, values in splits[split]["statistics"].items():
-            _put(found, name, split, values["mean"], values["std"])
-        for name, values in splits[split]["classes"].items():
-            shown = values["images"]
-            _put(
-                found, f"{name}: share of images", split, shown, None if shown is None else (shown * (1 - shown)) ** 0.5
-            )
-            _put(found, f"{name}: area", split, values["pixels"], values.get("std"))  # older summaries lack it
-    return found
-
-
-def _put(found: dict[str, dict[str, Spread]], name: str, split: str, mean: float | None, std: float | None) -> None:
-    if mean is not None and std is not None:
-        found.setdefault(name, {})[split] = Spread(float(mean), float(std))
+    return ValidationPart(read_summary(base), read_summary(head))

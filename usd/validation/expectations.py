@@ -43,6 +43,7 @@ MEASURED = ("brightness", "edge_density", "depth")
 class Outcome:
     """One expectation, checked."""
 
+    id: str  # stays when a bound or the wording changes
     name: str  # in words
     column: str  # of the table
     passed: bool
@@ -152,7 +153,9 @@ def _outcome(result: Any) -> Outcome:
     column = settings.kwargs.get("column") or settings.kwargs.get("column_B") or "split"
     rows = found.get("unexpected_index_list") or []
     observed = found.get("observed_value")
+    split = (settings.kwargs.get("row_condition") or {}).get("parameter")
     return Outcome(
+        id=".".join(filter(None, [settings.type.removeprefix("expect_"), column, split])),
         name=settings.description,
         column=column,
         passed=bool(result.success),

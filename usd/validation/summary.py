@@ -102,6 +102,7 @@ def _listed(outcome: Outcome, most: int) -> str:
 def _row(outcome: Outcome) -> dict[str, Any]:
     named = [f"{key} ({value})" if value else key for key, value in list(outcome.failures.items())[:LISTED]]
     return {
+        "id": outcome.id,
         "name": outcome.name,
         "passed": outcome.passed,
         "failing": outcome.failing,

@@ -1,0 +1,91 @@
+"""Samples by key, counts, distributions and pictures."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.diff.project import KEYS, SAMPLES, SUMMARY, Project, listing, summary, tile
+from usd.diff.data import digests
+from usd.diff.review import review
+from usd.diff.revision import find
+
+
+def test_a_data_change_names_the_keys_and_shows_pictures(project: Project) -> None:
+    scenes, annotated = {}, {}
+    for revision, value, kept in (("before", 1, {*KEYS}), ("after", 2, {*KEYS, "val-00020"} - {"test-00003"})):
+        scenes[revision] = {key: tile(value if key == "train-00001" else 5) for key in kept}
+        annotated[revision] = {key: tile(7) for key in kept}
+
+    def store(data: bytes, suffix: str = "") -> str:
+        digest = hashlib.md5(data).hexdigest()
+        project.write(f".dvc/cache/files/md5/{digest[:2]}/{digest[2:]}{suffix}", data)
+        return digest + suffix
+
+    def folder(pictures: dict[str, bytes], name: str) -> str:
+        rows = [
+            {"md5": store(data), "relpath": f"{key.split('-')[0]}/{key}.{name}.png"} for key, data in pictures.items()
+        ]
+        return store(json.dumps(rows).encode(), ".dir")
+
+    def locked(revision: str) -> Callable[[Any], None]:
+        def change(lock: Any) -> None:
+            lock["stages"]["render"]["outs"][0]["md5"] = folder(scenes[revision], "image")
+            lock["stages"]["annotate"]["outs"][0]["md5"] = folder(annotated[revision], "depth")
+
+        return change
+
+    project.edit("dvc.lock", locked("before"))
+    project.commit()
+    project.git("tag", "--force", "base")
+    project.edit("dvc.lock", locked("after"))
+    samples = KEYS | {"val-00020": "0" * 12, "train-00001": "f" * 12}
+    del samples["test-00003"]
+    project.write(SAMPLES, listing(samples))
+    found = summary(samples)
+    found["splits"]["train"]["statistics"]["depth"]["mean"] = 0.56
+    found["splits"]["val"]["statistics"]["brightness"]["mean"] = 0.51
+    found["splits"]["test"]["classes"]["duck"]["images"] = 0.9
+    project.write(SUMMARY, json.dumps(found, indent=1))
+    project.commit()
+    text = project.review()
+    assert "data: 1 added, 1 removed, 1 changed samples" in text.splitlines()[0]
+    assert "| `any` | 20 | 20 → 21 | 20 → 19 |\n| `image2depth` | 20 | 20 → 21 | 20 → 19 |" in text
+    assert "| `image2normal` | 0 | 20 → 21 | 20 → 19 |" in text
+    assert "| depth | train | 0.5 ± 0.1 | 0.56 ± 0.1 | 0.60 | **moved far** |" in text
+    assert "| brightness | val | 0.5 ± 0.1 | 0.51 ± 0.1 | 0.10 |  |" in text
+    assert "| duck: share of images | train → test | 0.5 ± 0.5 | 0.9 ± 0.3 | 0.80 | **moved far** |" in text
+    for key, kind in (("val-00020", "added"), ("test-00003", "removed"), ("train-00001", "changed")):
+        assert f"<summary>Samples {kind}: 1</summary>\n\n| key |\n|---|\n| `{key}` |" in text
+    page = project.review(form="html")
+    assert page.count("<img") == 4  # before and after of the changed sample, one each of the others
+    shutil.rmtree(project.root / ".dvc")
+    without = review("base", "HEAD", project.root)
+    assert "<img" not in without.text("html")
+    assert without.text("md").splitlines()[0] == text.splitlines()[0]
+    assert project.regressions() == []
+
+
+def test_keys_are_unknown_where_a_revision_does_not_list_them(project: Project) -> None:
+    project.git("rm", "--quiet", SAMPLES)
+    project.edit(SUMMARY, lambda found: found.update(digest="another"))
+    project.commit()
+    text = project.review()
+    assert "data: changed" in text.splitlines()[0]
+    assert re.search(r"The keys of the samples are not known at HEAD \(\w{10}\)\.", text)
+
+
+def test_the_list_of_samples_is_read_as_validate_writes_it(tmp_path: Path) -> None:
+    import pandas as pd
+
+    from usd.validation.summary import as_samples
+
+    table = pd.DataFrame({"key": ["val-2", "train-1"], "sample_hash": ["a" * 64, "b" * 64]})
+    project = Project(tmp_path)
+    project.git("init", "--quiet")
+    project.write(SAMPLES, as_samples(table))
+    assert digests(find("workspace", tmp_path)) == {"train-1": "b" * 12, "val-2": "a" * 12}
+    assert (tmp_path / SAMPLES).read_text() == f"key,digest\ntrain-1,{'b' * 12}\nval-2,{'a' * 12}\n"

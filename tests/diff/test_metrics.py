@@ -1,0 +1,103 @@
+"""Metrics against the noise between seeds."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.diff.project import METRICS, Project, runs, set_rmse
+from usd.diff.scores import MEAN, numbers
+
+
+@pytest.mark.parametrize(
+    ("rmse", "verdict", "code"), [(0.103, "worse", 1), (0.102, "within noise", 0), (0.097, "better", 0)]
+)
+def test_metrics_are_judged_against_the_noise(project: Project, rmse: float, verdict: str, code: int) -> None:
+    project.edit(METRICS, set_rmse(rmse))
+    project.commit()
+    text = project.review()
+    assert f"metrics: 4 {verdict}" in text.splitlines()[0]
+    row = "| `us_diffusion` | `mean of the trained tasks` | `rmse` | lower |"
+    told = "**worse**" if verdict == "worse" else verdict
+    assert f"{row} 0.1 | {rmse:g} | {rmse - 0.1:+.4g} | 0.002 | {told} |" in text
+    assert project.run("base", "--fail-on-regression").exit_code == code
+    assert project.run("base").exit_code == 0
+    assert bool(project.regressions()) == bool(code)
+
+
+def drop_kid(runs: Any) -> None:
+    for seed in runs["us_diffusion"]:
+        for scores in seed["map2image"].values():
+            del scores["kid"]
+
+
+def test_another_seed_is_no_regression_and_a_mended_metric_a_gain(project: Project) -> None:
+    project.edit(METRICS, lambda found: found.update(runs("us_diffusion")[1]))
+    project.commit()
+    assert project.regressions() == []
+    assert "within noise" in project.review().splitlines()[0]
+    project.edit(METRICS, lambda found: found["image2map"]["seg"].update(rmse=float("nan")))
+    project.commit()
+    assert "us_diffusion, image2seg: rmse 0.1 → nan" in project.regressions()
+    project.git("tag", "--force", "base")
+    project.edit(METRICS, lambda found: found["image2map"]["seg"].update(rmse=0.1))
+    project.commit()
+    assert project.regressions() == []
+
+
+def test_a_metric_without_noise_of_its_own_gets_the_widest_share(project: Project) -> None:
+    def change(share: float) -> Callable[[Any], None]:
+        return lambda found: found["map2image"]["hed"].update(kid=0.5 * (1 + share), swapped_pair_change=0.2)
+
+    project.edit("results/ablation/runs.json", drop_kid)
+    project.edit(METRICS, change(0.019))  # the widest range of a mean is 0.2 of 10.1
+    project.commit()
+    assert project.regressions() == []
+    assert "0.5095 | +0.0095 | 0.0099 | within noise |" in project.review()
+    assert "| `swapped_pair_change` | higher | 0.1 | 0.2 | +0.1 | 0 | better |" in project.review()
+    project.edit(METRICS, change(0.021))
+    project.commit()
+    assert project.regressions() == ["us_diffusion, hed2image: kid 0.5 → 0.5105"]
+
+
+def test_without_an_ablation_every_change_counts(project: Project) -> None:
+    project.git("rm", "--quiet", "results/ablation/runs.json")
+    project.commit()
+    project.git("tag", "--force", "base")
+    project.edit(METRICS, lambda found: found["image2map"]["seg"].update(rmse=0.10001))
+    project.commit()
+    assert project.regressions() == ["us_diffusion, image2seg: rmse 0.1 → 0.10001"]
+    assert "the noise is not known and every change counts" in project.review()
+
+
+def test_the_baselines_metrics_are_told_but_are_not_regressions(project: Project) -> None:
+    project.edit("results/prompt_diffusion/metrics.json", set_rmse(0.3))
+    project.commit()
+    assert project.regressions() == []
+    text = project.review()
+    assert r"metrics: prompt\_diffusion: 4 worse" in text.splitlines()[0]
+    assert "<summary>Worse and better: prompt_diffusion, the baseline</summary>" in text
+
+
+def test_the_noise_is_the_range_over_all_seeds_of_the_study(project: Project) -> None:
+    rows = [
+        {"variant": "us_diffusion", "seed": seed, "direction": "image2map", "task": task, "rmse": 0.1 + 0.002 * seed}
+        | {"steps": steps, "nfe": steps, "guidance": 1.0}
+        for seed in range(3)
+        for task in ("depth", "hed", "seg")
+        for steps in (1, 10)
+    ]
+    project.write("results/study/study.json", json.dumps({"rows": rows}))
+    project.edit(METRICS, set_rmse(0.104))
+    project.commit()
+    assert project.regressions() == []
+    assert "Noise is the range over 3 runs with other seeds" in project.review()
+    project.edit(METRICS, set_rmse(0.1041))
+    project.commit()
+    assert len(project.regressions()) == 4
+
+
+def test_the_mean_is_the_gates() -> None:
+    scores = numbers("us_diffusion", {"map2image": {"depth": {"fd": 2.0}, "seg": {"fd": 5.0}, "hed": {}}})
+    assert scores["us_diffusion", MEAN, "fd"] == 3.5

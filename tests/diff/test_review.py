@@ -1,0 +1,171 @@
+"""The review as a whole: what it says, in both formats, and how it fails."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.diff.project import KEYS, METRICS, SAMPLES, SUMMARY, Project, listing, set_rmse, tile
+from usd.diff.markdown import LIMIT
+from usd.diff.review import review
+from usd.errors import UsdError
+from usd.evaluation.gate import VARIANTS
+
+
+def test_an_unrelated_edit_changes_nothing(project: Project) -> None:
+    project.write("README.md", "# Another\n")
+    project.commit()
+    text = project.review()
+    assert text.startswith("**No change of data, parameters, metrics, figures or stages from base (")
+    assert len(text.splitlines()) == 1
+    assert "No change" in project.review(form="html")
+    assert project.run("base", "--fail-on-regression").exit_code == 0
+
+
+def test_deleted_results_are_told_and_counted(project: Project) -> None:
+    project.git("rm", "--quiet", METRICS, SUMMARY)
+    project.commit()
+    text = project.review()
+    assert r"results/us\_diffusion/metrics.json is gone." in text
+    assert "The summary is gone." in text
+    assert [each.split(":")[0] for each in project.regressions()] == [
+        "the validation summary is gone",
+        f"{METRICS} is gone",
+        "the gate can no longer be judged",
+    ]
+    assert project.run("base", "--fail-on-regression").exit_code == 1
+
+
+def test_a_new_task_shows_in_counts_metrics_and_gate(project: Project) -> None:
+    code = (project.root / "usd/tasks.py").read_text()
+    row = '        Map("sketch", "sketch map", "lines", "palette", True),\n'
+    marker = '        Map("normal"'
+    assert marker in code
+    project.write("usd/tasks.py", code.replace(marker, row + marker))
+
+    def add(found: Any) -> None:
+        for direction in ("image2map", "map2image"):
+            found[direction]["sketch"] = found[direction]["depth"]
+
+    project.edit(SUMMARY, lambda found: found["tasks"].update(image2sketch=found["tasks"]["image2depth"]))
+    for variant in VARIANTS:
+        project.edit(f"results/{variant}/metrics.json", add)
+        project.write(f"results/{variant}/image2sketch.png", tile(3))
+    project.commit()
+    text = project.review()
+    assert "| `image2sketch` | — → 20 | — → 20 | — → 20 |" in text
+    assert "| `us_diffusion` | `sketch2image` | `fd` | lower | — | 10 | — | — | new |" in text
+    assert "| sketch RMSE / floor | — | 0.4 (≤ 0.8) | passes |" in text
+    assert "- `results/us_diffusion/image2sketch.png` added" in text
+    assert "usd/tasks.py changed" in text
+    assert project.regressions() == []
+
+
+def test_thousands_of_changes_fit_a_comment(project: Project) -> None:
+    samples = {f"train-{number:05d}": f"{number:012x}" for number in range(9000)}
+    project.write(SAMPLES, listing(samples))
+    project.edit("params.yaml", lambda params: params["train"].update({f"n{i}": "x" * 300 for i in range(3000)}))
+    project.edit(METRICS, lambda found: found.update(extra={f"m{i}": {"rmse": i} for i in range(3000)}))
+    project.commit()
+    text = project.review()
+    assert len(text) < 65_536
+    assert len(text) <= LIMIT
+    assert re.search(r"^… and \d+ more$", text, re.MULTILINE)
+    assert "parameters: 3000 changed" in text.splitlines()[0]
+    assert text.count("<details>") == text.count("</details>")
+
+
+def test_the_same_revisions_give_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    project.edit(METRICS, set_rmse(0.2))
+    project.write("results/curves.png", tile(1))
+    project.write(SAMPLES, listing(KEYS | {"val-00001": "e" * 12}))
+    project.commit()
+    elsewhere = Project(shutil.copytree(project.root, tmp_path / "elsewhere"))
+    for form in ("md", "html"):
+        assert project.review(form=form) == elsewhere.review(form=form)
+
+
+def test_uncommitted_work_is_the_workspace(project: Project) -> None:
+    project.edit(METRICS, set_rmse(0.2))
+    (project.root / "results/curves.png").unlink()
+    project.write("results/us_diffusion/new.png", tile(1))
+    assert "No change" in project.review().splitlines()[0]
+    text = project.review(head="workspace")
+    assert "to workspace: metrics: " in text.splitlines()[0]
+    assert "`results/curves.png` removed" in text
+    assert "`results/us_diffusion/new.png` added" in text
+
+
+def test_it_works_without_torch(project: Project) -> None:
+    code = "import sys; sys.modules['torch'] = None; from usd.cli import app; app(['diff', 'base'])"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=project.root, env=environment, check=True)
+
+
+def test_the_file_is_written_and_the_headline_printed(project: Project) -> None:
+    found = project.run("base", "HEAD", "--format", "html", "--out", "out/page.html")
+    assert found.exit_code == 0
+    assert found.stdout.startswith("No change of data")
+    assert (project.root / "out/page.html").read_text() == project.review(form="html")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        (METRICS, "{", rf"{METRICS} of HEAD \(\w+\): not valid JSON"),
+        (METRICS, "[]", "not a mapping"),
+        (SUMMARY, "{}", "not a validation summary"),
+        (SUMMARY, "[1]", "not a validation summary"),
+        (SAMPLES, "a;b\n", "not rows of key,digest"),
+        ("results/ablation/runs.json", "[1]", "not runs by variant"),
+        ("results/benchmark.json", "x", "not valid JSON"),
+        ("params.yaml", "a: [", "params.yaml of HEAD .*: not valid YAML"),
+        ("params.yaml", "- 1", "not a mapping"),
+        ("dvc.lock", "stages: [1]", "dvc.yaml or dvc.lock of HEAD .*: not readable"),
+    ],
+)
+def test_an_unreadable_file_is_one_line(project: Project, path: str, content: str, message: str) -> None:
+    project.write(path, content)
+    project.commit()
+    with pytest.raises(UsdError, match=message) as caught:
+        project.review()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_revision_is_one_line_and_exit_code_1(project: Project, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "usd.cli", "diff", "nowhere"]
+    found = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert re.fullmatch(r"error: 'nowhere': git knows no such revision; fetch it.*\n", found.stderr)
+    with pytest.raises(UsdError, match="not a git repository"):
+        review("HEAD", "HEAD", tmp_path)
+    project.git("rm", "--quiet", "params.yaml", "dvc.yaml")
+    project.commit()
+    with pytest.raises(UsdError, match="run from the project's root"):
+        project.review("HEAD")
+
+
+def test_a_branch_is_compared_with_the_commit_where_it_left_the_base(project: Project) -> None:
+    project.git("switch", "--quiet", "--create", "docs")
+    project.write("README.md", "# Another\n")
+    project.commit()
+    project.git("switch", "--quiet", "main")
+    project.edit(METRICS, set_rmse(0.05))  # main got better meanwhile
+    project.commit()
+    project.git("switch", "--quiet", "docs")
+    found = review("main", "HEAD", project.root)
+    assert (found.changed, found.regressions) == ({}, [])
+    assert found.base.startswith("merge base with main (")
+    assert review("main", "workspace", project.root).regressions == []
+    assert project.run("main", "--tip", "--fail-on-regression").exit_code == 1
+    project.git("switch", "--quiet", "--orphan", "unrelated")
+    project.commit_empty()
+    with pytest.raises(UsdError, match=r"no common ancestor; .*--unshallow.*--tip"):
+        review("main", "HEAD", project.root)

@@ -1,0 +1,88 @@
+"""The stages that rerun: as `dvc status` has it, from git alone."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+from tests.diff.project import Project
+from usd.diff.dag import read_stages
+from usd.diff.revision import find
+from usd.diff.stages import Plan, plan
+
+
+def test_stages_that_rerun_are_the_changed_ones_and_all_that_follow(project: Project) -> None:
+    found = plan(find("base", project.root))
+    assert (found.reruns, found.frozen) == ([], [])
+    project.edit("params.yaml", lambda params: params["gate"].update(fd_gain=2.0))
+    project.commit()
+    assert [rerun.name for rerun in plan(find("HEAD", project.root)).reruns] == ["report", "gate"]
+    project.write("usd/annotators/maps.py", "# edited\n")
+    project.commit()
+    found = plan(find("HEAD", project.root))
+    names = {stage.name for stage in read_stages(find("HEAD", project.root))}
+    assert {rerun.name for rerun in found.reruns} == names - {"render", "base", "ablation"}
+    reasons = {rerun.name: (rerun.reasons, rerun.after) for rerun in found.reruns}
+    assert reasons["annotate"] == (["usd/annotators/maps.py changed"], [])
+    assert reasons["shard"] == ([], ["annotate", "validate"])
+    project.edit("dvc.lock", lambda lock: lock["stages"].pop("evaluate@us_diffusion"))
+    project.edit("params.yaml", lambda params: params["base"].update(steps=1))
+    found = plan(find("workspace", project.root))
+    assert next(each for each in found.reruns if each.name == "evaluate@us_diffusion").reasons == ["not in dvc.lock"]
+    assert [(each.name, each.reasons) for each in found.frozen] == [("base", ["params.yaml: base.steps"])]
+
+
+def test_stages_agree_with_dvc_status(project: Project) -> None:
+    project.git("rm", "--quiet", "results/curves.png")
+    project.write("usd/evaluation/metrics.py", "# edited\n")
+    project.edit("params.yaml", lambda params: params["render"].update(seed=2))
+    project.commit()
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    project.write(".dvc/config", "")
+    status = json.loads(subprocess.run(command, cwd=project.root, check=True, capture_output=True).stdout)
+    expected: dict[str, set[str]] = {}
+    for name, states in status.items():
+        changes = [change for state in states for change in state.values()]
+        paths = {path for change in changes for path, how in change.items() if how in ("modified", "new")}
+        paths |= {"results/curves.png"} & {path for change in changes for path in change}
+        if any("params.yaml" in change for change in changes):
+            paths = paths - {"params.yaml"} | {"params.yaml: render.seed"}
+        expected |= {name: paths} if paths else {}
+    found = plan(find("HEAD", project.root))
+    ours = {rerun.name: {re.sub(r" (changed|is missing)$", "", why) for why in rerun.reasons} for rerun in found.reruns}
+    assert {name: reasons for name, reasons in ours.items() if reasons} == expected
+
+
+def test_what_is_outside_of_git_is_taken_as_recorded(project: Project) -> None:
+    """A dependency in object storage, and data that `dvc add` tracks."""
+
+    def depend(file: Any) -> None:
+        file["vars"] = [{"paths": {"photos": "data/photos", "shards": "s3://bucket/shards"}}]
+        file["stages"]["render"]["deps"] += ["${paths.photos}", "${paths.shards}"]
+
+    def record(lock: Any) -> None:
+        deps = lock["stages"]["render"]["deps"]
+        deps += [{"path": "data/photos", "md5": "0" * 32 + ".dir"}, {"path": "s3://bucket/shards", "etag": "0123"}]
+
+    pointer = "outs:\n- md5: {}.dir\n  hash: md5\n  path: photos\n"
+    project.edit("dvc.yaml", depend)
+    project.write("data/photos.dvc", pointer.format("0" * 32))
+    project.commit()
+    new = {rerun.name: rerun.reasons for rerun in plan(find("HEAD", project.root)).reruns}
+    assert new["render"] == ["data/photos is a new dependency", "s3://bucket/shards is a new dependency"]
+    project.edit("dvc.lock", record)
+    project.commit()
+    assert plan(find("HEAD", project.root)).reruns == []
+    project.write("data/photos.dvc", pointer.format("2" * 32))
+    project.commit()
+    assert plan(find("HEAD", project.root)).reruns[0].reasons == ["data/photos changed"]
+
+
+def test_a_project_below_the_root_of_git(project: Project) -> None:
+    (project.root / "below").mkdir()
+    tracked = project.git("ls-tree", "--name-only", "HEAD").split()
+    project.git("mv", *tracked, "below")
+    project.commit()
+    below = Project(project.root / "below")
+    assert plan(find("HEAD", below.root)) == plan(find("workspace", below.root)) == Plan([], [])

@@ -1,0 +1,113 @@
+"""The stages of a revision as DVC reads them, each beside what dvc.lock recorded when it last ran."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from usd.diff.parameters import ABSENT, flatten
+from usd.diff.revision import WORKSPACE, Revision
+from usd.errors import UsdError
+
+
+@dataclass(frozen=True)
+class StageInput:
+    """A dependency that is a file or a folder."""
+
+    path: str
+    recorded: str | None  # its hash in dvc.lock
+    outside: bool  # of the repository, such as s3://bucket/shards: what is there now is not looked up
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """A file or folder that a stage makes."""
+
+    path: str
+    recorded: str | None  # its hash in dvc.lock, or in the .dvc file
+    cached: bool  # DVC keeps it; git does if not
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A stage of dvc.yaml, or data that `dvc add` tracks."""
+
+    name: str
+    source: bool  # made by nobody: a .dvc file
+    frozen: bool
+    command_changed: bool
+    inputs: tuple[StageInput, ...]
+    outs: tuple[StageOutput, ...]
+    parameters: tuple[str, ...]  # "params.yaml: train.steps" of each that differs from dvc.lock
+
+    @property
+    def locked(self) -> bool:
+        """Whether dvc.lock knows the stage."""
+        return any(each.recorded for each in self.inputs) or any(each.recorded for each in self.outs)
+
+
+@lru_cache(maxsize=4)
+def read_stages(revision: Revision) -> tuple[StageRecord, ...]:
+    """All stages in the order of dvc.yaml: matrices, variables and .dvc files resolved by DVC itself.
+
+    Raises:
+        UsdError: dvc.yaml or dvc.lock is not what DVC writes.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        with _repo(revision) as repo:
+            return tuple(_record(repo, stage) for stage in repo.index.stages)
+    except (DvcException, SCMError, KeyError, TypeError, AttributeError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise UsdError(
+            f"dvc.yaml or dvc.lock of {revision.label}: not readable ({told}); restore it or run `dvc repro`"
+        ) from None
+
+
+@contextmanager
+def _repo(revision: Revision) -> Iterator[Any]:
+    from dvc.fs import GitFileSystem
+    from dvc.repo import Repo
+    from dvc.scm import SCM
+
+    if revision.label == WORKSPACE:
+        repo = Repo(str(revision.root), uninitialized=True)
+    else:
+        scm = SCM(str(revision.root), search_parent_directories=True)
+        files = GitFileSystem(scm=scm, rev=revision.commit)
+        folder = PurePosixPath("/", revision.root.resolve().relative_to(Path(scm.root_dir).resolve()))
+        repo = Repo(str(folder), fs=files, scm=scm, uninitialized=True)
+    try:
+        yield repo
+    finally:
+        repo.close()
+
+
+def _record(repo: Any, stage: Any) -> StageRecord:
+    from dvc.dependency.param import ParamsDependency
+    from dvc.stage import PipelineStage
+
+    def path(item: Any) -> str:
+        return str(item.fs.relpath(item.fs_path, repo.root_dir)) if item.is_in_repo else str(item.def_path)
+
+    parameters = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    files = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+    return StageRecord(
+        name=stage.name if isinstance(stage, PipelineStage) else path(stage.outs[0]),
+        source=not isinstance(stage, PipelineStage),
+        frozen=stage.frozen,
+        command_changed=isinstance(stage, PipelineStage) and stage.cmd_changed,
+        inputs=tuple(StageInput(path(dep), dep.hash_info.value, not dep.is_in_repo) for dep in files),
+        outs=tuple(StageOutput(path(out), out.hash_info.value, bool(out.use_cache)) for out in stage.outs),
+        parameters=tuple(f"{path(dep)}: {key}" for dep in parameters for key in _changed(dep)),
+    )
+
+
+def _changed(dependency: Any) -> list[str]:
+    """The parameters of a stage that differ from what dvc.lock recorded, by their dotted keys."""
+    before, after = (flatten(values) for values in (dependency.hash_info.value or {}, dependency.read_params()))
+    return sorted(key for key in before.keys() | after.keys() if before.get(key, ABSENT) != after.get(key, ABSENT))

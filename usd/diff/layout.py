@@ -1,0 +1,60 @@
+"""What a part of the review shows, in terms that every format can print."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+NONE = "—"  # stands in a cell for a value that a revision does not have
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; the first `code` columns hold names out of files, which are shown as they are."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    code: int = 1
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file before and after; None where a revision does not have it."""
+
+    title: str
+    before: bytes | None
+    after: bytes | None
+
+    @property
+    def state(self) -> str:
+        """One of: added, removed, changed."""
+        return "added" if self.before is None else "removed" if self.after is None else "changed"
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the review says about one part of the project."""
+
+    title: str
+    summary: str
+    notes: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    gallery: str = ""  # title of the pictures
+    pictures: list[Picture] = field(default_factory=list)
+
+
+class Part(Protocol):
+    """One part of the project, compared between two revisions: one file of this package, listed in `review.PARTS`."""
+
+    title: ClassVar[str]
+
+    @property
+    def summary(self) -> str:
+        """What changed, in a few words; empty if nothing did."""
+
+    @property
+    def regressions(self) -> list[str]:
+        """What got worse, one sentence each."""
+
+    def section(self) -> Section | None:
+        """What to show; None if there is nothing to say."""
