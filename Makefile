@@ -19,9 +19,7 @@ test: $(VENV)/ready
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/ready
-	ruff check .
-	ruff format --check .
-	mypy
+	pre-commit run --all-files
 
 # torch first, with whatever its build for this machine needs; the rest exactly as pinned, which skips pip's resolver
 $(VENV)/ready: constraints.txt pyproject.toml

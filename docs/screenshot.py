@@ -1,4 +1,4 @@
-"""Drives `usd demo` in a headless Chromium; as a program it takes the README's pictures of it and of Prefect's page:
+"""Drives `usd demo` in a headless Chromium; as a program it takes the README's pictures of it and of Prefect's page.
 
 python -m docs.screenshot demo models/us_diffusion results/demo.png
 python -m docs.screenshot prefect http://127.0.0.1:4200 results/prefect.png

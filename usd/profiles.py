@@ -5,7 +5,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from usd.config import PARAMS, Params, build
 from usd.errors import UsdError

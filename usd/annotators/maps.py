@@ -19,14 +19,15 @@ Fields = dict[str, np.ndarray]  # the record fields a map may read
 def depth(fields: Fields, params: Annotate) -> np.ndarray:
     """Inverse depth: 0 at `far` and beyond, 1 at `near` and before. (H, W, 3) uint8."""
     metres = np.maximum(fields["depth_mm"].astype(np.float64) / 1000, 1e-3)
-    value = (1 / metres - 1 / params.far) / (1 / params.near - 1 / params.far)
+    value: np.ndarray = (1 / metres - 1 / params.far) / (1 / params.near - 1 / params.far)
     return _grey(np.clip(value, 0, 1))
 
 
 def hed(fields: Fields, params: Annotate) -> np.ndarray:
     """Soft edges of the image, in double precision: the same bytes on every processor. (H, W, 3) uint8."""
     with torch.no_grad():
-        return to_array(soft_edges(to_tensor(fields["image"])[None].double()))[0]
+        edges: np.ndarray = to_array(soft_edges(to_tensor(fields["image"])[None].double()))[0]
+    return edges
 
 
 def seg(fields: Fields, params: Annotate) -> np.ndarray:
@@ -81,7 +82,7 @@ def derive(name: str, fields: Fields, params: Annotate, annotators: dict[str, An
     if network is None:
         raise UsdError(f"no {name} map, and no annotators to make it; name their folder in annotate.networks")
     with torch.no_grad():
-        found = to_array(network(to_tensor(fields["image"])[None]))[0]
+        found: np.ndarray = to_array(network(to_tensor(fields["image"])[None]))[0]
     # pretrained networks have colours of their own
     return PALETTE[nearest_class(found)] if name == "seg" and not pretrained else found
 

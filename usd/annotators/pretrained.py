@@ -49,6 +49,7 @@ class HED(nn.Module):
         self.fuse = nn.Conv2d(len(STAGES), 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Soft edges of images, both (B, 3, H, W) in [0, 1]."""
         x = image.flip(1) * 255 - image.new_tensor(CAFFE_MEAN)[:, None, None]
         sides = []
         for number, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
@@ -57,7 +58,8 @@ class HED(nn.Module):
             for convolution in stage:  # type: ignore[attr-defined]
                 x = F.relu(convolution(x))
             sides.append(F.interpolate(side(x), size=image.shape[-2:], mode="bilinear", align_corners=False))
-        return self.fuse(torch.cat(sides, dim=1)).sigmoid().expand(-1, 3, -1, -1)
+        edges: Tensor = self.fuse(torch.cat(sides, dim=1)).sigmoid()
+        return edges.expand(-1, 3, -1, -1)
 
 
 def convert_hed(wheel: Path, out: Path) -> None:

@@ -50,6 +50,7 @@ class PerceptionNet(nn.Module):
         self.head = nn.Conv2d(channels[0], 4 * (1 + classes), 3, padding=1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth (B, 1, H, W) in [0, 1] and class logits (B, classes, H, W) of images (B, 3, H, W) in [0, 1]."""
         x = self.stem(F.pixel_unshuffle(image * 2 - 1, 2))  # (B, C, H/2, W/2)
         skips = []
         for down in self.down:

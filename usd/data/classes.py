@@ -43,4 +43,5 @@ PALETTE: np.ndarray = np.array(  # (classes, 3) uint8: sky, floor, then one colo
 def nearest_class(colours: np.ndarray) -> np.ndarray:
     """The class id (…,) whose palette colour is nearest to each colour (…, 3) in [0, 255]."""
     distance = ((colours[..., None, :].astype(np.float32) - PALETTE.astype(np.float32)) ** 2).sum(-1)
-    return distance.argmin(-1).astype(np.uint8)
+    nearest: np.ndarray = distance.argmin(-1).astype(np.uint8)
+    return nearest

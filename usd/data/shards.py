@@ -104,7 +104,7 @@ def read_index(root: Root) -> dict[str, list[dict[str, Any]]]:
         UsdError: no index, or an empty split.
     """
     try:
-        index = json.loads(read_bytes(f"{root}/{INDEX}"))
+        index: dict[str, list[dict[str, Any]]] = json.loads(read_bytes(f"{root}/{INDEX}"))
     except (UsdError, ValueError) as error:
         raise UsdError(f"{root}: no readable index ({error}); run `dvc repro shard`") from error
     for split, shards in index.items():

@@ -24,13 +24,15 @@ def is_remote(root: Root) -> bool:
 def open_binary(url: str, mode: str = "rb") -> IO[bytes]:
     """Open a file; a written one appears when it is closed."""
     with _explained(url):
-        return fsspec.open(url, mode).open()
+        file: IO[bytes] = fsspec.open(url, mode).open()
+    return file
 
 
 def read_bytes(url: str) -> bytes:
     """All of a file."""
     with _explained(url), fsspec.open(url, "rb") as file:
-        return file.read()
+        found: bytes = file.read()
+    return found
 
 
 def write_bytes(url: str, data: bytes) -> None:

@@ -18,7 +18,7 @@ def error_weight(task: Task) -> float:
 
 def clean_estimate(scheduler: DDIMScheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
     """x̂0, the one-step estimate of the latents (B, C, h, w), of any prediction type; differentiable."""
-    alpha_bar = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]
+    alpha_bar: Tensor = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]
     signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     kind = scheduler.config.prediction_type
     if kind == "sample":
@@ -56,7 +56,10 @@ def feedback(
         estimate: x̂0, latents (B, C, h, w).
         query: (B, 3, H, W) in [0, 1].
         t: timesteps (B,).
+        below: items with a higher t count as zero.
         decode: latents to images, nominally in [0, 1].
+        annotate: images (B, 3, H, W) in [0, 1] to their maps, of the same shape and range.
+        makes_image: whether the direction is Map2Image.
     """
     rows = (t <= below).nonzero()[:, 0]
     if not len(rows):

@@ -58,7 +58,8 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
             raise gr.Error(str(error)) from error
         return picture, f"{seconds:.2f} s ({pipeline.device})", indicator
 
-    with gr.Blocks(title="US-Diffusion", analytics_enabled=False) as page:
+    page: gr.Blocks = gr.Blocks(title="US-Diffusion", analytics_enabled=False)
+    with page:
         gr.Markdown("# US-Diffusion\nShow it one example pair, it does the same to your query.")
         with gr.Row():
             source, target, query = (_upload(name) for name in ("Example source", "Example target", "Query"))

@@ -46,7 +46,7 @@ def load_pipeline(model: Path) -> USDiffusionPipeline:
 
 def picture_size(pipeline: USDiffusionPipeline) -> int:
     """The side of the squares that the model was trained on, in pixels."""
-    return pipeline.base.unet.config.sample_size * scale_factor(pipeline.base.vae)
+    return int(pipeline.base.unet.config.sample_size) * scale_factor(pipeline.base.vae)
 
 
 def queries_of(path: Path) -> list[Path]:

@@ -50,12 +50,14 @@ class USDiffusionPipeline:
     @property
     def device(self) -> torch.device:
         """Where the modules are."""
-        return self.denoiser.unet.device
+        device: torch.device = self.denoiser.unet.device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the modules compute in."""
-        return self.denoiser.unet.dtype
+        dtype: torch.dtype = self.denoiser.unet.dtype
+        return dtype
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "USDiffusionPipeline":
         """Move all modules to a device, or have them compute in another dtype, or both."""
@@ -65,7 +67,8 @@ class USDiffusionPipeline:
 
     def progress_bar(self, steps: Iterable[Any]) -> Iterable[Any]:
         """The timesteps of a call, shown as a bar while it runs."""
-        return tqdm(steps, **self._progress_bar_config)
+        bar: Iterable[Any] = tqdm(steps, **self._progress_bar_config)
+        return bar
 
     def set_progress_bar_config(self, **config: Any) -> None:
         """Options of the bar, which are tqdm's: `disable=True` hides it."""

@@ -25,7 +25,7 @@ class Finding:
 
 
 def name_of(path: Path) -> str:
-    """A path as text; bytes of it that are no UTF-8 as \\xNN."""
+    r"""A path as text; bytes that are not UTF-8 appear as \xNN."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
@@ -41,7 +41,8 @@ def reasons(findings: list[Finding]) -> Counter[str]:
 
 def as_csv(findings: list[Finding]) -> str:
     """All findings, a row each."""
-    return pd.DataFrame([asdict(finding) for finding in findings]).to_csv(index=False)
+    table: str = pd.DataFrame([asdict(finding) for finding in findings]).to_csv(index=False)
+    return table
 
 
 def as_table(findings: list[Finding]) -> Table:

@@ -35,7 +35,8 @@ def families(hashes: list[int], groups: list[str]) -> np.ndarray:
     rows, columns = (np.concatenate(ends) for ends in zip(*edges, strict=True))
     nodes = first_group + len(place)
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(nodes, nodes))
-    return connected_components(graph)[1][samples]
+    component: np.ndarray = connected_components(graph)[1]
+    return component[samples]
 
 
 def assign(family: np.ndarray, contents: list[str], seed: int) -> list[str]:

@@ -48,6 +48,7 @@ class SeparateGather(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, condition: Tensor, indicator: Tensor) -> Tensor:
+        """Features (B, C, H/scale, W/scale) of a condition (B, c, H, W) in [0, 1], given the indicator (B, N)."""
         x = condition * 2 - 1
         separate: Tensor | None = None
         for n, light in enumerate(self.light):
@@ -56,7 +57,8 @@ class SeparateGather(nn.Module):
                 part = light(x[rows]) * indicator[rows, n, None, None, None]
                 separate = part.new_zeros(len(x), *part.shape[1:]) if separate is None else separate
                 separate = separate.index_add(0, rows, part)
-        return self.out(self.shared(separate))
+        gathered: Tensor = self.out(self.shared(separate))
+        return gathered
 
 
 def _convolutions(widths: list[int], halve: set[int]) -> nn.Sequential:
@@ -87,8 +89,10 @@ class IndicatorNet(nn.Module):
         self.head = nn.Linear(64, tasks)
 
     def forward(self, pair: Tensor) -> Tensor:
+        """The indicator's logits (B, N) for a pair (B, 6, H, W) in [0, 1]."""
         x = self.features(pair * 2 - 1)
-        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
+        logits: Tensor = self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
+        return logits
 
 
 class InContextAdapter(ModelMixin, ConfigMixin):
@@ -114,11 +118,13 @@ class InContextAdapter(ModelMixin, ConfigMixin):
 
     def read_pair(self, pair: Tensor, indicator: Tensor) -> Tensor:
         """SGA-E's part of the features: of the pair (B, 6, H, W) in [0, 1]."""
-        return self.example(pair, self._branches(indicator))
+        features: Tensor = self.example(pair, self._branches(indicator))
+        return features
 
     def read_query(self, query: Tensor, indicator: Tensor) -> Tensor:
         """SGA-Q's part of the features: of the query (B, 3, H, W) in [0, 1]."""
-        return self.query(query, self._branches(indicator))
+        features: Tensor = self.query(query, self._branches(indicator))
+        return features
 
     def _branches(self, indicator: Tensor) -> Tensor:
         """The weights of the light modules; the baseline has only one, for all tasks."""
@@ -128,7 +134,8 @@ class InContextAdapter(ModelMixin, ConfigMixin):
         """The indicator (B, N) read from the pair; for the baseline, which has none, uniform."""
         if self.indicator is None:
             return pair.new_full((len(pair), len(self.config.tasks)), 1 / len(self.config.tasks))
-        return self.indicator(pair).softmax(1)
+        logits: Tensor = self.indicator(pair)
+        return logits.softmax(1)
 
     def named(self, task: str, batch: int) -> Tensor:
         """The indicator (B, N) of a task by name; for an unseen one the mean over the tasks of its direction."""

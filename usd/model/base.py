@@ -83,7 +83,7 @@ class Base:
 
 def scale_factor(vae: PatchCodec | AutoencoderKL) -> int:
     """Pixels per latent and axis."""
-    return vae.config.patch_size if isinstance(vae, PatchCodec) else 2 ** (len(vae.config.block_out_channels) - 1)
+    return int(vae.config.patch_size if isinstance(vae, PatchCodec) else 2 ** (len(vae.config.block_out_channels) - 1))
 
 
 def encode(vae: PatchCodec | AutoencoderKL, image: Tensor) -> Tensor:
@@ -92,7 +92,8 @@ def encode(vae: PatchCodec | AutoencoderKL, image: Tensor) -> Tensor:
     encoded = vae.encode(pixels)
     if isinstance(encoded, Tensor):  # of the PatchCodec
         return encoded
-    return encoded.latent_dist.mode() * vae.config.scaling_factor
+    latents: Tensor = encoded.latent_dist.mode() * vae.config.scaling_factor
+    return latents
 
 
 def decode(vae: PatchCodec | AutoencoderKL, latents: Tensor) -> Tensor:
@@ -106,7 +107,8 @@ def encode_text(base: Any, prompts: list[str]) -> Tensor:
     tokens = base.tokenizer(
         prompts, padding="max_length", max_length=base.tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )
-    return base.text_encoder(tokens.input_ids.to(base.text_encoder.device)).last_hidden_state
+    states: Tensor = base.text_encoder(tokens.input_ids.to(base.text_encoder.device)).last_hidden_state
+    return states
 
 
 def load_base(path: str) -> Base:

@@ -32,8 +32,9 @@ def control_from_unet(unet: UNet2DConditionModel) -> ControlBranch:
 
 
 def warm_start(control: ControlNetModel, source: str) -> None:
-    """Start from a trained ControlNet or Prompt Diffusion, whose encoders of conditions are left out: the adapter is
-    in their place.
+    """Start from a trained ControlNet or Prompt Diffusion.
+
+    Their encoders of conditions are left out: the adapter replaces them.
 
     `source` is a directory or hub id in diffusers' layout, or a .safetensors file in the layout of the original
     repositories (`control_model.…`).
@@ -91,9 +92,10 @@ def predict(
 ) -> Tensor:
     """One evaluation of the steered U-Net, given the adapter's features (B, C, h, w)."""
     down, middle = control(x_t, t, text, features, return_dict=False)
-    return unet(
+    prediction: Tensor = unet(
         x_t, t, text, down_block_additional_residuals=down, mid_block_additional_residual=middle, return_dict=False
     )[0]
+    return prediction
 
 
 def channels_last(*modules: nn.Module) -> None:

@@ -54,7 +54,8 @@ class Experiment:
         folder = self.run_dir / f"{variant}-{seed}"
         done = folder / "scores.json"
         if done.exists() and (found := json.loads(done.read_text()))["identity"] == self.identity:
-            return found["scores"]
+            scores: Scores = found["scores"]
+            return scores
         model, steps = folder / "model", self.params.ablation.steps
         train_variant(
             variant, self.shards, self.annotators, model, folder / "curve.csv", folder / "run", steps=steps, seed=seed
@@ -82,7 +83,8 @@ class Experiment:
             choice = choices[task.direction]
             sampling = evaluator.sampling(choice["steps"], choice["guidance_scale"])
             found[task.direction][task.map.name], _, _ = evaluator.score(self.test, task, params.items, sampling)
-        return rounded(found)
+        scores: Scores = rounded(found)
+        return scores
 
 
 def table(runs: dict[str, list[Scores]], params: config.Ablation) -> str:

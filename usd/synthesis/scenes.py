@@ -151,7 +151,7 @@ class SceneRenderer:
         )
 
     def _load(self, urdf: str, scaling: float = 1.0) -> int:
-        return self.bullet.loadURDF(urdf, useFixedBase=True, globalScaling=scaling, physicsClientId=self.client)
+        return int(self.bullet.loadURDF(urdf, useFixedBase=True, globalScaling=scaling, physicsClientId=self.client))
 
     def _bounds(self, body: int) -> tuple[np.ndarray, np.ndarray]:
         links = [-1, *range(self.bullet.getNumJoints(body, physicsClientId=self.client))]
@@ -173,9 +173,10 @@ class SceneRenderer:
         shape = self.bullet.createVisualShape(
             self.bullet.GEOM_BOX, halfExtents=[15, 15, 0.01], physicsClientId=self.client
         )
-        return self.bullet.createMultiBody(
+        floor = self.bullet.createMultiBody(
             baseVisualShapeIndex=shape, basePosition=[0, 0, -0.01], physicsClientId=self.client
         )
+        return int(floor)
 
     def _colours(self, body: int) -> dict[int, tuple[float, ...]]:
         """The colour each link was loaded with."""
@@ -262,7 +263,7 @@ def normals(depth: np.ndarray, field_of_view: float) -> np.ndarray:
 
 def _exact(values: Any) -> np.ndarray:
     """The values without the last digits, in which processors differ."""
-    return np.round(values, 6)
+    return np.round(np.asarray(values), 6)
 
 
 def _gradient(ends: np.ndarray, size: int) -> np.ndarray:
@@ -274,7 +275,8 @@ def _spots(count: int, rng: np.random.Generator) -> np.ndarray:
     """Spots (count, 2) on the floor, as far apart as 32 random draws allow."""
     draws = rng.uniform(-0.85, 0.85, (32, count, 2))
     gaps = np.linalg.norm(draws[:, :, None] - draws[:, None], axis=-1) + 9 * np.eye(count)
-    return draws[gaps.min((1, 2)).argmax()]
+    best: np.ndarray = draws[gaps.min((1, 2)).argmax()]
+    return best
 
 
 def _article(word: str) -> str:

@@ -99,6 +99,7 @@ class Objective:
         self.device, self.rank, self.world = accelerator.device, accelerator.process_index, accelerator.num_processes
 
     def __call__(self, model: nn.Module, mixture: Mixture) -> Terms:
+        """The terms of the loss of one step, on a mixture of tasks."""
         parts = mixture.parts
         sizes, names = [len(part.keys) for part in parts], [part.task.name for part in parts]
         query = torch.cat([part.query for part in parts]).to(self.device)
