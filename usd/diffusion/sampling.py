@@ -110,7 +110,7 @@ def sample(
     """
     set_timesteps(scheduler, timesteps, x_T.device)
     random = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
-    x = x_T * scheduler.init_noise_sigma
+    x: Tensor = x_T * scheduler.init_noise_sigma
     for number, t in enumerate(progress(list(scheduler.timesteps))):
         prediction = denoise(scheduler.scale_model_input(x, t), t)
         x = scheduler.step(prediction, t, x, **random, return_dict=False)[0]

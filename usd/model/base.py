@@ -37,7 +37,8 @@ class PatchCodec(ModelMixin, ConfigMixin):
     @classmethod
     def from_pretrained(cls, path: str | Path, subfolder: str | None = None, **_: Any) -> "PatchCodec":
         """Read its settings; there are no weights, to which diffusers' other options would apply."""
-        return cls.from_config(cls.load_config(path, subfolder=subfolder))
+        codec: PatchCodec = cls.from_config(cls.load_config(path, subfolder=subfolder))
+        return codec
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels to latents."""

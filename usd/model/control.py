@@ -28,7 +28,8 @@ class ControlBranch(ControlNetModel):
 
 def control_from_unet(unet: UNet2DConditionModel) -> ControlBranch:
     """A control branch of the U-Net: a copy of its encoder and middle, joined by zero convolutions."""
-    return ControlBranch.from_unet(unet, conditioning_embedding_out_channels=(16,))
+    control: ControlBranch = ControlBranch.from_unet(unet, conditioning_embedding_out_channels=(16,))
+    return control
 
 
 def warm_start(control: ControlNetModel, source: str) -> None:
