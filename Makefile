@@ -15,11 +15,17 @@ repro: $(VENV)/ready
 	sed '/^## Pictures/,$$d' results/report.md | python -m rich.markdown -
 
 # two workers, a file each at a time, in the order of tests/conftest.py
-test: $(VENV)/ready
+test: $(VENV)/developing
 	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/ready
+lint: $(VENV)/developing
 	pre-commit run --all-files
+
+# the tools of tests and checks, and the extras that they try
+$(VENV)/developing: $(VENV)/ready constraints-extra.txt
+	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement constraints-extra.txt
+	$(VENV)/bin/python -m pip check
+	touch $@
 
 # torch first, with whatever its build for this machine needs; the rest exactly as pinned, which skips pip's resolver
 $(VENV)/ready: constraints.txt pyproject.toml

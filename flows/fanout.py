@@ -86,7 +86,7 @@ def _task_runner() -> TaskRunner[Any]:
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError:
-        raise UsdError("dask: not installed; `pip install -e '.[dask]' -c constraints.txt`") from None
+        raise UsdError("dask: not installed; `pip install --constraint constraints-extra.txt --editable '.[dask]'`") from None
     runner = DaskTaskRunner(address=address, client_kwargs={"timeout": 5})
     try:
         runner.client  # noqa: B018 (connects)

@@ -12,7 +12,7 @@ from usd.inference.pipeline import USDiffusionPipeline
 try:
     import gradio as gr
 except ModuleNotFoundError as error:
-    remedy = "install its extra: pip install --constraint constraints.txt --editable '.[demo]'"
+    remedy = "install its extra: pip install --constraint constraints-extra.txt --editable '.[demo]'"
     raise UsdError(f"usd demo: {error}; {remedy}") from error
 
 PICTURES = ("source.png", "target.png", "query.png")

@@ -1,0 +1,31 @@
+# The project with all it needs to run, without a GPU. For a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+#   docker build --tag us-diffusion .
+#   docker run --rm --volume "$PWD:/project" us-diffusion dvc repro
+FROM python:3.11-slim-bookworm
+
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ENV DVC_NO_ANALYTICS=1 \
+    DO_NOT_TRACK=1 \
+    GX_ANALYTICS_ENABLED=false \
+    NO_ALBUMENTATIONS_UPDATE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    PYTHONPATH=/project
+
+# git for DVC; the OpenGL library is what pybullet's renderer loads
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git libgl1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && git config --system --add safe.directory /project
+
+WORKDIR /project
+COPY constraints.txt ./
+RUN python -m pip install --constraint constraints.txt --extra-index-url "$TORCH_INDEX" torch \
+    && python -m pip install --no-deps --requirement constraints.txt \
+    && python -m pip check \
+    && printf '#!/bin/sh\nexec python -m usd.cli "$@"\n' > /usr/local/bin/usd \
+    && chmod +x /usr/local/bin/usd
+
+# the code itself is mounted, so that DVC finds its cache and git its history
+CMD ["dvc", "repro"]
