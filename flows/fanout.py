@@ -86,7 +86,8 @@ def _task_runner() -> TaskRunner[Any]:
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError:
-        raise UsdError("dask: not installed; `pip install --constraint constraints-extra.txt --editable '.[dask]'`") from None
+        remedy = "pip install --constraint constraints-extra.txt --editable '.[dask]'"
+        raise UsdError(f"dask: not installed; {remedy}") from None
     runner = DaskTaskRunner(address=address, client_kwargs={"timeout": 5})
     try:
         runner.client  # noqa: B018 (connects)
