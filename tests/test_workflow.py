@@ -14,6 +14,7 @@ from usd.cli import app
 
 LINT = Path(sys.executable).with_name("actionlint")
 
+
 def test_the_workflow_calls_what_there_is() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/review.yml").read_text())
     assert workflow[True] == "pull_request"  # YAML 1.1 reads the key `on` so
