@@ -21,8 +21,9 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from usd.annotators.small import PerceptionNet
 from usd.cli import app
+from usd.data.index import FIELDS
 from usd.data.record import SPLITS, field_path, read_manifest
-from usd.data.shards import FIELDS, picture, read_split
+from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.images import read_png
 from usd.ingestion.findings import Finding, name_of
@@ -285,9 +286,10 @@ def test_the_later_stages_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert np.array_equal(brought, kept)
     validate.main(Path("scenes"), Path("annotated"), Path("validation"), Path("docs"))
     shard.main(Path("scenes"), Path("annotated"), Path("validation"), Path("shards"))
-    samples = [sample for split in SPLITS for sample in read_split(Path("shards"), split)]
-    assert {sample["caption"] for sample in samples} == {f"red blob {number}" for number in range(8)}
-    assert {picture(sample, field).shape for sample in samples for field in FIELDS} == {(64, 64, 3)}
+    splits = Shards.open("shards").splits.values()
+    assert {caption for split in splits for caption in split.captions()} == {f"red blob {n}" for n in range(8)}
+    pictures = [picture for split in splits for sample in split.iterate(FIELDS) for picture in sample.values()]
+    assert {picture.shape for picture in pictures} == {(64, 64, 3)}
 
 
 def test_what_is_asked_for_wrongly_is_one_line(tmp_path: Path) -> None:

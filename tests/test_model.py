@@ -10,7 +10,7 @@ import torch
 from tests.conftest import ROOT
 from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
-from usd.data.shards import Batch, Mixture
+from usd.data.loader import Batch
 from usd.determinism import accelerator_for
 from usd.diffusion.losses import clean_estimate, denoising_target, feedback
 from usd.errors import UsdError
@@ -120,10 +120,13 @@ def test_feedback_alone_reaches_the_adapter(base, inputs, annotate, makes_image,
 @pytest.mark.parametrize(("variant", "on"), [("us_diffusion", True), ("no_fal", False)])
 def test_a_variant_switches_feedback(base, variant, on) -> None:
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    parts = [Batch(task, *[picture] * 4, ["a red cube"], ["a red cube"], ["train-0"], 0) for task in TRAINED]
+    items = len(TRAINED)
+    words = ["a red cube"] * items
+    pictures = [picture.repeat(items, 1, 1, 1)] * 4
+    batch = Batch(TRAINED, torch.arange(items), *pictures, words, words, ["train-0"] * items, 0)
     annotators = {"depth": depth_annotator(NET), "seg": segmentation_annotator(NET), "hed": soft_edges}
     objective = Objective(base, annotators, PARAMS, VARIANTS[variant], accelerator_for("cpu", "no"))
-    terms = objective(new_denoiser(base, VARIANTS[variant], PARAMS), Mixture(parts))
+    terms = objective(new_denoiser(base, VARIANTS[variant], PARAMS), batch)
     assert bool([name for name in terms if name.startswith("feedback")]) == on
     assert not on or float(terms["feedback"]) > 0
 

@@ -1,48 +1,73 @@
-"""Shards are byte-identical, read back whole, and their training order depends on the seed alone."""
+"""Shards are byte-identical, read back whole by key, and damage in them is named."""
 
+import hashlib
 import json
 import shutil
-from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+import webdataset as wds
 
+from usd.data.index import FIELDS, INDEX, read_index
 from usd.data.record import field_path, read_manifest, write_manifest
-from usd.data.shards import FIELDS, TrainingStream, check_shards, picture, read_index, read_split, training_loader
+from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import encode_png, read_png
 from usd.stages import shard
+from usd.tasks import MAPS
 
 ARGUMENTS = (Path("scenes"), Path("annotated"), Path("validation"))
 
 
-def stream(root: Path, start: int = 0, rank: int = 0, world: int = 1, batch_size: int = 4) -> TrainingStream:
-    return TrainingStream(root / "shards", 3, batch_size, 0.5, start, rank, world)
-
-
 def test_every_sample_comes_back_once_and_whole(tiny: Path) -> None:
-    for split in ("train", "val", "test"):
-        samples = list(read_split(tiny / "shards", split))
-        rows = read_manifest(tiny / "annotated").query("split == @split")
-        assert [sample["__key__"] for sample in samples] == list(rows["key"])
-        for sample, digest in zip(samples, rows["seg_sha256"], strict=True):
-            assert sha256(sample["seg"]) == digest
-            assert picture(sample, "image").shape == (64, 64, 3)
+    shards = Shards.open(tiny / "shards")
+    for name, split in shards.splits.items():
+        rows = read_manifest(tiny / "annotated")
+        rows = rows[rows["split"] == name]
+        assert split.keys == list(rows["key"])
+        assert list(split.captions()) == list(rows["caption"])
+        for key, sample in zip(split.keys, split.iterate(FIELDS), strict=True):
+            for field, picture in sample.items():
+                root = tiny / ("scenes" if field == "image" else "annotated")
+                assert (picture == read_png(field_path(root, key, field))).all()
+
+
+def test_other_readers_of_webdataset_read_the_shards(tiny: Path) -> None:
+    listed = json.loads((tiny / "shards/train.wids.json").read_text())
+    assert listed["__kind__"] == "wids-shard-index-v1"
+    urls = [str(tiny / "shards" / each["url"]) for each in listed["shardlist"]]
+    samples = list(wds.WebDataset(urls, shardshuffle=False).decode("rgb8"))
+    split = Shards.open(tiny / "shards")["train"]
+    assert [sample["__key__"] for sample in samples] == split.keys
+    assert sum(each["nsamples"] for each in listed["shardlist"]) == len(samples)
+    assert (samples[7]["depth.png"] == split.pictures([samples[7]["__key__"]], "depth")[0]).all()
 
 
 def test_packing_again_gives_the_same_bytes(inside_tiny: Path, tmp_path: Path) -> None:
     shard.main(*ARGUMENTS, tmp_path / "again")
-    assert (tmp_path / "again/index.json").read_text() == Path("shards/index.json").read_text()
+    for path in Path("shards").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path
+
+
+def test_the_mean_maps_are_those_of_the_training_split(tiny: Path) -> None:
+    shards = Shards.open(tiny / "shards")
+    found = shards.mean_maps()
+    for name in MAPS:
+        pictures = shards["train"].pictures(shards["train"].keys, name)
+        assert found[name] == pytest.approx(pictures.mean(0) / 255, abs=1e-6)
+
+
+def copied(inside_tiny: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the tiny project's folder datasets, as working directory."""
+    for name in ("scenes", "annotated", "validation"):
+        shutil.copytree(inside_tiny / name, folder / name)
+    shutil.copy(inside_tiny / "params.yaml", folder)
+    monkeypatch.chdir(folder)
 
 
 def test_one_changed_sample_changes_one_shard(inside_tiny: Path, tmp_path: Path, monkeypatch) -> None:
-    for name in ("scenes", "annotated", "validation", "params.yaml"):
-        (shutil.copytree if Path(name).is_dir() else shutil.copy)(name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
+    copied(inside_tiny, tmp_path, monkeypatch)
     path = field_path(Path("annotated"), "train-00003", "depth")
     path.write_bytes(encode_png(255 - read_png(path)))
     rows = read_manifest(Path("annotated"))
@@ -50,74 +75,90 @@ def test_one_changed_sample_changes_one_shard(inside_tiny: Path, tmp_path: Path,
     write_manifest(rows.to_dict("records"), Path("annotated"))
     shard.main(*ARGUMENTS, Path("shards"))
     before, after = read_index(inside_tiny / "shards"), read_index(Path("shards"))
-    changed = [a["shard"] for s in before for a, b in zip(before[s], after[s], strict=True) if a != b]
+    changed = [a.name for a, b in zip(before.shards, after.shards, strict=True) if a != b]
     assert changed == ["train-0000.tar"]
+    assert before.digest != after.digest
 
 
 def test_a_picture_that_differs_from_the_manifest_is_refused(inside_tiny: Path, tmp_path: Path, monkeypatch) -> None:
-    for name in ("scenes", "annotated", "validation", "params.yaml"):
-        (shutil.copytree if Path(name).is_dir() else shutil.copy)(name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
+    copied(inside_tiny, tmp_path, monkeypatch)
     field_path(Path("annotated"), "val-00001", "hed").write_bytes(b"damaged")
     with pytest.raises(UsdError, match=r"val-00001\.hed\.png: differs from the manifest"):
         shard.main(*ARGUMENTS, Path("shards"))
     assert not Path("shards").exists()
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(start=st.integers(0, 20))
-def test_a_resumed_stream_goes_on_where_it_was(tiny: Path, start: int) -> None:
-    whole = list(islice(stream(tiny), start + 2))
-    for a, b in zip(whole[start:], islice(stream(tiny, start), 2), strict=True):
-        assert (a.keys, a.task, a.index) == (b.keys, b.task, b.index)
-        assert torch.equal(a.query, b.query)
-        assert torch.equal(a.example_target, b.example_target)
-
-
-def test_ranks_share_each_batch(tiny: Path) -> None:
-    whole = list(islice(stream(tiny, batch_size=8), 4))
-    parts = [list(islice(stream(tiny, rank=rank, world=2), 4)) for rank in (0, 1)]
-    for batch, first, second in zip(whole, *parts, strict=True):
-        assert batch.keys == first.keys + second.keys
-        assert batch.task == first.task == second.task
-
-
-def test_workers_do_not_change_the_order(tiny: Path) -> None:
-    alone = list(islice(training_loader(stream(tiny), 0), 5))
-    helped = list(islice(training_loader(stream(tiny), 2), 5))
-    assert [b.keys for b in alone] == [b.keys for b in helped]
-    assert all(torch.equal(a.target, b.target) for a, b in zip(alone, helped, strict=True))
-
-
-def test_an_epoch_shows_every_sample_at_most_once_and_epochs_differ(tiny: Path) -> None:
-    batches = list(islice(stream(tiny), 12))  # 48 samples: 24 pairs, 6 batches an epoch
-    first, second = ([key for b in part for key in b.keys] for part in (batches[:6], batches[6:]))
-    assert len(set(first)) == 24
-    assert first != second
-
-
-def test_every_task_comes_up_once_in_six_batches(tiny: Path) -> None:
-    assert len({batch.task.name for batch in islice(stream(tiny), 6)}) == 6
-
-
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_damaged_shard_is_named(tiny: Path, tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["cut", "gone", "changed"])
+@pytest.mark.parametrize("name", ["val-0000.tar", "train.arrow"])
+def test_a_damaged_file_is_named(tiny: Path, tmp_path: Path, name: str, damage: str) -> None:
     shutil.copytree(tiny / "shards", tmp_path / "shards")
-    path = tmp_path / "shards/val-0000.tar"
-    path.write_bytes(path.read_bytes()[:2000]) if damage == "cut" else path.unlink()
-    with pytest.raises(UsdError, match=r"val-0000\.tar"):
-        check_shards(tmp_path / "shards")
+    path = tmp_path / "shards" / name
+    data = path.read_bytes()
+    Shards.open(tmp_path / "shards")
     if damage == "gone":
-        with pytest.raises(UsdError, match="damaged shard"):
-            list(read_split(tmp_path / "shards", "val"))
+        path.unlink()
+    else:
+        path.write_bytes(data[:2000] if damage == "cut" else data[:-1] + b"?")
+    with pytest.raises(UsdError, match=rf"{name}: (damaged|not found).*dvc repro shard"):
+        Shards.open(tmp_path / "shards")
 
 
-def test_an_empty_split_is_named(tiny: Path, tmp_path: Path) -> None:
-    index = json.loads((tiny / "shards/index.json").read_text()) | {"val": []}
-    (tmp_path / "index.json").write_text(json.dumps(index))
-    with pytest.raises(UsdError, match="split 'val' is empty"):
-        read_index(tmp_path)
+def test_files_are_hashed_again_only_if_they_changed(inside_tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(inside_tiny / "shards", "shards")
+    hashed = []
+    original = hashlib.file_digest
+    monkeypatch.setattr("hashlib.file_digest", lambda file, kind: (hashed.append(file.name), original(file, kind))[1])
+    Shards.open("shards")
+    everything = len(hashed)
+    assert everything == len(read_index("shards").shards) + len(read_index("shards").files)
+    Shards.open("shards")
+    assert len(hashed) == everything
+    data = Path("shards/val-0000.tar").read_bytes()
+    Path("shards/val-0000.tar").unlink()
+    Path("shards/val-0000.tar").write_bytes(data)
+    Shards.open("shards")
+    assert hashed[everything:] == ["shards/val-0000.tar"]
 
 
-def test_all_fields_are_packed(tiny: Path) -> None:
-    assert set(FIELDS) <= set(next(read_split(tiny / "shards", "test")))
+@pytest.mark.parametrize("damage", ["pixels", "end", "name"])
+def test_damage_met_while_reading_names_shard_and_key(tiny: Path, tmp_path: Path, damage: str) -> None:
+    shutil.copytree(tiny / "shards", tmp_path / "shards")
+    split = Shards.open(tmp_path / "shards")["val"]
+    path = tmp_path / "shards/val-0000.tar"
+    data = bytearray(path.read_bytes())
+    start, length = split.rows.extent(3, "depth")
+    key = split.keys[3]
+    if damage == "pixels":
+        data[start + 8 : start + length] = bytes(length - 8)
+    elif damage == "name":
+        data[start - 512 : start - 502] = b"other-0000"
+    path.write_bytes(data[: start + 10] if damage == "end" else data)
+    with pytest.raises(
+        UsdError, match=rf"val-0000\.tar: {key}\.depth\.png (is cut|is not there|does not decode).*dvc repro shard"
+    ):
+        split.pictures([key], "depth")
+    assert split.pictures(split.keys[:1], "image").shape == (1, 64, 64, 3)
+
+
+def test_an_unknown_key_or_split_is_named(tiny: Path) -> None:
+    shards = Shards.open(tiny / "shards")
+    for key in ("val", "val-99999", ""):
+        with pytest.raises(UsdError, match=f"split 'val' has no sample '{key}'"):
+            shards["val"].pictures([key], "image")
+    with pytest.raises(UsdError, match="no split 'dev'"):
+        shards["dev"]
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ('{"train": [{"shard": "train-0000.tar", "samples": 3}]}', "shards without offsets.*dvc repro shard"),
+        ('{"format": 2, "files": [], "splits": {"val": []}}', "split 'val' is empty"),
+        ("{", "no readable index"),
+    ],
+)
+def test_an_index_that_cannot_be_used_is_named(tmp_path: Path, index: str, message: str) -> None:
+    (tmp_path / INDEX).write_text(index)
+    with pytest.raises(UsdError, match=message):
+        Shards.open(tmp_path)

@@ -15,6 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from tests.conftest import ROOT
 from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import _fit_tokenizer, encode, encode_text, load_base
@@ -90,7 +91,8 @@ def test_it_trains_and_is_called(
     noised = []
     add_noise = base.scheduler.add_noise
     base.scheduler.add_noise = lambda x_0, *rest: (noised.append(x_0.dtype), add_noise(x_0, *rest))[1]
-    denoiser, curve = finetune(base, annotators, Path("shards"), params, US_DIFFUSION, tmp_path / "run", {})
+    shards = Shards.open("shards")
+    denoiser, curve = finetune(base, annotators, shards, params, US_DIFFUSION, tmp_path / "run", {})
     AcceleratorState._reset_state(reset_partial_state=True)
     assert set(noised) == {torch.float32}  # in bf16, 1 - ᾱ would be 0 for small t
     assert [row["step"] for row in curve] == [1, 2, 3]

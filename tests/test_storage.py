@@ -14,8 +14,11 @@ import torch
 from typer.testing import CliRunner
 
 from usd.cli import app
-from usd.data.shards import TrainingStream, check_shards, read_split, training_loader
+from usd.data.index import FIELDS
+from usd.data.loader import training_loader
+from usd.data.shards import Shards
 from usd.data.storage import read_bytes, write_bytes
+from usd.data.stream import TrainingStream
 from usd.errors import UsdError
 
 server = pytest.importorskip("moto.server", reason="moto is not installed")
@@ -53,9 +56,12 @@ def test_shards_are_read_there_as_here(tiny: Path, bucket: str) -> None:
     local, remote = tiny / "shards", f"{bucket}/shards"
     result = CliRunner().invoke(app, ["upload", remote, "--shards", str(local)])
     assert result.exit_code == 0, result.output
-    assert check_shards(remote) == check_shards(local)
-    assert list(read_split(remote, "test")) == list(read_split(local, "test"))
-    batches = [list(islice(training_loader(TrainingStream(root, 1, 2, 0.5), 1), 8)) for root in (local, remote)]
+    here, there = Shards.open(local), Shards.open(remote)
+    assert here.digest == there.digest
+    for field in FIELDS:
+        pictures = [each["test"].pictures(here["test"].keys, field) for each in (here, there)]
+        assert (pictures[0] == pictures[1]).all()
+    batches = [list(islice(training_loader(TrainingStream(s["train"], 1, 1, 0.5), 2), 8)) for s in (here, there)]
     for here, there in zip(*batches, strict=True):
         assert here.keys == there.keys
         assert torch.equal(here.target, there.target)
@@ -66,9 +72,9 @@ def test_damage_there_is_named(tiny: Path, bucket: str) -> None:
     assert "no URL" in str(CliRunner().invoke(app, ["upload", "damaged"]).exception)
     write_bytes(f"{bucket}/damaged/val-0000.tar", b"short")
     with pytest.raises(UsdError, match=r"damaged/val-0000\.tar: of another size"):
-        check_shards(f"{bucket}/damaged")
+        Shards.open(f"{bucket}/damaged")
     with pytest.raises(UsdError, match=r"nothing: no readable index .*nothing/index\.json: not found"):
-        check_shards(f"{bucket}/nothing")
+        Shards.open(f"{bucket}/nothing")
 
 
 def test_dropped_connections_are_tried_again(

@@ -20,7 +20,7 @@ from torch import nn
 from tests.conftest import ROOT
 from tests.test_track import records
 from usd.annotators.small import PerceptionNet
-from usd.data.shards import Batch
+from usd.data.loader import Batch
 from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.tasks import TRAINED
@@ -36,7 +36,7 @@ class Interrupted(Exception):
 
 def batches(start: int) -> Iterator[Batch]:
     while True:
-        yield Batch(TRAINED[0], PICTURE, PICTURE, PICTURE, PICTURE, ["caption"], ["caption"], ["train-00000"], start)
+        yield Batch(TRAINED, torch.tensor([0]), *[PICTURE] * 4, ["prompt"], ["prompt"], ["train-00000"], start)
         start += 1
 
 

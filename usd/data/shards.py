@@ -1,286 +1,177 @@
-"""WebDataset shards: written in parallel and byte-identical, read in an order that depends on the seed alone.
+"""The samples of a folder or URL of shards, by key or in the order of their keys."""
 
-The training stream is one sequence of micro-batches, whatever the number of processes: rank r of R takes the items
-r·B … (r+1)·B of each, worker w of W decodes every W-th one. So a run may be resumed, or moved to other hardware, and
-sees the same data.
-"""
-
-import hashlib
-import io
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-import webdataset as wds
-from rich.progress import track
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from webdataset.gopen import gopen_schemes
 
-from usd.data.record import field_path
-from usd.data.storage import Root, is_remote, open_binary, read_bytes, size, write_bytes
-from usd.data.transforms import augment
+from usd.data.index import INDEX, MEANS, REMEDY, Index, Rows, Shard, read_index, table_name
+from usd.data.integrity import check, state
+from usd.data.ranges import Extent, Reader
+from usd.data.storage import Root, is_remote, read_bytes, write_bytes
 from usd.errors import UsdError
-from usd.files import sha256
-from usd.images import decode_png, to_tensor
-from usd.tasks import MAPS, TRAINED, Task
+from usd.files import atomic_write, sha256
+from usd.images import decode_png
+from usd.tasks import MAPS
 
-INDEX = "index.json"
-FIELDS = ("image", *MAPS)
-SHUFFLE_BUFFER = 1000  # samples
-gopen_schemes["s3"] = lambda url, mode, buffering: open_binary(url, mode)  # WebDataset itself would call a command
-KEPT = 2**29  # bytes: a training split up to this size is read from its tar files once, not once an epoch
+HEADER = 512  # bytes of a tar header, which stands before the file
+AT_ONCE = 64  # samples that are read together where all are wanted
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Items of one task. Pictures are (B, 3, H, W) in [0, 1]."""
+class Wanted:
+    """A field of a sample, by the number of its row."""
 
-    task: Task
-    query: Tensor
-    target: Tensor
-    example_source: Tensor
-    example_target: Tensor
-    captions: list[str]  # of the queries
-    example_captions: list[str]
-    keys: list[str]  # of the queries
-    index: int  # the micro-batch's number in the stream
-
-    @property
-    def label(self) -> str:
-        """What an error message says of it."""
-        return f"task {self.task.name}, keys {', '.join(self.keys)}"
+    number: int
+    field: str
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """A batch of every trained task, for one training step.
+class Split:
+    """The samples of one split, sorted by key."""
 
-    With one task a step, Adam chased the last task and hardly learned.
-    """
+    def __init__(self, root: Root, name: str, shards: Sequence[Shard], rows: Rows) -> None:
+        self.root, self.name, self.rows = root, name, rows
+        self._urls = [f"{root}/{shard.name}" for shard in shards]
+        self._header = 0 if is_remote(root) else HEADER  # over the network it would be a tenth more to fetch
+        self._reader = Reader()
 
-    parts: list[Batch]
+    def __len__(self) -> int:
+        return len(self.rows)
 
     @property
-    def index(self) -> int:
-        """The number of its first micro-batch in the stream."""
-        return self.parts[0].index
+    def keys(self) -> list[str]:
+        """All keys, in order."""
+        return [self.rows.key(number) for number in range(len(self))]
 
-    @property
-    def label(self) -> str:
-        """What an error message says of it."""
-        return "; ".join(part.label for part in self.parts)
+    def caption(self, key: str) -> str:
+        """What a sample shows."""
+        return self.rows.caption(self.number(key))
 
+    def captions(self) -> Iterator[str]:
+        """The caption of each sample, in order of their keys."""
+        return (self.rows.caption(number) for number in range(len(self)))
 
-def write_shard(job: tuple[Path, list[dict[str, Any]], Path, Path]) -> dict[str, Any]:
-    """Pack samples (manifest rows) into the tar file `path`; returns its index entry."""
-    path, rows, scenes, annotated = job
-    buffer = io.BytesIO()
-    with wds.TarWriter(buffer, mtime=0, encoder=False) as tar:
-        for row in rows:
-            key = str(row["key"])
-            sample = {"__key__": key, "caption.txt": str(row["caption"]).encode()}
-            for field in FIELDS:
-                source = field_path(scenes if field == "image" else annotated, key, field)
-                data = source.read_bytes()
-                if sha256(data) != row[f"{field}_sha256"]:
-                    raise UsdError(f"{source}: differs from the manifest; run `dvc repro annotate`")
-                sample[f"{field}.png"] = data
-            tar.write(sample)
-    data = buffer.getvalue()
-    path.write_bytes(data)
-    return {"shard": path.name, "samples": len(rows), "bytes": len(data), "sha256": sha256(data)}
+    def pictures(self, keys: Sequence[str], field: str) -> np.ndarray:
+        """A field of the samples of these keys, (N, H, W, 3) uint8.
 
+        Raises:
+            UsdError: the split has no such key, or the shard is damaged.
+        """
+        return np.stack(self.decoded([Wanted(self.number(key), field) for key in keys]))
 
-def read_index(root: Root) -> dict[str, list[dict[str, Any]]]:
-    """The shards of each split.
+    def decoded(self, wanted: Sequence[Wanted]) -> list[np.ndarray]:
+        """Fields as pictures, (H, W, 3) uint8 each."""
+        return [self.decode(each, data) for each, data in zip(wanted, self.read(wanted), strict=True)]
 
-    Raises:
-        UsdError: no index, or an empty split.
-    """
-    try:
-        index: dict[str, list[dict[str, Any]]] = json.loads(read_bytes(f"{root}/{INDEX}"))
-    except (UsdError, ValueError) as error:
-        raise UsdError(f"{root}: no readable index ({error}); run `dvc repro shard`") from error
-    for split, shards in index.items():
-        if not sum(shard["samples"] for shard in shards):
-            raise UsdError(f"{root}: split '{split}' is empty")
-    return index
+    def iterate(self, fields: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
+        """These fields of every sample exactly once, as pictures, in order of the keys."""
+        for start in range(0, len(self), AT_ONCE):
+            numbers = range(start, min(start + AT_ONCE, len(self)))
+            pictures = iter(self.decoded([Wanted(number, field) for number in numbers for field in fields]))
+            for _ in numbers:
+                yield {field: next(pictures) for field in fields}
 
+    def number(self, key: str) -> int:
+        """The number of a key's row."""
+        found = self.rows.number(key)
+        if found < 0:
+            raise UsdError(f"{self.root}: split '{self.name}' has no sample '{key}'; {REMEDY}")
+        return found
 
-def check_shards(root: Root) -> str:
-    """Compare every shard with the index, remote ones by their sizes only; returns the data's digest.
+    def read(self, wanted: Sequence[Wanted]) -> list[bytes]:
+        """Fields as they are stored, which is as PNG; only their bytes are read.
 
-    Raises:
-        UsdError: a shard is missing or damaged.
-    """
-    index = read_index(root)
-    for shard in (shard for shards in index.values() for shard in shards):
-        url = f"{root}/{shard['shard']}"
-        if is_remote(root):
-            if size(url) != shard["bytes"]:
-                raise UsdError(f"{url}: of another size than the index says; upload the shards again")
-            continue
+        Raises:
+            UsdError: a shard ends before a field of it, or has another file where the index says that it is.
+        """
         try:
-            with open_binary(url) as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        except (UsdError, OSError) as error:
-            raise UsdError(f"{error}; run `dvc repro shard`") from error
-        if found != shard["sha256"]:
-            raise UsdError(f"{url}: damaged (sha256 differs from the index); run `dvc repro shard`")
-    return sha256(json.dumps(index, sort_keys=True).encode())
+            found = self._reader.read([self._extent(each) for each in wanted])
+        except OSError as error:
+            raise UsdError(f"{error.filename or self.root}: {error.strerror or error}; {REMEDY}") from error
+        return [self._checked(each, data) for each, data in zip(wanted, found, strict=True)]
+
+    def decode(self, wanted: Wanted, data: bytes) -> np.ndarray:
+        """The picture of a field's bytes."""
+        try:
+            return decode_png(data, wanted.field)
+        except UsdError:
+            raise UsdError(f"{self._place(wanted)} does not decode; the shard is damaged, {REMEDY}") from None
+
+    def _extent(self, wanted: Wanted) -> Extent:
+        offset, length = self.rows.extent(wanted.number, wanted.field)
+        return Extent(self._urls[self.rows.shard[wanted.number]], offset - self._header, length + self._header)
+
+    def _checked(self, wanted: Wanted, data: bytes) -> bytes:
+        length = self.rows.extent(wanted.number, wanted.field)[1]
+        if len(data) != length + self._header:
+            raise UsdError(f"{self._place(wanted)} is cut off; the shard is damaged, {REMEDY}")
+        if self._header:
+            name = f"{self.rows.key(wanted.number)}.{wanted.field}.png"
+            found = data[:100].rstrip(b"\0").decode(errors="replace")
+            if found != name and name.isascii() and len(name) <= 100:  # others stand in a header of their own
+                raise UsdError(f"{self._place(wanted)} is not there but '{found}'; shard and index differ, {REMEDY}")
+        return data[self._header :]
+
+    def _place(self, wanted: Wanted) -> str:
+        url = self._urls[self.rows.shard[wanted.number]]
+        return f"{url}: {self.rows.key(wanted.number)}.{wanted.field}.png"
+
+
+class Shards:
+    """What stage `shard` has packed, here or at a URL. Use `Shards.open`, which checks it."""
+
+    def __init__(self, root: Root, index: Index) -> None:
+        self.root, self.digest = root, index.digest
+        self.splits = {split: Split(root, split, of, _rows(root, index, split)) for split, of in index.splits.items()}
+
+    @classmethod
+    def open(cls, root: Root) -> "Shards":
+        """Check the files in `root` against their index and open it; files that have not changed are not read again.
+
+        Raises:
+            UsdError: there is no index, or a file is missing or damaged.
+        """
+        root = str(root).rstrip("/")
+        index = read_index(root)
+        check(root, (*index.shards, *index.files))
+        return cls(root, index)
+
+    def __getitem__(self, split: str) -> Split:
+        if split not in self.splits:
+            raise UsdError(f"{self.root}: no split '{split}'; {REMEDY}")
+        return self.splits[split]
+
+    def mean_maps(self) -> dict[str, np.ndarray]:
+        """The mean of each map over the training split, (H, W, 3) float32 in [0, 1]."""
+        from safetensors.numpy import load
+
+        found = load(read_bytes(f"{self.root}/{MEANS}"))
+        return {name: found[name] for name in MAPS}
+
+
+def _rows(root: Root, index: Index, split: str) -> Rows:
+    """A split's rows; those of a URL are fetched once, and kept below `.usd/`."""
+    name = table_name(split)
+    if not is_remote(root):
+        return Rows(Path(root) / name)
+    digest = next(file.sha256 for file in index.files if file.name == name)
+    kept = state() / "index" / f"{digest}.arrow"
+    if not kept.exists():
+        data = read_bytes(f"{root}/{name}")
+        if sha256(data) != digest:
+            raise UsdError(f"{root}/{name}: damaged (sha256 differs from {INDEX}); upload the shards again")
+        atomic_write(kept, data)
+    return Rows(kept)
 
 
 def upload(root: Path, url: str) -> None:
     """Copy shards to an object storage, the index last: at a new URL, readers see all of them or none."""
-    check_shards(root)
+    from rich.progress import track
+
+    Shards.open(root)
+    index = read_index(root)
     url = url.rstrip("/")
-    shards = [shard for split in read_index(root).values() for shard in split]
-    for shard in track(shards, description="upload"):
-        write_bytes(f"{url}/{shard['shard']}", (root / shard["shard"]).read_bytes())
+    for file in track([*index.shards, *index.files], description="upload"):
+        write_bytes(f"{url}/{file.name}", (root / file.name).read_bytes())
     write_bytes(f"{url}/{INDEX}", (root / INDEX).read_bytes())
-
-
-def read_split(root: Root, split: str) -> Iterator[dict[str, Any]]:
-    """Every sample of a split exactly once, in key order: `__key__`, `caption`, and encoded PNG bytes a field."""
-    yield from _samples([f"{root}/{shard['shard']}" for shard in _shards(root, split)])
-
-
-def _shards(root: Root, split: str) -> list[dict[str, Any]]:
-    shards = read_index(root).get(split)
-    if shards is None:
-        raise UsdError(f"{root}: no split '{split}'; run `dvc repro shard`")
-    return shards
-
-
-def picture(sample: dict[str, Any], field: str) -> np.ndarray:
-    """One decoded field of a sample, (H, W, 3) uint8."""
-    if field not in sample:
-        raise UsdError(f"{sample['__key__']}: field '{field}' is missing from its shard; run `dvc repro shard`")
-    return decode_png(sample[field], f"{sample['__key__']}.{field}.png")
-
-
-class TrainingStream(IterableDataset[Batch]):
-    """Endless micro-batches from `start` on; see the module's text for the order."""
-
-    def __init__(
-        self,
-        root: Root,
-        seed: int,
-        batch_size: int,
-        flip: float,
-        start: int = 0,
-        rank: int = 0,
-        world: int = 1,
-        tasks: tuple[Task, ...] = TRAINED,
-    ) -> None:
-        shards = _shards(root, "train")
-        self.urls = [f"{root}/{shard['shard']}" for shard in shards]
-        self.items_per_epoch = sum(shard["samples"] for shard in shards) // 2
-        self.keep = sum(shard["bytes"] for shard in shards) <= KEPT
-        self.kept: dict[str, list[dict[str, Any]]] = {}  # by URL
-        self.seed, self.batch_size, self.flip = seed, batch_size, flip
-        self.start, self.rank, self.world, self.tasks = start, rank, world, tasks
-        if self.items_per_epoch < batch_size * world:
-            raise UsdError(
-                f"{root}: {2 * self.items_per_epoch} training samples cannot fill one batch of "
-                f"{batch_size * world} pairs; lower the stage's batch_size or render more"
-            )
-
-    def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        per_epoch = self.items_per_epoch // (self.batch_size * self.world)
-        epoch, offset = divmod(self.start, per_epoch)
-        index = self.start
-        while True:
-            for batch, items in enumerate(self._epoch(epoch, per_epoch)):
-                if batch >= offset:
-                    if (index - self.start) % stride == first:
-                        yield self._batch(items, index, epoch)
-                    index += 1
-            epoch, offset = epoch + 1, 0
-
-    def _epoch(self, epoch: int, batches: int) -> Iterator[list[tuple[dict[str, Any], dict[str, Any]]]]:
-        """This rank's undecoded (query, example) pairs of each of an epoch's batches."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.urls))
-        shuffle = wds.detshuffle(SHUFFLE_BUFFER, seed=self.seed, epoch=epoch)
-        samples = iter(wds.DataPipeline(lambda: chain.from_iterable(self._shard(self.urls[i]) for i in order), shuffle))
-        for _ in range(batches):
-            pairs = [(next(samples), next(samples)) for _ in range(self.batch_size * self.world)]
-            yield pairs[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
-
-    def _shard(self, url: str) -> Iterable[dict[str, Any]]:
-        if not self.keep:
-            return _samples([url])
-        if url not in self.kept:
-            self.kept[url] = list(_samples([url]))
-        return self.kept[url]
-
-    def _batch(self, items: list[tuple[dict[str, Any], dict[str, Any]]], index: int, epoch: int) -> Batch:
-        task = task_of(index, self.seed, self.tasks)
-        fields = (task.source, task.target)
-        queries, examples = zip(*items, strict=True)
-        pictures = [
-            augment(
-                {field: picture(sample, field) for field in fields}, self.flip, (self.seed, epoch), sample["__key__"]
-            )
-            for sample in (*queries, *examples)
-        ]
-        source, target = (to_tensor(np.stack([each[field] for each in pictures])) for field in fields)
-        (query, example_source), (truth, example_target) = source.chunk(2), target.chunk(2)
-        captions, example_captions = ([sample["caption"] for sample in part] for part in (queries, examples))
-        keys = [sample["__key__"] for sample in queries]
-        return Batch(task, query, truth, example_source, example_target, captions, example_captions, keys, index)
-
-
-def task_of(index: int, seed: int, tasks: tuple[Task, ...] = TRAINED) -> Task:
-    """The task of a micro-batch: each run of len(tasks) batches has every task once, in random order."""
-    turn, place = divmod(index, len(tasks))
-    return tasks[int(np.random.default_rng((seed, turn)).permutation(len(tasks))[place])]
-
-
-def training_loader(stream: TrainingStream, workers: int) -> Iterator[Batch]:
-    """Batches of the stream, decoded in `workers` processes."""
-    loader: DataLoader[Batch] = DataLoader(
-        stream,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=2 * len(TRAINED) if workers else None,
-        worker_init_fn=_single_thread,
-        collate_fn=_keep,
-    )
-    return iter(loader)
-
-
-def mixtures(batches: Iterator[Batch]) -> Iterator[Mixture]:
-    """The batches of a stream, those of each round of tasks together."""
-    while True:
-        yield Mixture(list(islice(batches, len(TRAINED))))
-
-
-def _single_thread(_: int) -> None:
-    torch.set_num_threads(1)
-
-
-def _keep(batch: Any) -> Any:
-    return batch
-
-
-def _samples(urls: list[str]) -> Iterator[dict[str, Any]]:
-    """Samples of tar files in order, fields undecoded; a damaged tar ends with an error naming it."""
-    iterator = iter(wds.DataPipeline(wds.SimpleShardList(urls), wds.tarfile_to_samples(handler=wds.reraise_exception)))
-    while True:
-        try:
-            sample = next(iterator)
-        except StopIteration:
-            return
-        except Exception as error:
-            raise UsdError(f"damaged shard: {error}; run `dvc repro shard`") from error
-        fields = {name.removesuffix(".png"): data for name, data in sample.items() if name.endswith(".png")}
-        yield {"__key__": sample["__key__"], "caption": sample["caption.txt"].decode(), **fields}

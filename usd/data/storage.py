@@ -4,7 +4,8 @@ Credentials and endpoint are where every S3 client looks for them: AWS_ACCESS_KE
 AWS_ENDPOINT_URL or ~/.aws. Dropped connections are tried again by the client.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +15,8 @@ import fsspec
 from usd.errors import UsdError
 
 Root = str | Path  # a folder or the URL of one
+ATTEMPTS = 5  # beside those that the client itself makes
+BACKOFF = 0.5  # seconds before the second attempt; doubles
 
 
 def is_remote(root: Root) -> bool:
@@ -41,11 +44,31 @@ def write_bytes(url: str, data: bytes) -> None:
         file.write(data)
 
 
-def size(url: str) -> int:
-    """Bytes of a file, without reading it."""
-    with _explained(url):
-        files, path = fsspec.url_to_fs(url)
-        return int(files.size(path))
+def sizes(root: str) -> dict[str, int]:
+    """Bytes of each file of a folder, from one listing."""
+    with _explained(root):
+        files, path = fsspec.url_to_fs(root)
+        return {Path(entry["name"]).name: int(entry["size"]) for entry in files.ls(path, detail=True, refresh=True)}
+
+
+def read_ranges(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    """Parts of files below one URL, as (url, start, end), fetched at the same time.
+
+    Raises:
+        UsdError: the storage does not answer after ATTEMPTS attempts, or refuses.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        with _explained(ranges[0][0]):
+            files, _ = fsspec.url_to_fs(ranges[0][0])
+            paths = [files._strip_protocol(url) for url, _, _ in ranges]
+            starts, ends = [start for _, start, _ in ranges], [end for _, _, end in ranges]
+            try:
+                return list(files.cat_ranges(paths, starts, ends, max_gap=None, on_error="raise"))
+            except Exception as error:
+                if attempt == ATTEMPTS or not _passing(error):
+                    raise
+        time.sleep(BACKOFF * 2 ** (attempt - 1))
+    raise AssertionError("unreachable")
 
 
 @contextmanager
@@ -64,6 +87,12 @@ def _explained(url: str) -> Iterator[None]:
         credentials = isinstance(error, PermissionError) or "credential" in str(error).lower()
         reason = " ".join(str(error).split())
         raise UsdError(f"{url}: {reason}{f'; {remedy}' if credentials and is_remote(url) else ''}") from error
+
+
+def _passing(error: Any) -> bool:
+    """Whether another attempt may succeed: the connection broke, or the server was too busy."""
+    refused = isinstance(error, FileNotFoundError | PermissionError)
+    return not refused and (isinstance(error, OSError | TimeoutError) or _of_client(error))
 
 
 def _of_client(error: Any) -> bool:

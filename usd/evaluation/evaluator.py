@@ -10,7 +10,7 @@ from torch import Tensor
 
 from usd import config
 from usd.annotators.small import Annotator
-from usd.data.shards import picture, read_split
+from usd.data.shards import Shards
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
@@ -20,7 +20,7 @@ from usd.evaluation.metrics import efficientnet_features, image_metrics, map_met
 from usd.evaluation.sampling import generate
 from usd.images import to_array
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.tasks import DIRECTIONS, MAPS, TRAINED, UNSEEN, Direction, Task
+from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Direction, Task
 
 Scores = dict[str, float]
 
@@ -143,16 +143,9 @@ def other(task: Task) -> Task:
     return same[(same.index(task) + 1) % len(same)]
 
 
-def mean_maps(shards: str) -> dict[str, Tensor]:
-    """The mean training map of every map: what the trivial predictor answers."""
-    sums: dict[str, np.ndarray] = {}
-    count = 0
-    for sample in read_split(shards, "train"):
-        count += 1
-        for name in MAPS:
-            array = picture(sample, name).astype(np.float64)
-            sums[name] = sums[name] + array if name in sums else array
-    return {name: torch.from_numpy(total / count / 255).movedim(-1, 0).float() for name, total in sums.items()}
+def mean_maps(shards: Shards) -> dict[str, Tensor]:
+    """The mean training map of every map, (3, H, W): what the trivial predictor answers."""
+    return {name: torch.from_numpy(mean).movedim(-1, 0).contiguous() for name, mean in shards.mean_maps().items()}
 
 
 def draw(test: Samples, task: Task, params: config.Evaluate, found: Tensor, swapped: Tensor | None, path: Path) -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from usd.data.shards import picture, read_split
-from usd.data.storage import Root
+from usd.data.shards import Split
 from usd.errors import UsdError
 from usd.evaluation.metrics import per_image_mse
 from usd.images import to_tensor
@@ -25,15 +24,18 @@ class Item:
 
 
 class Samples:
-    """A split in memory, undecoded, by key."""
+    """A split by key; only what is asked for is read."""
 
-    def __init__(self, shards: Root, split: str) -> None:
-        self.by_key = {sample["__key__"]: sample for sample in read_split(shards, split)}
-        self.keys = list(self.by_key)
+    def __init__(self, split: Split) -> None:
+        self.split, self.keys = split, split.keys
+
+    def caption(self, key: str) -> str:
+        """What a sample shows."""
+        return self.split.caption(key)
 
     def pictures(self, keys: list[str], field: str) -> Tensor:
         """(B, 3, H, W) in [0, 1]."""
-        return to_tensor(np.stack([picture(self.by_key[key], field) for key in keys]))
+        return to_tensor(self.split.pictures(keys, field))
 
     def manifest(self, task: Task, count: int, seed: int) -> list[Item]:
         """`count` items of a task: the first keys as queries, each with another image as its example."""

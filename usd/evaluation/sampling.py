@@ -34,7 +34,7 @@ def generate(
     for part in track(list(_parts(items, batch_size)), description=title, transient=True):
         examples, queries = [item.example for item in part], [item.query for item in part]
         output = pipeline(
-            [task.prompt(samples.by_key[item.query]["caption"]) for item in part],
+            [task.prompt(samples.caption(item.query)) for item in part],
             (samples.pictures(examples, shown.source), samples.pictures(examples, shown.target)),
             samples.pictures(queries, task.source),
             task=named,

@@ -39,7 +39,7 @@ class Contestant:
         queries, examples = [item.query for item in items], [item.example for item in items]
         pair = (samples.pictures(examples, TASK.source), samples.pictures(examples, TASK.target))
         query = samples.pictures(queries, TASK.source)
-        prompts = [samples.by_key[key]["caption"] for key in queries]
+        prompts = [samples.caption(key) for key in queries]
         in_loops, calls = 0.0, 0
 
         def loop(steps: Iterable[Any]) -> Iterable[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from usd import config
-from usd.data.shards import check_shards, picture, read_split
+from usd.data.shards import Shards
 from usd.files import atomic_directory
 from usd.model.base import new_base, save_base
 from usd.stages import RunDir, run
@@ -41,22 +41,20 @@ Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.
 def main(shards: str, out: Path, run_dir: RunDir) -> None:
     """Train a base on SHARDS and write it to OUT; RUN_DIR keeps an interrupted run."""
     params = config.load().base
-    captions, samples, size = [], 0, 0
-    for sample in read_split(shards, "train"):
-        captions.append(sample["caption"])
-        size = size or picture(sample, "image").shape[0]
-        samples += 1
+    opened = Shards.open(shards)
+    train = opened["train"]
+    captions, size = list(train.captions()), train.pictures([train.rows.key(0)], "image").shape[1]
     prompts = sorted({task.map.prompt for task in TRAINED})
     torch.manual_seed(params.seed)  # initial weights
     base = new_base(params.patch_size, params.channels, params.text_width, captions + prompts, size)
     began = time.time()
-    curve = pretrain(base, shards, params, run_dir)
+    curve = pretrain(base, opened, params, run_dir)
     print(f"base: trained in {(time.time() - began) / 60:.1f} min")
     with atomic_directory(out) as scratch:
         save_base(base, scratch)
         write_curve(curve, scratch / "curve.csv")
         card = CARD.format(
-            samples=samples,
+            samples=len(train),
             size=size,
             parameters=sum(p.numel() for p in base.unet.parameters()),
             prompts='", "'.join(prompts),
@@ -64,7 +62,7 @@ def main(shards: str, out: Path, run_dir: RunDir) -> None:
             batch=params.batch_size,
             translation=params.translation,
             seed=params.seed,
-            data=check_shards(shards),
+            data=opened.digest,
         )
         (scratch / "README.md").write_text(card)
     forget(run_dir)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import track
 
 from usd import config
-from usd.data.shards import check_shards
+from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
@@ -25,7 +25,7 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
     """Time the models BASELINE and OURS on SHARDS with the sampling chosen in RESULTS/<variant>/metrics.json."""
     everything = config.load()
     params, strategy = everything.benchmark, everything.variant("us_diffusion").timesteps
-    check_shards(shards)
+    samples = Samples(Shards.open(shards)["test"])
     accelerator = accelerator_for(everything.train.device, "no")
     models = {
         name: USDiffusionPipeline.from_pretrained(path).to(accelerator.device)
@@ -43,7 +43,6 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
         sampling = Sampling(sampling_timesteps(strategy, choice["steps"]), choice["guidance_scale"])
         contestants[f"us_diffusion, chosen for {direction}"] = (models["us_diffusion"], sampling)
     field_ = [Contestant(name, *rest) for name, rest in contestants.items()]
-    samples = Samples(shards, "test")
     rounds = [(size, turn) for size in params.batch_sizes for turn in range(params.repeats + 1)]
     for size, turn in track(rounds, description="benchmark"):
         for contestant in field_:

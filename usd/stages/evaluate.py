@@ -7,7 +7,7 @@ import pandas as pd
 
 from usd import config
 from usd.annotators.loading import load_annotators
-from usd.data.shards import check_shards
+from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, evaluate, mean_maps, rounded
 from usd.evaluation.manifest import Samples
@@ -21,11 +21,11 @@ def main(variant: str, shards: str, annotators: Path, model: Path, out: Path) ->
     """Evaluate MODEL, trained as VARIANT, on SHARDS; writes metrics.json, samples.csv and grids into OUT."""
     everything = config.load()
     params, settings = everything.evaluate, everything.variant(variant)
-    check_shards(shards)
+    opened = Shards.open(shards)
     accelerator = accelerator_for(everything.train.device, "no")
     pipeline = USDiffusionPipeline.from_pretrained(model).to(accelerator.device)
-    evaluator = Evaluator(pipeline, load_annotators(annotators), params, settings.timesteps, mean_maps(shards))
-    validation, test = Samples(shards, "val"), Samples(shards, "test")
+    evaluator = Evaluator(pipeline, load_annotators(annotators), params, settings.timesteps, mean_maps(opened))
+    validation, test = Samples(opened["val"]), Samples(opened["test"])
     counts = params.ess_steps if settings.timesteps == "ess" else [params.baseline_steps]
     choices = {direction: evaluator.choose(validation, direction, counts) for direction in DIRECTIONS}
     with atomic_directory(out) as scratch:

@@ -10,7 +10,7 @@ import numpy as np
 import usd
 from usd import config
 from usd.annotators.loading import load_annotators
-from usd.data.shards import check_shards
+from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, mean_maps, rounded
 from usd.evaluation.gate import mean
@@ -36,14 +36,15 @@ class Experiment:
     def __init__(self, shards: str, annotators: Path, run_dir: Path) -> None:
         self.shards, self.annotators, self.run_dir = shards, annotators, run_dir
         self.params = config.load()
-        self.validation, self.test = Samples(shards, "val"), Samples(shards, "test")
-        self.means = mean_maps(shards)
+        opened = Shards.open(shards)
+        self.validation, self.test = Samples(opened["val"]), Samples(opened["test"])
+        self.means = mean_maps(opened)
         self.identity = {
             "train": asdict(self.params.train),
             "variants": {name: asdict(self.params.variant(name)) for name in self.params.ablation.variants},
             "steps": self.params.ablation.steps,
             "evaluate": asdict(self.params.evaluate),
-            "data": check_shards(shards),
+            "data": opened.digest,
             "annotators": folder_digest(annotators),
             "base": folder_digest(Path(self.params.train.base)),
             "code": folder_digest(Path(usd.__file__).parent, "*.py"),

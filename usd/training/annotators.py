@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from usd.annotators.loading import load_annotators
 from usd.data.classes import nearest_class
-from usd.data.shards import picture, read_split
+from usd.data.shards import Split
 from usd.images import to_tensor
 from usd.tasks import TASKS
 
@@ -22,11 +21,10 @@ def classes(colours: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(weights: Path, shards: str) -> dict[str, float]:
+def measure(weights: Path, split: Split) -> dict[str, float]:
     """Error on the validation split: depth RMSE, and the share of pixels of the right class."""
     annotators = load_annotators(weights)
-    samples = list(read_split(shards, "val"))
-    image, depth, seg = (to_tensor(np.stack([picture(s, f) for s in samples])) for f in ("image", "depth", "seg"))
+    image, depth, seg = (to_tensor(split.pictures(split.keys, field)) for field in ("image", "depth", "seg"))
     found = {name: torch.cat([annotators[name](part) for part in image.split(50)]) for name in ("depth", "seg")}
     return {
         "depth_rmse": round(float((found["depth"] - depth).square().mean((1, 2, 3)).mean().sqrt()), 5),

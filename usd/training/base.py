@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from usd.config import Base as BaseParams
-from usd.data.shards import Mixture, TrainingStream, check_shards, mixtures, training_loader
-from usd.data.storage import Root
+from usd.data.loader import Batch, training_loader
+from usd.data.shards import Shards
+from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for, generator
 from usd.diffusion.losses import error_weight
 from usd.diffusion.timesteps import draw
@@ -32,7 +33,7 @@ RESIDUE = 0.5  # translation: x_t keeps at most this share of its amplitude
 TEXT_DROPOUT = 0.1
 
 
-def pretrain(base: Base, shards: Root, params: BaseParams, run_dir: Path) -> list[dict[str, float]]:
+def pretrain(base: Base, shards: Shards, params: BaseParams, run_dir: Path) -> list[dict[str, float]]:
     """Train the base in place; returns the curve."""
     if params.batch_size % (2 * len(TRAINED)):
         raise UsdError(f"base.batch_size: {params.batch_size} is no multiple of {2 * len(TRAINED)}, two images a task")
@@ -42,34 +43,32 @@ def pretrain(base: Base, shards: Root, params: BaseParams, run_dir: Path) -> lis
     base.text_encoder.eval().requires_grad_(False)
     base.unet.train().to(memory_format=torch.channels_last)
 
-    def loss(model: nn.Module, mixture: Mixture) -> Terms:
-        source = torch.cat([part for batch in mixture.parts for part in (batch.query, batch.example_source)]).to(device)
-        picture = torch.cat([part for batch in mixture.parts for part in (batch.target, batch.example_target)]).to(
-            device
-        )
-        prompts = [b.task.prompt(c) for b in mixture.parts for c in (*b.captions, *b.example_captions)]
+    weights = torch.tensor([error_weight(task) for task in TRAINED], device=device)
+
+    def loss(model: nn.Module, batch: Batch) -> Terms:
+        source = torch.cat([batch.query, batch.example_source])
+        picture = torch.cat([batch.target, batch.example_target])
+        prompts = batch.prompts + batch.example_prompts
         x_0 = encode(base.vae, picture)
-        drawn = draws(params, mixture.index, tuple(x_0.shape))
+        drawn = draws(params, batch.index, tuple(x_0.shape))
         share = drawn.share.to(device)[:, None, None, None]
         t = drawn.t.to(device)
         x_t = base.scheduler.add_noise(x_0, drawn.noise.to(device), t)
         x_t = share * x_t + (1 - share**2).sqrt() * encode(base.vae, source)
         kept = [prompt if keep else "" for prompt, keep in zip(prompts, drawn.keep_text, strict=True)]
         estimate = model(x_t.contiguous(memory_format=torch.channels_last), t, encode_text(base, kept))
-        weight = torch.tensor([error_weight(b.task) for b in mixture.parts for _ in range(2 * len(b.keys))])
-        error = weight.to(device) * (estimate.sample.float() - x_0).square().mean((1, 2, 3))
+        error = weights[batch.task.repeat(2)] * (estimate.sample.float() - x_0).square().mean((1, 2, 3))
         translated, count = share.flatten() < 1, len(error)
         return {
             "denoising": error[~translated].sum() / count,
             "translation": error[translated].sum() / count,
         }
 
-    def batches(start: int) -> Iterator[Mixture]:
-        tasks = len(TRAINED)
-        stream = TrainingStream(shards, params.seed, params.batch_size // (2 * tasks), 0.5, start * tasks)
-        return mixtures(training_loader(stream, workers=1))
+    def batches(start: int) -> Iterator[Batch]:
+        stream = TrainingStream(shards["train"], params.seed, params.batch_size // (2 * len(TRAINED)), 0.5, start)
+        return training_loader(stream, 1, device)
 
-    identity = {"base": vars(params), "data": check_shards(shards)}
+    identity = {"base": vars(params), "data": shards.digest}
     plan = Plan(
         params.steps,
         params.learning_rate,
@@ -94,7 +93,7 @@ class Draws:
 
 
 def draws(params: BaseParams, index: int, shape: tuple[int, ...]) -> Draws:
-    """Draw for the step that begins at micro-batch `index`."""
+    """Draw for micro-batch `index`."""
     random = generator(params.seed, index)
     count = shape[0]
     t = draw("ess", TIMESTEPS, count, random)

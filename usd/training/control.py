@@ -1,7 +1,7 @@
 """Training of the control branch: the denoising loss, FAL and the indicator's own loss, over the one loop `fit`."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from usd.annotators.small import Annotator
 from usd.config import Train, Variant
-from usd.data.shards import Batch, Mixture, TrainingStream, check_shards, mixtures, training_loader
-from usd.data.storage import Root
+from usd.data.loader import Batch, training_loader
+from usd.data.shards import Shards
+from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for, generator
 from usd.diffusion.losses import clean_estimate, denoising_target, error_weight, feedback
 from usd.diffusion.timesteps import draw
@@ -87,7 +88,7 @@ def draws(params: Train, variant: Variant, index: int, shape: tuple[int, ...], r
 
 
 class Objective:
-    """The loss of one mixture as a function of (model, mixture)."""
+    """The loss of one batch as a function of (model, batch)."""
 
     def __init__(
         self, base: Base, annotators: dict[str, Annotator], params: Train, variant: Variant, accelerator: Accelerator
@@ -98,48 +99,39 @@ class Objective:
         self.text: Callable[[list[str]], Tensor] = cache.text if cache.limit else partial(encode_text, base)
         self.device, self.rank, self.world = accelerator.device, accelerator.process_index, accelerator.num_processes
 
-    def __call__(self, model: nn.Module, mixture: Mixture) -> Terms:
+    def __call__(self, model: nn.Module, batch: Batch) -> Terms:
         """The terms of the loss of one step, on a mixture of tasks."""
-        parts = mixture.parts
-        sizes, names = [len(part.keys) for part in parts], [part.task.name for part in parts]
-        query = torch.cat([part.query for part in parts]).to(self.device)
-        target = torch.cat([part.target for part in parts]).to(self.device)
-        pair = torch.cat([torch.cat([p.example_source, p.example_target], dim=1) for p in parts]).to(self.device)
-        number = torch.cat([torch.full((len(p.keys),), TASK_NAMES.index(p.task.name)) for p in parts]).to(self.device)
+        query, pair = batch.query, torch.cat([batch.example_source, batch.example_target], dim=1)
+        items = {task: batch.task == number for number, task in enumerate(batch.tasks)}  # which are each task's
         with torch.no_grad():
-            x_0 = self.latents(target).float()  # the scheduler computes in its precision
-            drawn = self._draws(parts, tuple(x_0.shape[1:]))
+            x_0 = self.latents(batch.target).float()  # the scheduler computes in its precision
+            drawn = draws(self.params, self.variant, batch.index, tuple(x_0.shape), self.rank, self.world)
             t, noise, keep_pair = drawn.t.to(self.device), drawn.noise.to(self.device), drawn.keep_pair.to(self.device)
             x_t = self.base.scheduler.add_noise(x_0, noise, t).contiguous(memory_format=torch.channels_last)
-            prompts = [part.task.prompt(caption) for part in parts for caption in part.captions]
-            kept = [prompt if keep else "" for prompt, keep in zip(prompts, drawn.keep_text, strict=True)]
+            kept = [prompt if keep else "" for prompt, keep in zip(batch.prompts, drawn.keep_text, strict=True)]
             text = self.text(kept)
-        indicator = F.one_hot(number, len(TASK_NAMES)).float()
+        indicator = F.one_hot(batch.task, len(TASK_NAMES)).float()
         prediction, alone, logits = model(x_t, t, text, pair, query, indicator, keep_pair)
         prediction = prediction.float()
         aim = denoising_target(self.base.scheduler, x_0, noise, t)
-        errors = (prediction - aim).square().mean((1, 2, 3)).split(sizes)
-        errors = [error_weight(part.task) * error for part, error in zip(parts, errors, strict=True)]
-        terms = mean_and_parts("denoising", errors, names)
+        errors = (prediction - aim).square().mean((1, 2, 3))
+        terms = mean_and_parts(
+            "denoising", {task.name: error_weight(task) * errors[mine] for task, mine in items.items()}
+        )
         if self.variant.feedback:
             estimate = clean_estimate(self.base.scheduler, prediction, x_t, t)
-            read = zip(parts, estimate.split(sizes), query.split(sizes), t.split(sizes), strict=True)
-            terms |= mean_and_parts("feedback", [self._feedback(part.task, *each) for part, *each in read], names)
+            losses = {
+                task.name: self._feedback(task, estimate[mine], query[mine], t[mine]) for task, mine in items.items()
+            }
+            terms |= mean_and_parts("feedback", losses)
         if self.params.alignment:
             with torch.no_grad():
                 own = ALIGNMENT_GAIN * self.base.unet.conv_in(self.latents(query))
             off = (alone.float() - own).square().mean() / own.square().mean()
             terms["alignment"] = self.params.alignment * off
         if logits is not None:
-            terms["indicator"] = 0.1 * F.cross_entropy(logits.float(), number)
+            terms["indicator"] = 0.1 * F.cross_entropy(logits.float(), batch.task)
         return terms
-
-    def _draws(self, parts: list[Batch], shape: tuple[int, ...]) -> Draws:
-        each = [
-            draws(self.params, self.variant, part.index, (len(part.keys), *shape), self.rank, self.world)
-            for part in parts
-        ]
-        return Draws(*(torch.cat([getattr(one, field.name) for one in each]) for field in fields(Draws)))
 
     def _feedback(self, task: Task, estimate: Tensor, query: Tensor, t: Tensor) -> Tensor:
         """FAL of one task's items."""
@@ -149,17 +141,17 @@ class Objective:
         return self.variant.feedback * task.map.feedback_weight * loss
 
 
-def mean_and_parts(term: str, parts: Sequence[Tensor], names: list[str]) -> Terms:
+def mean_and_parts(term: str, parts: dict[str, Tensor]) -> Terms:
     """A loss term over tasks of equal weight, and each task's own."""
-    means = [part.mean() for part in parts]
-    each = {f"{term}/{name}": mean.detach() for name, mean in zip(names, means, strict=True)}
-    return {term: torch.stack(means).mean()} | dict(sorted(each.items()))
+    means = {name: part.mean() for name, part in parts.items()}
+    each = {f"{term}/{name}": mean.detach() for name, mean in means.items()}
+    return {term: torch.stack(list(means.values())).mean()} | dict(sorted(each.items()))
 
 
 def finetune(
     base: Base,
     annotators: dict[str, Annotator],
-    shards: Root,
+    shards: Shards,
     params: Train,
     variant: Variant,
     run_dir: Path,
@@ -177,14 +169,13 @@ def finetune(
     denoiser = new_denoiser(base, variant, params).to(accelerator.device)
     channels_last(denoiser.train())
 
-    def batches(start: int) -> Iterator[Mixture]:
+    def batches(start: int) -> Iterator[Batch]:
         rank, world = accelerator.process_index, accelerator.num_processes
-        first = start * len(TRAINED)
-        stream = TrainingStream(shards, params.seed, params.batch_size, params.flip, first, rank, world)
-        return mixtures(training_loader(stream, params.workers))
+        stream = TrainingStream(shards["train"], params.seed, params.batch_size, params.flip, start, rank, world)
+        return training_loader(stream, params.workers, accelerator.device)
 
     shared = {key: value for key, value in asdict(params).items() if key != "workers"}
-    found = {"data": check_shards(shards), "base weights": base.digest(), "processes": accelerator.num_processes}
+    found = {"data": shards.digest, "base weights": base.digest(), "processes": accelerator.num_processes}
     identity = {**shared, **inputs, **found, "variant": asdict(variant)}
     plan = Plan(
         steps=params.steps,

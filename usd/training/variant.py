@@ -8,7 +8,7 @@ from accelerate import PartialState
 
 from usd import config
 from usd.annotators.loading import load_annotators
-from usd.data.shards import check_shards
+from usd.data.shards import Shards
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.grids import write_grid
@@ -78,10 +78,11 @@ def train_variant(
         params, steps=params.steps if steps is None else steps, seed=params.seed if seed is None else seed
     )
     base = load_base(params.base)
-    data = check_shards(shards)
+    opened = Shards.open(shards)
+    data = opened.digest
     begun = (run_dir / CHECKPOINT).exists()
     tracker = Tracker(variant, dataclasses.asdict(params) | {"data": data}, run_dir, revision(), resume=begun)
-    validation = Samples(shards, "val")
+    validation = Samples(opened["val"])
 
     def preview(denoiser: Denoiser, step: int) -> None:
         pipeline = USDiffusionPipeline(base, denoiser)
@@ -92,7 +93,7 @@ def train_variant(
     denoiser, rows = finetune(
         base,
         load_annotators(annotators),
-        shards,
+        opened,
         params,
         settings,
         run_dir,

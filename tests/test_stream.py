@@ -1,0 +1,127 @@
+"""The training stream: an exact permutation an epoch, the same whoever reads it and wherever it begins."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from usd.data.loader import training_loader
+from usd.data.order import permuted
+from usd.data.shards import Shards, Split
+from usd.data.stream import Item, TrainingStream
+from usd.errors import UsdError
+from usd.tasks import TASKS, TRAINED
+
+TASKS_OF = {1: TRAINED[:1], 2: TRAINED[:2], 6: TRAINED}
+
+
+class Counted:
+    """Stands for a split of which only the length matters."""
+
+    root, name = "shards", "train"
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+
+@pytest.fixture(scope="module")
+def split(tiny: Path) -> Split:
+    return Shards.open(tiny / "shards")["train"]
+
+
+@given(count=st.integers(1, 3000), seed=st.integers(0, 2**32), epoch=st.integers(0, 1000))
+def test_a_permutation_is_exact(count: int, seed: int, epoch: int) -> None:
+    found = permuted(np.arange(count), count, (seed, epoch))
+    assert np.array_equal(np.sort(found), np.arange(count))
+
+
+def test_all_orders_are_about_as_likely() -> None:
+    orders = [tuple(permuted(np.arange(4), 4, (seed,))) for seed in range(2400)]
+    counts = [orders.count(order) for order in set(orders)]
+    assert len(counts) == 24
+    assert min(counts) > 60
+    assert max(counts) < 140
+
+
+@settings(deadline=None)
+@given(
+    samples=st.integers(2, 200),
+    seed=st.integers(0, 99),
+    tasks=st.sampled_from([1, 2, 6]),
+    batch_size=st.integers(1, 4),
+    world=st.integers(1, 4),
+    start=st.integers(0, 300),
+)
+def test_the_order_is_the_same_for_any_ranks_batch_size_and_start(
+    samples: int, seed: int, tasks: int, batch_size: int, world: int, start: int
+) -> None:
+    def items(index: int, batch_size: int, rank: int = 0, world: int = 1) -> list[Item]:
+        split = Counted(samples)
+        return TrainingStream(split, seed, batch_size, 0.0, index, rank, world, TASKS_OF[tasks]).items(index)  # type: ignore[arg-type]
+
+    shared = [item for rank in range(world) for item in items(start, batch_size, rank, world)]
+    size = batch_size * world
+    one_by_one = [item for index in range(start * size, (start + 1) * size) for item in items(index, 1)]
+    assert shared == one_by_one
+
+
+@given(samples=st.integers(2, 100), seed=st.integers(0, 99))
+def test_an_epoch_has_every_sample_once_as_query_and_once_as_example(samples: int, seed: int) -> None:
+    stream = TrainingStream(Counted(samples), seed, samples, 0.0, tasks=TRAINED[:1])  # type: ignore[arg-type]
+    first, second = stream.items(0), stream.items(1)
+    for epoch, items in enumerate((first, second)):
+        assert {item.epoch for item in items} == {epoch}
+        assert sorted(item.query for item in items) == list(range(samples))
+        assert sorted(item.example for item in items) == list(range(samples))
+        assert all(item.query != item.example for item in items)
+    assert samples < 5 or [item.query for item in first] != [item.query for item in second]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_and_restarts_do_not_change_a_bit(split: Split, workers: int) -> None:
+    whole = list(islice(training_loader(TrainingStream(split, 3, 1, 0.5), 0), 7))
+    helped = list(islice(training_loader(TrainingStream(split, 3, 1, 0.5, start=2), workers), 5))
+    for a, b in zip(whole[2:], helped, strict=True):
+        assert (a.keys, a.index, a.prompts, a.example_prompts) == (b.keys, b.index, b.prompts, b.example_prompts)
+        for name in ("task", "query", "target", "example_source", "example_target"):
+            assert torch.equal(getattr(a, name), getattr(b, name))
+
+
+def test_a_batch_holds_what_its_tasks_ask_for(split: Split) -> None:
+    batch = next(training_loader(TrainingStream(split, 3, 2, 0.0), 0))
+    assert batch.query.shape == (12, 3, 64, 64)
+    assert batch.task.bincount().tolist() == [2] * 6
+    for number, (task, key) in enumerate(zip(batch.task.tolist(), batch.keys, strict=True)):
+        name = TRAINED[task]
+        for field, found in ((name.source, batch.query), (name.target, batch.target)):
+            picture = torch.from_numpy(split.pictures([key], field)[0]).movedim(-1, 0)
+            assert torch.equal((found[number] * 255).round().byte(), picture)
+        assert batch.prompts[number] == name.prompt(split.caption(key))
+    assert f"task {TRAINED[0].name}, keys {batch.keys[0]}, {batch.keys[6]}; task" in batch.label
+
+
+def test_untrained_tasks_get_their_fields(split: Split) -> None:
+    tasks = (TASKS["image2canny"], TASKS["normal2image"])
+    batch = next(training_loader(TrainingStream(split, 3, 1, 0.0, tasks=tasks), 0))
+    canny = torch.from_numpy(split.pictures(batch.keys[:1], "canny")[0]).movedim(-1, 0)
+    assert torch.equal((batch.target[0] * 255).round().byte(), canny)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damage_in_a_worker_is_one_line(tiny: Path, split: Split, workers: int, monkeypatch) -> None:
+    monkeypatch.setattr(Split, "decode", lambda *_: (_ for _ in ()).throw(UsdError("train-0000.tar: damaged")))
+    with pytest.raises(UsdError) as error:
+        next(training_loader(TrainingStream(split, 3, 1, 0.5), workers))
+    assert str(error.value) == "train-0000.tar: damaged"
+
+
+def test_one_sample_is_too_few() -> None:
+    with pytest.raises(UsdError, match="split 'train' has one sample"):
+        TrainingStream(Counted(1), 3, 1, 0.5)  # type: ignore[arg-type]

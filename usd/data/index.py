@@ -1,0 +1,163 @@
+"""The index of a folder of shards: which bytes of which tar file hold a field of a sample.
+
+`index.json` lists the shards of each split with size and digest. `<split>.arrow` has a row a sample, sorted by key:
+the key, the caption, the number of its shard, and offset and length of each field; it is memory-mapped, so that
+opening it takes no longer with more samples. `<split>.wids.json` lists the shards as the library `wids` reads them.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from usd.data.storage import Root, read_bytes
+from usd.errors import UsdError
+from usd.files import sha256
+from usd.tasks import MAPS
+
+INDEX = "index.json"
+MEANS = "means.safetensors"  # the mean map of the training split, for every map
+FIELDS = ("image", *MAPS)
+FORMAT = 2
+REMEDY = "run `dvc repro shard`"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it was made."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Shard(File):
+    """A tar file of samples as it was made."""
+
+    samples: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """What `index.json` says."""
+
+    splits: dict[str, list[Shard]]
+    files: list[File]  # the tables, and what else stands beside the shards
+
+    @property
+    def shards(self) -> list[Shard]:
+        """Those of all splits."""
+        return [shard for shards in self.splits.values() for shard in shards]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the samples, as they are packed."""
+        splits = {split: [asdict(shard) for shard in shards] for split, shards in self.splits.items()}
+        return sha256(json.dumps(splits, sort_keys=True).encode())
+
+
+def table_name(split: str) -> str:
+    """The file with a split's rows."""
+    return f"{split}.arrow"
+
+
+def described(path: Path) -> File:
+    """A file's name, size and digest."""
+    data = path.read_bytes()
+    return File(path.name, len(data), sha256(data))
+
+
+def table(rows: Iterable[pa.RecordBatch]) -> pa.Table:
+    """One table, in one piece, of the rows of a split's shards."""
+    return pa.Table.from_batches(rows, schema()).combine_chunks()
+
+
+def schema() -> pa.Schema:
+    """The columns of a table."""
+    columns = [("key", pa.large_string()), ("caption", pa.large_string()), ("shard", pa.uint32())]
+    for field in FIELDS:
+        columns += [(f"{field}.offset", pa.uint64()), (f"{field}.length", pa.uint32())]
+    return pa.schema(columns)
+
+
+def write_table(rows: pa.Table, path: Path) -> None:
+    """Write a split's rows so that they can be memory-mapped."""
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+        writer.write_table(rows, max_chunksize=max(1, len(rows)))
+
+
+def write_index(root: Path, splits: dict[str, list[Shard]]) -> None:
+    """Write `index.json` over the files that are in `root`, and an index for `wids` a split."""
+    for split, shards in splits.items():
+        listed = [{"url": s.name, "nsamples": s.samples, "filesize": s.bytes, "sha256": s.sha256} for s in shards]
+        wids = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": split, "shardlist": listed}
+        (root / f"{split}.wids.json").write_text(json.dumps(wids, indent=1) + "\n")
+    beside = [described(path) for path in sorted((*root.glob("*.arrow"), *root.glob("*.wids.json"), root / MEANS))]
+    index = {"format": FORMAT, **asdict(Index(splits, beside))}
+    (root / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+
+
+def read_index(root: Root) -> Index:
+    """The index of a folder or URL.
+
+    Raises:
+        UsdError: there is none, it is of another format, or it has an empty split.
+    """
+    try:
+        found = json.loads(read_bytes(f"{root}/{INDEX}"))
+    except (UsdError, ValueError) as error:
+        raise UsdError(f"{root}: no readable index ({error}); {REMEDY}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise UsdError(f"{root}: shards without offsets, as an earlier version packed them; {REMEDY}")
+    splits = {split: [Shard(**shard) for shard in shards] for split, shards in found["splits"].items()}
+    for split, shards in splits.items():
+        if not sum(shard.samples for shard in shards):
+            raise UsdError(f"{root}: split '{split}' is empty; render or ingest samples for it, then {REMEDY}")
+    return Index(splits, [File(**file) for file in found["files"]])
+
+
+class Rows:
+    """A split's table, memory-mapped. Rows have the numbers 0 … len(rows) - 1, in the order of their keys."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        except (OSError, pa.ArrowInvalid, IndexError) as error:
+            raise UsdError(f"{path}: not a readable index ({error}); {REMEDY}") from error
+        if batch.schema.names != schema().names:
+            raise UsdError(f"{path}: has other fields than {', '.join(FIELDS)}; {REMEDY}")
+        self._keys, self._captions = batch.column("key"), batch.column("caption")
+        self.shard: np.ndarray = batch.column("shard").to_numpy()
+        self._offsets = {field: batch.column(f"{field}.offset").to_numpy() for field in FIELDS}
+        self._lengths = {field: batch.column(f"{field}.length").to_numpy() for field in FIELDS}
+
+    def __reduce__(self) -> tuple[type["Rows"], tuple[Path]]:
+        return Rows, (self.path,)  # a worker process maps the file itself
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def key(self, number: int) -> str:
+        """The key of a row."""
+        return str(self._keys[number].as_py())
+
+    def caption(self, number: int) -> str:
+        """The caption of a row."""
+        return str(self._captions[number].as_py())
+
+    def extent(self, number: int, field: str) -> tuple[int, int]:
+        """Offset and length of a field in its shard, in bytes."""
+        return int(self._offsets[field][number]), int(self._lengths[field][number])
+
+    def number(self, key: str) -> int:
+        """The row of a key, -1 if there is none."""
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self.key(middle) < key else (low, middle)
+        return low if low < len(self) and self.key(low) == key else -1

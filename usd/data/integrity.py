@@ -1,0 +1,93 @@
+"""Whether shards are as they were made: hashed once, and again only after they changed.
+
+What was found good is remembered by size, time of change and inode, below `.usd/`, outside of what DVC tracks.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from usd.data.index import INDEX, REMEDY, File
+from usd.data.storage import Root, is_remote, sizes
+from usd.errors import UsdError
+from usd.files import atomic_write, sha256
+
+Stamp = list[int]  # size, time of change in ns, inode
+
+
+def check(root: Root, files: Iterable[File]) -> None:
+    """Compare files with the index; those of a URL by their sizes.
+
+    Raises:
+        UsdError: one is missing, or is not as it was made.
+    """
+    if is_remote(root):
+        _check_sizes(str(root), files)
+        return
+    memory = _memory(Path(root))
+    known = _read(memory)
+    seen = {file.name: _checked(Path(root), file, known.get(file.name)) for file in files}
+    if seen != known:
+        _remember(memory, seen)
+
+
+def remember(root: Path, files: Iterable[File]) -> None:
+    """Note files that were hashed just now, as they were made."""
+    _remember(_memory(root), {file.name: [file.sha256, *_stamp(root / file.name)] for file in files})
+
+
+def _checked(root: Path, file: File, known: list[object] | None) -> list[object]:
+    """The entry of a file that is as it was made: its digest and stamp."""
+    path = root / file.name
+    try:
+        entry = [file.sha256, *_stamp(path)]
+        if entry == known:
+            return entry
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UsdError(f"{path}: not found; {REMEDY}") from None
+    except OSError as error:
+        raise UsdError(f"{path}: not readable ({error.strerror}); {REMEDY}") from error
+    if found != file.sha256:
+        raise UsdError(f"{path}: damaged (sha256 differs from {INDEX}); {REMEDY}")
+    return entry
+
+
+def _check_sizes(root: str, files: Iterable[File]) -> None:
+    found = sizes(root)
+    for file in files:
+        if file.name not in found:
+            raise UsdError(f"{root}/{file.name}: not found; upload the shards again")
+        if found[file.name] != file.bytes:
+            raise UsdError(f"{root}/{file.name}: of another size than {INDEX} says; upload the shards again")
+
+
+def _stamp(path: Path) -> Stamp:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def state() -> Path:
+    """Where this project keeps what it can do without: below $USD_STATE if that is set, as an experiment has it."""
+    return Path(os.environ.get("USD_STATE", "")) / ".usd"
+
+
+def _memory(root: Path) -> Path:
+    return state() / "checked" / f"{sha256(str(root.resolve()).encode())[:16]}.json"
+
+
+def _read(memory: Path) -> dict[str, list[object]]:
+    try:
+        return dict(json.loads(memory.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _remember(memory: Path, seen: dict[str, list[object]]) -> None:
+    try:
+        atomic_write(memory, json.dumps(seen))
+    except UsdError:  # a file system that cannot be written: everything is hashed at the next start, too
+        return

@@ -1,0 +1,83 @@
+"""Stage `shard`'s work: samples into tar files, byte-identical, with their rows of the index and sums of their maps."""
+
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import webdataset as wds
+
+from usd.data.index import FIELDS, Shard, schema
+from usd.data.record import field_path
+from usd.errors import UsdError
+from usd.files import sha256
+from usd.images import decode_png
+from usd.tasks import MAPS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to pack."""
+
+    path: Path
+    number: int  # among its split's
+    rows: list[dict[str, Any]]  # of the manifest
+    scenes: Path
+    annotated: Path
+    sums: bool  # whether to add up the maps
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One shard that has been packed."""
+
+    shard: Shard
+    rows: pa.RecordBatch  # of the index
+    sums: dict[str, np.ndarray]  # (H, W, 3) uint64, by map
+
+
+def pack(job: Job) -> Packed:
+    """Pack a shard."""
+    buffer = io.BytesIO()
+    sums: dict[str, np.ndarray] = {}
+    with wds.TarWriter(buffer, mtime=0, encoder=False) as tar:
+        for row in job.rows:
+            key = str(row["key"])
+            files = {field: _read(job, row, field) for field in FIELDS}
+            pictures = {f"{field}.png": data for field, data in files.items()}
+            tar.write({"__key__": key, "caption.txt": str(row["caption"]).encode(), **pictures})
+            for name in MAPS if job.sums else ():
+                picture = decode_png(files[name], f"{key}.{name}.png").astype(np.uint64)
+                sums[name] = sums[name] + picture if name in sums else picture
+    data = buffer.getvalue()
+    job.path.write_bytes(data)
+    shard = Shard(job.path.name, len(data), sha256(data), len(job.rows))
+    return Packed(shard, _rows(buffer, job), sums)
+
+
+def _read(job: Job, row: dict[str, Any], field: str) -> bytes:
+    source = field_path(job.scenes if field == "image" else job.annotated, str(row["key"]), field)
+    data = source.read_bytes()
+    if sha256(data) != row[f"{field}_sha256"]:
+        raise UsdError(f"{source}: differs from the manifest; run `dvc repro annotate`")
+    return data
+
+
+def _rows(buffer: io.BytesIO, job: Job) -> pa.RecordBatch:
+    """The index of a tar file, read from its headers."""
+    buffer.seek(0)
+    with tarfile.open(fileobj=buffer) as tar:
+        extents = {member.name: (member.offset_data, member.size) for member in tar}
+    columns: dict[str, list[Any]] = {name: [] for name in schema().names}
+    for row in job.rows:
+        columns["key"].append(str(row["key"]))
+        columns["caption"].append(str(row["caption"]))
+        columns["shard"].append(job.number)
+        for field in FIELDS:
+            offset, length = extents[f"{row['key']}.{field}.png"]
+            columns[f"{field}.offset"].append(offset)
+            columns[f"{field}.length"].append(length)
+    return pa.RecordBatch.from_pydict(columns, schema())

@@ -1,0 +1,137 @@
+"""The training stream: an endless sequence of items whose every part is a function of its position.
+
+An item is a query, a task and an example: another sample of the same task. Position p belongs to epoch p // N of the
+N samples. Its query is the sample at place p % N of the epoch's permutation, its example the one a fixed distance
+further on; so in an epoch every sample is a query once and an example once, and never its own example. Its task is
+p % T of the T tasks.
+
+Micro-batch m of the whole training is the positions m·G … (m+1)·G, rank r of R takes the r-th of R equal slices of
+it, and worker w of W every W-th micro-batch. Nothing is dropped or padded: a micro-batch that reaches the end of an
+epoch goes on in the next one. So the order does not depend on ranks, workers, shards or the place of a restart.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count, islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from usd.data.order import permuted
+from usd.data.shards import Split, Wanted
+from usd.data.storage import is_remote
+from usd.data.transforms import augment
+from usd.errors import UsdError
+from usd.tasks import TRAINED, Task
+
+AHEAD = 4  # micro-batches that a worker fetches at the same time from object storage
+
+
+@dataclass(frozen=True)
+class Item:
+    """One position of the stream, by the numbers of its samples' rows."""
+
+    query: int
+    example: int
+    task: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A micro-batch as a worker hands it over: small and undivided."""
+
+    index: int
+    pictures: Tensor  # (4, B, H, W, 3) uint8: query, target, example's source, example's target
+    task: list[int]
+    prompts: list[str]  # of the queries, then of the examples
+    keys: list[str]
+
+    def pin_memory(self) -> "Packet":
+        """The same in page-locked memory, from which a GPU copies while it computes."""
+        return Packet(self.index, self.pictures.pin_memory(), self.task, self.prompts, self.keys)
+
+
+class TrainingStream:
+    """This process's micro-batches from number `start` on; `batch_size` items of each task are in each."""
+
+    def __init__(
+        self,
+        split: Split,
+        seed: int,
+        batch_size: int,
+        flip: float,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        tasks: tuple[Task, ...] = TRAINED,
+    ) -> None:
+        self.split, self.seed, self.flip, self.start, self.tasks = split, seed, flip, start, tasks
+        self.rank, self.world, self.size = rank, world, batch_size * len(tasks)
+        if len(split) < 2:
+            raise UsdError(f"{split.root}: split '{split.name}' has one sample, and an example is another; add samples")
+
+    def packets(self, first: int = 0, stride: int = 1) -> Iterator[Packet]:
+        """Every `stride`-th micro-batch from `start + first` on, endlessly."""
+        indices = count(self.start + first, stride)
+        if not is_remote(self.split.root):
+            yield from map(self.packet, indices)
+            return
+        with ThreadPoolExecutor(AHEAD) as threads:
+            reading = deque((index, threads.submit(self._read, index)) for index in islice(indices, AHEAD))
+            for upcoming in indices:
+                index, data = reading.popleft()
+                found = data.result()
+                reading.append((upcoming, threads.submit(self._read, upcoming)))
+                yield self._decoded(index, found)
+
+    def items(self, index: int) -> list[Item]:
+        """This process's items of a micro-batch."""
+        samples = len(self.split)
+        positions = (index * self.world + self.rank) * self.size + np.arange(self.size)
+        epochs, places = np.divmod(positions, samples)
+        query, example = np.empty_like(positions), np.empty_like(positions)
+        for epoch in np.unique(epochs):
+            here, seed = epochs == epoch, (self.seed, int(epoch))
+            query[here] = permuted(places[here], samples, seed)
+            example[here] = permuted((places[here] + self._distance(seed)) % samples, samples, seed)
+        columns = (query, example, positions % len(self.tasks), epochs)
+        return [Item(*numbers) for numbers in np.stack(columns, axis=1).tolist()]
+
+    def packet(self, index: int) -> Packet:
+        """A micro-batch, by its number alone."""
+        return self._decoded(index, self._read(index))
+
+    def _distance(self, seed: tuple[int, ...]) -> int:
+        """How far an example is from its query in an epoch's permutation."""
+        return 1 + int(np.random.SeedSequence((*seed, 1)).generate_state(1, np.uint64)[0]) % (len(self.split) - 1)
+
+    def _wanted(self, item: Item) -> list[Wanted]:
+        task = self.tasks[item.task]
+        return [Wanted(number, f) for number in (item.query, item.example) for f in (task.source, task.target)]
+
+    def _read(self, index: int) -> list[bytes]:
+        """The encoded pictures of a micro-batch, four an item."""
+        return self.split.read([wanted for item in self.items(index) for wanted in self._wanted(item)])
+
+    def _decoded(self, index: int, data: list[bytes]) -> Packet:
+        items, rows = self.items(index), self.split.rows
+        pictures: list[np.ndarray] = []
+        for item, at in zip(items, count(0, 4)):
+            wanted = self._wanted(item)
+            for pair in (slice(0, 2), slice(2, 4)):
+                decoded = map(self.split.decode, wanted[pair], data[at : at + 4][pair])
+                named = {each.field: picture for each, picture in zip(wanted[pair], decoded, strict=True)}
+                key = rows.key(wanted[pair][0].number)
+                pictures += augment(named, self.flip, (self.seed, item.epoch), key).values()
+        stacked = np.stack([np.stack(pictures[part::4]) for part in range(4)])
+        prompts = [
+            self.tasks[item.task].prompt(rows.caption(number))
+            for numbers in ([item.query for item in items], [item.example for item in items])
+            for item, number in zip(items, numbers, strict=True)
+        ]
+        keys = [rows.key(item.query) for item in items]
+        return Packet(index, torch.from_numpy(stacked), [item.task for item in items], prompts, keys)
