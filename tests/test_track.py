@@ -1,6 +1,7 @@
 """An offline W&B run is read back: nothing needs the network, and nothing logged is lost."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import PIL.Image
 import pytest
 import yaml
 
+from tests.conftest import ROOT
 from tests.serving import free_port
 from usd.track import Tracker, dvc_hash, mode
 
@@ -45,13 +47,18 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     (model / "weights.safetensors").write_bytes(b"weights")
     tracker = Tracker("us_diffusion", {"steps": 600, "data": "abc"}, tmp_path, "1a2b3c")
     tracker.log(10, {"denoising": 0.5, "denoising/image2depth": 0.25})
-    tracker.log_image("preview", picture, 10)
+    tracker.log_preview(10, {"rmse/image2depth": 0.2}, picture)
     tracker.log_model(model, {"data": "abc"})
     tracker.run.finish()  # killed
     again = Tracker("us_diffusion", {"steps": 600, "data": "abc"}, tmp_path, "another-commit")
-    again.log(20, {"denoising": 0.4})
+    again.log_preview(20, {"rmse/image2depth": 0.1}, picture)
+    again.log_preview(30, {"rmse/image2depth": 0.05, "rmse/image2seg": 0.3}, picture)
     again.finish()
     assert not again.named.exists()
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/previews_*.table.json")
+    shown = json.loads(table.read_text())
+    assert shown["columns"] == ["step", "validation items", "rmse/image2depth", "rmse/image2seg"]
+    assert [[row[0], *row[2:]] for row in shown["data"]] == [[20, 0.1, None], [30, 0.05, 0.3]]
 
     files = [list(records(path)) for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))]
     runs = [next(record.run for record in each if record.HasField("run")) for each in files]
@@ -66,9 +73,56 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     assert logged["denoising"] == 0.5
     assert logged["denoising/image2depth"] == 0.25
     assert logged["preview/_type"] == "image-file"
+    assert logged["rmse/image2depth"] == 0.2
     artifact = next(record.artifact for record in found if record.HasField("artifact"))
     assert artifact.name == "us_diffusion-model"
     assert json.loads(artifact.metadata) == {"data": "abc", "dvc": dvc_hash(model)}
+
+
+def test_the_home_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written outside the run's folder, in a process whose home cannot be written."""
+    code = """
+from pathlib import Path
+from usd.track import Tracker
+tracker = Tracker("us_diffusion", {}, Path("run"), "1a2b3c")
+tracker.log(1, {"denoising": 0.5})
+tracker.log_model(Path("model"), {"data": "abc"})
+tracker.finish()
+"""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/weights.safetensors").write_bytes(b"weights")
+    (tmp_path / "home").write_text("a file, in which nobody can write a folder")
+    homes = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(tmp_path / "home"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | homes
+    environment |= {"PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=120)
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "model", "run"}
+    staged = [
+        path for path in (tmp_path / "run/wandb").rglob("*") if path.is_file() and b"weights" in path.read_bytes()
+    ]
+    assert staged
+
+
+def test_the_lineage_leads_from_the_data_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline W&B refuses `use_artifact`; a stand-in for the online run records the calls."""
+    calls: list[tuple[str, str, str]] = []
+
+    class Online:
+        offline = False
+
+        def use_artifact(self, artifact: Any) -> None:
+            digest = Path(artifact.manifest.entries["digest.txt"].local_path).read_text()
+            calls.append(("used", artifact.type, digest))
+
+        def log_artifact(self, artifact: Any) -> None:
+            calls.append(("made", artifact.type, artifact.metadata["data"]))
+
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))
+    tracker = Tracker("us_diffusion", {}, tmp_path / "run", "1a2b3c")
+    vars(tracker)["run"] = Online()
+    (tmp_path / "model").mkdir()
+    tracker.log_model(tmp_path / "model", {"data": "abc"})
+    assert calls == [("used", "dataset", "abc"), ("made", "model", "abc")]
 
 
 def test_a_key_of_any_kind_takes_it_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

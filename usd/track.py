@@ -9,17 +9,26 @@ from typing import Any, Literal
 
 from requests.utils import get_netrc_auth
 
+FOLDERS = {  # where W&B stages artifacts, caches and keeps its settings, in a run's directory instead of the home
+    "WANDB_DATA_DIR": "wandb/data",
+    "WANDB_CACHE_DIR": "wandb/cache",
+    "WANDB_CONFIG_DIR": "wandb/config",
+    "WANDB_ARTIFACT_DIR": "wandb/artifacts",
+}
+
 
 class Tracker:
     """One W&B run; a training that was killed goes on in the same run, which a file in `directory` names.
 
     It opens with the first value logged: data workers are forked before that, and W&B forbids forks after it. Without
-    `resume` it is a new run, as W&B drops steps that are not after its last one.
+    `resume` it is a new run, as W&B drops steps that are not after its last one. All that W&B writes is below
+    `directory`, unless its own environment variables say otherwise, so a home that cannot be written does no harm.
     """
 
     def __init__(self, name: str, config: dict[str, Any], directory: Path, group: str, resume: bool = True) -> None:
         self.name, self.config, self.directory, self.group, self.resume = name, config, directory, group, resume
         self.named = directory / "wandb-run"  # its id and group
+        self.previews: list[tuple[int, dict[str, float], Path]] = []  # step, scores, picture
 
     @cached_property
     def run(self) -> Any:
@@ -29,6 +38,8 @@ class Tracker:
 
         os.environ.setdefault("WANDB_SILENT", "true")
         self.directory.mkdir(parents=True, exist_ok=True)
+        for variable, folder in FOLDERS.items():
+            os.environ.setdefault(variable, str((self.directory / folder).absolute()))
         if not (self.resume and self.named.exists()):
             self.named.write_text(f"{secrets.token_hex(4)} {self.group}")
         run_id, group = self.named.read_text().split()
@@ -53,16 +64,26 @@ class Tracker:
         """Numbers of one step."""
         self.run.log(values, step=step)
 
-    def log_image(self, name: str, path: Path, step: int) -> None:
-        """A picture file."""
+    def log_preview(self, step: int, scores: dict[str, float], path: Path) -> None:
+        """A picture file of validation items and their scores; `finish` puts all of them into one table."""
         import wandb
 
-        self.run.log({name: wandb.Image(str(path))}, step=step)
+        self.previews.append((step, scores, path))
+        self.run.log(scores | {"preview": wandb.Image(str(path))}, step=step)
 
     def log_model(self, folder: Path, facts: dict[str, str]) -> None:
-        """A trained model's files, with what it was made of and the hash that DVC knows it by."""
+        """A trained model's files, with what it was made of and the hash that DVC knows it by.
+
+        The lineage leads to it from an artifact that names the data; `facts["data"]` is their digest. W&B has no
+        lineage offline: there the digest is in the model's metadata only.
+        """
         import wandb
 
+        if not self.run.offline:
+            data = wandb.Artifact("shards", "dataset", description="The files are in DVC; this names them.")
+            with data.new_file("digest.txt") as file:
+                file.write(facts["data"])
+            self.run.use_artifact(data)
         artifact = wandb.Artifact(f"{self.name}-model", "model", metadata=facts | {"dvc": dvc_hash(folder)})
         artifact.add_dir(str(folder))
         self.run.log_artifact(artifact)
@@ -71,13 +92,19 @@ class Tracker:
         """Close the run, and the service that child processes would share."""
         import wandb
 
+        if self.previews:
+            names = sorted({name for _, scores, _ in self.previews for name in scores})
+            table = wandb.Table(columns=["step", "validation items", *names])
+            for step, scores, path in self.previews:
+                table.add_data(step, wandb.Image(str(path)), *(scores.get(name) for name in names))
+            self.run.log({"previews": table})
         self.run.finish()
         wandb.teardown()
         self.named.unlink()
 
 
 def mode() -> Literal["offline"] | None:
-    """`offline` unless W&B was told otherwise or knows a key, be it by `wandb login`; then it decides itself."""
+    """`offline`, unless W&B was told otherwise or has a key (also by `wandb login`); then it decides itself."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE"):
         return None
     return None if get_netrc_auth(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")) else "offline"

@@ -87,8 +87,7 @@ def train_variant(
     def preview(denoiser: Denoiser, step: int) -> None:
         pipeline = USDiffusionPipeline(base, denoiser)
         path = run_dir / f"preview-{step:06d}.png"
-        tracker.log(step, write_preview(pipeline, validation, path))
-        tracker.log_image("preview", path, step)
+        tracker.log_preview(step, write_preview(pipeline, validation, path), path)
 
     denoiser, rows = finetune(
         base,
