@@ -12,11 +12,15 @@ import pytest
 import torch
 from transformers import DPTConfig, DPTForDepthEstimation, SegformerConfig, SegformerForSemanticSegmentation
 
+from tests.conftest import ROOT
+from usd import config
 from usd.annotators import pretrained as photographs
 from usd.annotators.loading import load_annotators
+from usd.annotators.maps import derive
 from usd.annotators.pretrained import STAGES, WHEEL_FILE, colours, convert_hed, hed_path
 from usd.annotators.small import soft_edges
 from usd.errors import UsdError
+from usd.images import to_array, to_tensor
 
 
 @pytest.fixture
@@ -83,6 +87,19 @@ def test_each_gives_a_map_and_a_gradient(folder: Path) -> None:
         (found - 0.3).square().sum().backward()
         assert image.grad is not None, name
         assert float(image.grad.abs().max()) > 0, name
+
+
+def test_a_named_network_makes_the_map(folder: Path) -> None:
+    params, annotators = config.load(ROOT / "params.yaml").annotate, load_annotators(folder)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    fields = {"image": image}
+    with torch.no_grad():
+        expected = to_array(annotators["hed"](to_tensor(image)[None]))[0]
+    found = derive("hed", fields, params, annotators)
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, derive("hed", fields, params, {"hed": soft_edges}))
+    seg = derive("seg", fields, params, annotators).reshape(-1, 3)
+    assert {tuple(colour) for colour in seg.tolist()} <= {tuple(colour) for colour in colours(150).tolist()}
 
 
 def test_what_is_missing_is_named_with_the_remedy(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

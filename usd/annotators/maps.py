@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import torch
 
+from usd.annotators.pretrained import Pretrained
 from usd.annotators.small import Annotator, soft_edges
 from usd.config import Annotate
+from usd.data.camera import FIELD_OF_VIEW, normals
 from usd.data.classes import PALETTE, nearest_class
 from usd.errors import UsdError
 from usd.images import to_array, to_tensor
-from usd.synthesis.scenes import FIELD_OF_VIEW, normals
 
 Fields = dict[str, np.ndarray]  # the record fields a map may read
 
@@ -76,15 +77,21 @@ def derive(name: str, fields: Fields, params: Annotate, annotators: dict[str, An
         UsdError: there is neither.
     """
     network = annotators.get(name)
-    pretrained = isinstance(network, torch.nn.Module)
-    if TRUTH[name] in fields if name in TRUTH else not pretrained:
+    if TRUTH[name] in fields if name in TRUTH else not isinstance(network, Pretrained):
         return DERIVE[name](fields, params)
     if network is None:
         raise UsdError(f"no {name} map, and no annotators to make it; name their folder in annotate.networks")
+    return annotate(name, network, fields["image"])
+
+
+def annotate(name: str, network: Annotator, image: np.ndarray) -> np.ndarray:
+    """The map that a network reads off an image, both (H, W, 3) uint8; a class map has the colours of its palette."""
     with torch.no_grad():
-        found: np.ndarray = to_array(network(to_tensor(fields["image"])[None]))[0]
-    # pretrained networks have colours of their own
-    return PALETTE[nearest_class(found)] if name == "seg" and not pretrained else found
+        found = to_array(network(to_tensor(image)[None]))[0]
+    if name != "seg":
+        return found
+    palette = network.palette if isinstance(network, Pretrained) and network.palette is not None else PALETTE
+    return np.asarray(palette[nearest_class(found, palette)])
 
 
 def _grey(value: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,19 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 def hed_path() -> Path:
     """Where the converted weights of HED are kept."""
     return Path(os.environ.get("USD_CACHE", "~/.cache/us-diffusion")).expanduser() / "hed.safetensors"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained network as an annotator, on whatever device the images are."""
+
+    net: nn.Module
+    palette: np.ndarray | None = None  # (classes, 3) uint8: the colours of its classes, if it is a segmentation
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to the same, differentiable."""
+        found: Tensor = self.net.to(image.device)(image)
+        return found
 
 
 class HED(nn.Module):

@@ -40,8 +40,7 @@ PALETTE: np.ndarray = np.array(  # (classes, 3) uint8: sky, floor, then one colo
 )
 
 
-def nearest_class(colours: np.ndarray) -> np.ndarray:
-    """The class id (…,) whose palette colour is nearest to each colour (…, 3) in [0, 255]."""
-    distance = ((colours[..., None, :].astype(np.float32) - PALETTE.astype(np.float32)) ** 2).sum(-1)
-    nearest: np.ndarray = distance.argmin(-1).astype(np.uint8)
-    return nearest
+def nearest_class(colours: np.ndarray, palette: np.ndarray = PALETTE) -> np.ndarray:
+    """The class id (…,) uint8 whose colour in `palette` (≤ 256, 3) is nearest to each colour (…, 3) in [0, 255]."""
+    distance = ((colours[..., None, :].astype(np.float32) - palette.astype(np.float32)) ** 2).sum(-1)
+    return np.asarray(distance.argmin(-1), np.uint8)
