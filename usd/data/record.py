@@ -11,6 +11,7 @@ import pandas as pd
 from usd.errors import UsdError
 
 SPLITS = ("train", "val", "test")
+RENDERED = ("image", "depth_mm", "class_id", "normal")  # the fields that a rendered scene brings
 
 MANIFEST = "manifest.parquet"
 

@@ -17,7 +17,7 @@ def main(scenes: Path, out: Path) -> None:
     with atomic_directory(out) as scratch:
         for split in sorted({str(row["split"]) for row in rows}):
             (scratch / split).mkdir()
-        jobs: list[Job] = [(row, params, scenes, scratch) for row in rows]
+        jobs = [Job({str(name): value for name, value in row.items()}, params, scenes, scratch) for row in rows]
         write_manifest(list(parallel_map(complete, jobs, "annotate", chunk=32)), scratch)
 
 

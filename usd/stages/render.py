@@ -7,19 +7,19 @@ from usd.data.record import SPLITS, write_manifest
 from usd.files import atomic_directory
 from usd.parallel import parallel_map
 from usd.stages import run
-from usd.synthesis.drawing import draw
+from usd.synthesis.drawing import Drawing, draw
 
 
 def main(out: Path) -> None:
     """Draw all splits into the folder dataset OUT; the splits' seeds are disjoint."""
     params = config.load().render
     with atomic_directory(out) as scratch:
-        jobs: list[tuple[str, int, config.Render, Path]] = []
+        jobs: list[Drawing] = []
         for number, split in enumerate(SPLITS):
             (scratch / split).mkdir()
             first = params.seed * 10**9 + number * 10**8  # a split keeps its scenes when another grows
             for index in range(params.counts[split]):
-                jobs.append((f"{split}-{index:05d}", first + index, params, scratch))
+                jobs.append(Drawing(f"{split}-{index:05d}", first + index, params, scratch))
         write_manifest(list(parallel_map(draw, jobs, "render")), scratch)
 
 

@@ -1,15 +1,24 @@
 """Scenes as records of the dataset."""
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from usd import config
-from usd.data.record import field_path
+from usd.data.record import RENDERED, field_path
 from usd.files import sha256
 from usd.images import encode_png
 from usd.synthesis.scenes import SceneRenderer
 
-FIELDS = ("image", "depth_mm", "class_id", "normal")
+
+@dataclass(frozen=True)
+class Drawing:
+    """A scene to be drawn, and where to."""
+
+    key: str
+    seed: int
+    params: config.Render
+    out: Path
 
 
 @cache
@@ -18,12 +27,12 @@ def renderer(image_size: int) -> SceneRenderer:
     return SceneRenderer(image_size)
 
 
-def draw(job: tuple[str, int, config.Render, Path]) -> dict[str, object]:
+def draw(job: Drawing) -> dict[str, object]:
     """Draw one scene, write its fields and return its manifest row."""
-    key, seed, params, out = job
-    scene = renderer(params.image_size).render(seed, (params.objects[0], params.objects[1]))
-    pictures = {field: encode_png(getattr(scene, field)) for field in FIELDS}
+    fewest, most = job.params.objects
+    scene = renderer(job.params.image_size).render(job.seed, (fewest, most))
+    pictures = {field: encode_png(getattr(scene, field)) for field in RENDERED}
     for field, data in pictures.items():
-        field_path(out, key, field).write_bytes(data)
+        field_path(job.out, job.key, field).write_bytes(data)
     digests = {f"{field}_sha256": sha256(data) for field, data in pictures.items()}
-    return {"key": key, "split": key.split("-")[0], "seed": seed, "caption": scene.caption} | digests
+    return {"key": job.key, "split": job.key.split("-")[0], "seed": job.seed, "caption": scene.caption} | digests

@@ -16,60 +16,11 @@ from typing import Any
 
 import numpy as np
 
-NEAR, FAR = 0.3, 12.0  # metres, the camera's clipping planes
-
-FIELD_OF_VIEW = 45.0  # degrees
+from usd.data.camera import FAR, FIELD_OF_VIEW, NEAR, normals
+from usd.synthesis.objects import COLOURS, KINDS, Kind
 
 SUPERSAMPLING = 2  # rendered pixels per output pixel and axis
-
 CLEAR = (1.0, 1.0, 1.0, 0.0)  # a transparent body costs the renderer nothing
-
-
-@dataclass(frozen=True)
-class Kind:
-    """An object kind: its mesh, its size in the scene and how a caption names it."""
-
-    name: str
-    urdf: str
-    size: float  # metres, the longest side in the scene
-    colour: str | None  # its own colour word; None: painted in a random `COLOURS` entry
-
-
-KINDS: tuple[Kind, ...] = (
-    Kind("duck", "duck_vhacd.urdf", 0.7, "yellow"),
-    Kind("teddy bear", "teddy_vhacd.urdf", 0.8, None),
-    Kind("mug", "objects/mug.urdf", 0.6, None),
-    Kind("r2d2 robot", "r2d2.urdf", 1.0, "blue and white"),
-    Kind("racecar", "racecar/racecar.urdf", 1.0, "blue and red"),
-    Kind("soccer ball", "soccerball.urdf", 0.6, "black and white"),
-    Kind("lego brick", "lego/lego.urdf", 0.5, None),
-    Kind("table", "table/table.urdf", 1.1, "wooden"),
-    Kind("chess table", "table_square/table_square.urdf", 0.9, "black and white"),
-    Kind("cube", "cube.urdf", 0.5, None),
-    Kind("domino", "domino/domino.urdf", 0.8, "black and white"),
-    Kind("jenga block", "jenga/jenga.urdf", 0.8, "brown"),
-    Kind("beach ball", "sphere2.urdf", 0.5, None),
-    Kind("tray", "tray/traybox.urdf", 1.0, "dark"),
-    Kind("rover", "husky/husky.urdf", 0.9, "black and yellow"),
-    Kind("robot arm", "kuka_iiwa/model.urdf", 1.3, "orange and blue"),
-    Kind("bicycle", "bicycle/bike.urdf", 1.1, None),
-    Kind("minitaur", "quadruped/minitaur.urdf", 0.9, None),
-    Kind("robot dog", "aliengo/aliengo.urdf", 1.0, None),
-    Kind("beam", "block.urdf", 0.9, None),
-)
-
-COLOURS: dict[str, tuple[float, float, float]] = {
-    "red": (0.86, 0.15, 0.15),
-    "green": (0.18, 0.65, 0.25),
-    "blue": (0.2, 0.35, 0.9),
-    "yellow": (0.95, 0.82, 0.2),
-    "orange": (0.95, 0.55, 0.12),
-    "purple": (0.55, 0.25, 0.75),
-    "cyan": (0.25, 0.8, 0.85),
-    "pink": (0.95, 0.6, 0.75),
-    "white": (0.93, 0.93, 0.93),
-    "grey": (0.5, 0.5, 0.5),
-}
 
 
 @dataclass(frozen=True)
@@ -161,10 +112,10 @@ class SceneRenderer:
 
     def _load_to_size(self, kind: Kind) -> tuple[int, np.ndarray]:
         """Load a kind scaled to its size; returns (body, offset that centres it and stands it on the floor)."""
-        probe = self._load(kind.urdf)
+        probe = self._load(kind.mesh.urdf)
         low, high = self._bounds(probe)
         self.bullet.removeBody(probe, physicsClientId=self.client)
-        body = self._load(kind.urdf, float(_exact(kind.size / (high - low).max())))
+        body = self._load(kind.mesh.urdf, float(_exact(kind.mesh.size / (high - low).max())))
         low, high = self._bounds(body)
         origin, _ = self.bullet.getBasePositionAndOrientation(body, physicsClientId=self.client)
         return body, _exact(np.array(origin) - np.array([*(low + high)[:2] / 2, low[2]]))
@@ -199,8 +150,8 @@ class SceneRenderer:
             offset[2],
         ]
         self.bullet.resetBasePositionAndOrientation(body, _exact(position), turn, physicsClientId=self.client)
-        word = kind.colour or str(rng.choice(list(COLOURS)))
-        if kind.colour:
+        word = kind.mesh.colour or str(rng.choice(list(COLOURS)))
+        if kind.mesh.colour:
             for link, rgba in self.own_colours[body].items():
                 self.bullet.changeVisualShape(body, link, rgbaColor=rgba, physicsClientId=self.client)
         else:
@@ -240,25 +191,12 @@ class SceneRenderer:
             physicsClientId=self.client,
         )
         _, _, rgba, zbuffer, owner = take(side, side)
-        take(8, 8)  # shading takes turns in its last bit from picture to picture: two of each scene end the turn
+        take(8, 8)  # the renderer's last bit alternates between calls; a throw-away call keeps scenes deterministic
         step = SUPERSAMPLING
         colour = np.reshape(rgba, (self.size, step, self.size, step, 4))[..., :3].mean((1, 3))
         zbuffer = np.reshape(zbuffer, (side, side))[::step, ::step].astype(np.float64)
         depth = FAR * NEAR / (FAR - (FAR - NEAR) * zbuffer)
         return np.rint(colour), np.clip(depth, NEAR, FAR), np.reshape(owner, (side, side))[::step, ::step]
-
-
-def normals(depth: np.ndarray, field_of_view: float) -> np.ndarray:
-    """Camera-space normals of a depth image (S, S) in metres, encoded (n + 1) / 2 as uint8 (S, S, 3)."""
-    size = depth.shape[0]
-    focal = size / 2 / np.tan(np.radians(field_of_view) / 2)
-    ray = (np.arange(size) - (size - 1) / 2) / focal
-    points = np.stack([ray[None, :] * depth, -ray[:, None] * depth, -depth], axis=-1)
-    dy, dx = np.gradient(points, axis=(0, 1))
-    normal = np.cross(dx, -dy)  # x right × y up: towards the viewer
-    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
-    normal[depth >= FAR * 0.999] = (0, 0, 1)
-    return np.rint((normal + 1) / 2 * 255).astype(np.uint8)
 
 
 def _exact(values: Any) -> np.ndarray:

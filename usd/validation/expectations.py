@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from usd.config import Validate
+from usd.data.camera import FAR
 from usd.data.classes import CLASSES
 from usd.data.record import SPLITS
-from usd.synthesis.scenes import FAR
 from usd.validation.inspection import ALIGNED
 
 LISTED = 20  # failing keys that a summary names, per expectation

@@ -42,6 +42,15 @@ SERIAL = 200  # samples; below, starting worker processes takes longer than the 
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Job:
+    """A sample to be inspected."""
+
+    declared: Row  # what the manifests say: column → value, "scenes/" or "annotated/" before its name
+    scenes: Path
+    annotated: Path
+
+
 @dataclass
 class Reading:
     """The files of one sample as they are on disk."""
@@ -63,21 +72,23 @@ def inspect_samples(scenes: Path, annotated: Path) -> pd.DataFrame:
     if both.empty:
         raise UsdError(f"{scenes / MANIFEST}: no samples; run `dvc repro render annotate`")
     both = both.astype(object).where(both.notna(), None)
-    jobs: list[tuple[Row, Path, Path]] = [(row, scenes, annotated) for row in both.to_dict("records")]
+    jobs = [
+        Job({str(name): value for name, value in row.items()}, scenes, annotated) for row in both.to_dict("records")
+    ]
     rows = map(inspect, jobs) if len(jobs) < SERIAL else parallel_map(inspect, jobs, "validate", chunk=32)
     table = pd.DataFrame(list(rows)).sort_values("key", ignore_index=True)
     table["leaks"] = _leaks(table)
     return table
 
 
-def inspect(job: tuple[Row, Path, Path]) -> Row:
+def inspect(job: Job) -> Row:
     """One row of the table: every file of the sample is read once."""
-    declared, scenes, annotated = job
+    declared = job.declared
     key = str(declared["annotated/key"] or declared["scenes/key"])
     split = declared["annotated/split"] or declared["scenes/split"]
     caption = str(declared["annotated/caption"] or "").strip()
     expected = [name for name in FILES if name not in TRUTH or declared.get(f"{name}_sha256")]
-    reading = _read(key, expected, _roots(scenes, annotated))
+    reading = _read(key, expected, _roots(job.scenes, job.annotated))
     image = reading.pictures.get("scenes/image")
     sides = {name: f"{picture.shape[1]}x{picture.shape[0]}" for name, picture in reading.pictures.items()}
     kinds = {name: (str(picture.dtype), picture.ndim) for name, picture in reading.pictures.items()}
