@@ -87,11 +87,11 @@ def derive(name: str, fields: Fields, params: Annotate, annotators: dict[str, An
 def annotate(name: str, network: Annotator, image: np.ndarray) -> np.ndarray:
     """The map that a network reads off an image, both (H, W, 3) uint8; a class map has the colours of its palette."""
     with torch.no_grad():
-        found = to_array(network(to_tensor(image)[None]))[0]
+        found: np.ndarray = to_array(network(to_tensor(image)[None]))[0]
     if name != "seg":
         return found
     palette = network.palette if isinstance(network, Pretrained) and network.palette is not None else PALETTE
-    return np.asarray(palette[nearest_class(found, palette)])
+    return np.take(palette, nearest_class(found, palette), axis=0)
 
 
 def _grey(value: np.ndarray) -> np.ndarray:
