@@ -21,12 +21,12 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests.conftest import ROOT
 from usd import config
+from usd.config.profiles import apply
 from usd.diffusion.losses import clean_estimate
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.model.adapter import SeparateGather
 from usd.model.base import Base, decode, encode, new_base
 from usd.model.control import predict
-from usd.profiles import apply
 from usd.tasks import TRAINED
 from usd.training.control import new_denoiser
 

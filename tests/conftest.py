@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with the smoke parameters, `scenes`, `annotated` and `shards`; tests run inside it."""
-    from usd.profiles import apply
+    from usd.config.profiles import apply
     from usd.stages import annotate, render, shard
 
     folder = tmp_path_factory.mktemp("tiny")

@@ -1,51 +1,154 @@
+"""params.yaml: read as DVC reads it, checked at once, commented, and known to editors."""
+
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import modify_yaml, parse_yaml
+from pydantic import ValidationError
 
 from tests.conftest import ROOT
 from usd import config
+from usd.config.profiles import apply
+from usd.config.schema import SCHEMA, comments, schema
 from usd.errors import UsdError
-from usd.profiles import apply
 
 TEXT = (ROOT / "params.yaml").read_text()
 
 
-def test_the_committed_parameters_load() -> None:
-    assert config.load(ROOT / "params.yaml").variants["us_diffusion"].timesteps == "ess"
+def edited(folder: Path, *edits: tuple[str, str]) -> Path:
+    """A copy of the project's params.yaml with some text replaced."""
+    text = TEXT
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    (folder / "params.yaml").write_text(text)
+    return folder / "params.yaml"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  seed: 1\n  image_size: 64", "  sed: 1\n  image_size: 64", "render: unknown key 'sed'"),
-        ("  image_size: 64\n", "", "render: key 'image_size' is missing"),
-        ("  image_size: 64", "  image_size: big", "render: image_size: expected int, found 'big'"),
-        ("timesteps: uniform", "timesteps: cosine", "cosine"),
-        ("device: auto", "device: gpu", "'gpu' is not one of auto, cpu, cuda"),
-        ("objects: [2, 5]", "objects: [5]", "render.objects: fewest and most"),
-        ("ess_steps: [1, 3, 10]", "ess_steps: []", "evaluate: ess_steps: the list is empty"),
-        ("ess_steps: [1, 3, 10]", "ess_steps: [0]", r"evaluate: ess_steps\[0\]: 0 is out of range; at least 1"),
-        ("flip: 0.5", "flip: .nan", "train: flip: nan is out of range; at least 0 and at most 1"),
-        ("image_size: 64", "image_size: 63", "render.image_size: 63 is no multiple of 8"),
-        ("near: 1.2", "near: 20", "annotate.near: 20 must be less than annotate.far, 12"),
-        ("  items: 48", "  items: 1", "evaluate: items: 1 is out of range; at least 2"),
-        ("grid_items: 6", "grid_items: 17", "evaluate.grid_items: 17 rows need as many"),
+        ("  image_size: 64", "  image_syze: 64", "render.image_syze: unknown key; did you mean image_size"),
+        ("  image_size: 64", "  x: 64", "render.x: unknown key; known: seed, image_size, objects, train"),
+        ("  image_size: 64\n", "", "render.image_size: is missing"),
+        ("  image_size: 64", "  image_size: big", "render.image_size: must be a whole number, found 'big'"),
+        ("  image_size: 64", "  image_size: 64.0", "render.image_size: must be a whole number, found 64.0"),
+        ("  image_size: 64", "  image_size: true", "render.image_size: must be a whole number, found True"),
+        ("  image_size: 64", "  image_size: 63", "render.image_size: must be a multiple of 8, found 63"),
+        (
+            "timesteps: uniform",
+            "timesteps: x",
+            "variants.prompt_diffusion.timesteps: must be one of 'ess' or 'uniform'",
+        ),
+        ("device: auto", "device: gpu", "annotators.device: must be one of 'auto', 'cpu' or 'cuda', found 'gpu'"),
+        ("objects: [2, 5]", "objects: [5]", r"render.objects: needs at least 2 value\(s\), found \[5\]"),
+        ("objects: [2, 5]", "objects: [5, 2]", "render.objects: must be the fewest and the most objects"),
+        ("ess_steps: [1, 3, 10]", "ess_steps: []", "evaluate.ess_steps: needs at least 1"),
+        ("ess_steps: [1, 3, 10]", "ess_steps: [0]", "evaluate.ess_steps.0: must be at least 1, found 0"),
+        ("flip: 0.5", "flip: .nan", "train.flip: must be a number, found nan"),
+        ("flip: 0.5", "flip: '0.5'", "train.flip: must be a number, found '0.5'"),
+        ("flip: 0.5", "flip: 1.5", "train.flip: must be at most 1, found 1.5"),
+        (
+            "gradient_checkpointing: false",
+            "gradient_checkpointing: no",
+            "checkpointing: must be true or false, found 'no'",
+        ),
+        ("near: 1.2", "near: 20", "annotate.far: must be more than near, which is 20, found 12"),
+        ("min_caption: 10", "min_caption: 999", "validate.max_caption: must be at least min_caption"),
+        ("  items: 48", "  items: 1", "evaluate.items: must be at least 2, found 1"),
+        (
+            "grid_items: 6",
+            "grid_items: 17",
+            "evaluate.grid_items: 17 rows need as many evaluate.unseen_items",
+        ),
+        ("variants: [us_diffusion", "variants: [usd", "ablation.variants: 'usd' is not in variants; known: prompt_dif"),
+        ("gate:", "render: {seed: 1}\ngate:", "not valid YAML.*duplicate key"),
         ("render:", "render", "not valid YAML"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
-    assert old in TEXT
-    (tmp_path / "params.yaml").write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(UsdError, match=f"(?m)^{tmp_path}/params.yaml: .*{message}"):
+        config.load(edited(tmp_path, (old, new)))
+
+
+def test_all_mistakes_are_named_at_once_a_line_each(tmp_path: Path) -> None:
+    path = edited(tmp_path, ("image_size: 64", "image_size: -8"), ("flip: 0.5", "flop: 0.5"), ("ema: 0.999", "ema: 1"))
+    with pytest.raises(UsdError) as found:
+        config.load(path)
+    assert [line.removeprefix(f"{path}: ") for line in str(found.value).splitlines()] == [
+        "render.image_size: must be at least 1, found -8",
+        "base.ema: must be less than 1, found 1",
+        "train.flip: is missing; add it, or get it back with `git restore params.yaml`",
+        "train.flop: unknown key; did you mean flip?",
+    ]
+
+
+def test_sections_are_frozen_and_checked_when_changed() -> None:
+    train = config.load(ROOT / "params.yaml").train
+    with pytest.raises(AttributeError):
+        train.steps = 1  # type: ignore[misc]
+    assert replace(train, steps=2).steps == 2
+    with pytest.raises(ValidationError):
+        replace(train, steps=0)
+
+
+def test_it_is_read_as_dvc_reads_it() -> None:
+    text = "{a: no, b: 010, c: 1e-4, d: yes, e: 1_000, f: 0o10, g: .5, h: ~, i: on}"
+    assert config.parse(text, "") == parse_yaml(text, "")
+    assert config.parse(text, "") | {"a": "no", "b": 10, "c": 1e-4} == config.parse(text, "")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("train", "ess_steps", 3), ("train", "learning_rate", 1e-4), ("train", "precision", "no"), ("annotate", "far", 9)],
+)
+def test_what_dvc_writes_is_read(tmp_path: Path, section: str, key: str, value: object) -> None:
+    """As `dvc exp run --set-param` writes: without quotes around `no`."""
+    path = edited(tmp_path)
+    with modify_yaml(str(path)) as values:
+        values[section][key] = value
+    found = config.load(path)
+    assert getattr(getattr(found, section), key) == value
+    assert found.base.precision == "no"
+
+
+def test_a_comment_stands_above_every_key() -> None:
+    assert not [key for key, text in comments(TEXT) if not text.endswith(".")]
+
+
+def test_editors_find_a_current_schema() -> None:
+    assert TEXT.startswith(f"# yaml-language-server: $schema={SCHEMA}\n")
+    assert (ROOT / SCHEMA).read_text() == schema(TEXT), "run python -m usd.config.schema"
+    assert '"description": "Training steps."' in schema(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ("- train\n", r"profile\.yaml: not a mapping"),
+        ("train: {steps: {many: 1}}\n", r"profile\.yaml: train\.steps: must be a whole number"),
+        ("train: {stepz: 1}\n", r"profile\.yaml: train\.stepz: unknown key"),
+        ("train: [", r"profile\.yaml: not valid YAML"),
+    ],
+)
+def test_a_bad_profile_is_named_and_changes_nothing(tmp_path: Path, profile: str, message: str) -> None:
+    (tmp_path / "profile.yaml").write_text(profile)
     with pytest.raises(UsdError, match=message):
-        config.load(tmp_path / "params.yaml")
+        apply(tmp_path / "profile.yaml", edited(tmp_path))
+    assert (tmp_path / "params.yaml").read_text() == TEXT
 
 
-def test_a_profile_that_is_no_mapping_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsdError, match="Is a directory; profiles/ has those"):
-        apply(tmp_path, ROOT / "params.yaml")
-    (tmp_path / "profile.yaml").write_text("- train\n")
-    with pytest.raises(UsdError, match=r"profile\.yaml: not a mapping"):
-        apply(tmp_path / "profile.yaml", ROOT / "params.yaml")
-    (tmp_path / "profile.yaml").write_text("train: {steps: {many: 1}}\n")
-    with pytest.raises(UsdError, match="train: steps: expected int"):
-        apply(tmp_path / "profile.yaml", ROOT / "params.yaml")
+def test_a_missing_profile_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsdError, match="Is a directory; profiles/ has the profiles"):
+        apply(tmp_path, edited(tmp_path))
+
+
+def test_profiles_apply_keep_comments_and_cpu_undoes_them(tmp_path: Path) -> None:
+    for profile in (ROOT / "profiles").glob("*.yaml"):
+        path = edited(tmp_path)
+        assert bool(apply(profile, path)) == (profile.stem != "cpu")
+        config.load(path)
+        if profile.stem != "smoke":
+            apply(ROOT / "profiles/cpu.yaml", path)
+            assert path.read_text() == TEXT

@@ -9,7 +9,6 @@ import yaml
 
 from tests.conftest import ROOT
 from usd import config
-from usd.profiles import apply
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PACKAGE_MARKERS = {str(path.relative_to(ROOT)) for path in ROOT.glob("usd/**/__init__.py")} - {"usd/stages/__init__.py"}
@@ -74,15 +73,3 @@ def test_layers_do_not_mix() -> None:
         for path in (ROOT / "usd" / layer).glob("*.py"):
             for other in imported(path):
                 assert other.relative_to(ROOT / "usd").parts[0] not in (*forbidden, "stages"), f"{path} imports {other}"
-
-
-def test_profiles_apply_and_cpu_undoes_them(tmp_path: Path) -> None:
-    committed = (ROOT / "params.yaml").read_text()
-    target = tmp_path / "params.yaml"
-    for profile in (ROOT / "profiles").glob("*.yaml"):
-        target.write_text(committed)
-        assert bool(apply(profile, target)) == (profile.stem != "cpu")
-        config.load(target)
-        if profile.stem != "smoke":
-            apply(ROOT / "profiles/cpu.yaml", target)
-            assert config.load(target) == config.load(ROOT / "params.yaml")

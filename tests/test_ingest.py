@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from usd.annotators.small import PerceptionNet
 from usd.cli import app
+from usd.config.profiles import apply
 from usd.data.index import FIELDS
 from usd.data.record import SPLITS, field_path, read_manifest
 from usd.data.shards import Shards
@@ -30,7 +31,6 @@ from usd.ingestion.findings import Finding, name_of
 from usd.ingestion.ingest import ingest
 from usd.ingestion.pictures import MOST_BYTES, read_picture
 from usd.ingestion.splits import assign, families, perceptual_hash
-from usd.profiles import apply
 from usd.stages import annotate, shard, validate
 
 

@@ -15,11 +15,11 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from tests.conftest import ROOT
 from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.config.profiles import apply
 from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import _fit_tokenizer, encode, encode_text, load_base
-from usd.profiles import apply
 from usd.training.control import finetune, new_denoiser
 from usd.training.encoder_cache import EncoderCache
 

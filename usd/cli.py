@@ -123,7 +123,7 @@ def profile(
     path: Annotated[Path, typer.Argument(help="A file of parameters to set, such as profiles/smoke.yaml.")],
 ) -> None:
     """Set the parameters of a profile in params.yaml, in place and visibly (see `git diff params.yaml`)."""
-    from usd.profiles import apply
+    from usd.config.profiles import apply
 
     for change in apply(path):
         print(change)

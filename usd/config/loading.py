@@ -1,0 +1,98 @@
+"""Read params.yaml and check it: all mistakes at once, one line each."""
+
+import typing
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from usd.config.sections import Params
+from usd.errors import UsdError
+
+PARAMS = Path("params.yaml")
+T = TypeVar("T")
+
+MESSAGES = {  # pydantic's kind of error → what we say
+    "missing": "is missing; add it, or get it back with `git restore params.yaml`",
+    "int_type": "must be a whole number, found {input!r}",
+    "float_type": "must be a number, found {input!r}",
+    "finite_number": "must be a number, found {input!r}",
+    "bool_type": "must be true or false, found {input!r}",
+    "string_type": "must be text, found {input!r}",
+    "list_type": "must be a list such as [1, 2], found {input!r}",
+    "dict_type": "must be a mapping of keys to values, found {input!r}",
+    "dataclass_type": "must be a mapping of keys to values, found {input!r}",
+    "literal_error": "must be one of {expected}, found {input!r}",
+    "greater_than": "must be more than {gt:g}, found {input!r}",
+    "greater_than_equal": "must be at least {ge:g}, found {input!r}",
+    "less_than": "must be less than {lt:g}, found {input!r}",
+    "less_than_equal": "must be at most {le:g}, found {input!r}",
+    "multiple_of": "must be a multiple of {multiple_of:g}, found {input!r}",
+    "too_short": "needs at least {min_length} value(s), found {input!r}",
+    "too_long": "needs at most {max_length} values, found {input!r}",
+    "value_error": "{error}",
+}
+
+
+def load(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        UsdError: the file or keys are missing, unknown, of the wrong type or out of range; a line for each.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise UsdError(f"{path}: not found; run from the project's root") from None
+    return build(Params, parse(text, str(path)), str(path))
+
+
+def parse(text: str, where: str) -> Any:
+    """The value of a YAML text, read as DVC reads it: as YAML 1.2, where `no` is text and `1e-4` is a number.
+
+    Raises:
+        UsdError: it is not valid YAML; `where` is named.
+    """
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError) as error:
+        raise UsdError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def build(cls: type[T], values: Any, where: str) -> T:
+    """Make a section, or all of `Params`, of a mapping.
+
+    Raises:
+        UsdError: a line for each mistake, which begins with `where` and names the key.
+    """
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        raise UsdError("\n".join(_line(cls, mistake, where) for mistake in error.errors())) from None
+
+
+def _line(cls: type, mistake: ErrorDetails, where: str) -> str:
+    """One mistake in words: `params.yaml: train.steps: must be at least 1, found 0`."""
+    *parents, last = mistake["loc"] or ("",)
+    key = ".".join(map(str, mistake["loc"]))
+    if mistake["type"] == "unexpected_keyword_argument":
+        known = [field.name for field in fields(_section(cls, parents))]
+        close = get_close_matches(str(last), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+        text = f"unknown key; {hint}"
+    else:
+        template = MESSAGES.get(mistake["type"], mistake["msg"])
+        text = template.format(input=mistake["input"], **mistake.get("ctx", {}))
+    return ": ".join(part for part in (where, key, text) if part)
+
+
+def _section(cls: Any, keys: list[int | str]) -> Any:
+    """The dataclass that stands below these keys."""
+    for key in keys:
+        cls = typing.get_type_hints(cls)[str(key)] if is_dataclass(cls) else typing.get_args(cls)[1]  # of dict[str, X]
+    return cls

@@ -1,0 +1,67 @@
+"""Profiles: files of values that are written into params.yaml."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from usd.config.loading import PARAMS, build, parse
+from usd.config.sections import Params
+from usd.errors import UsdError
+from usd.files import atomic_write
+
+
+def apply(profile: Path, params: Path = PARAMS) -> list[str]:
+    """Write a profile's values into params.yaml, keeping its comments; returns what changed, a line each.
+
+    Raises:
+        UsdError: an unreadable file, an unknown key or a wrong value; nothing is written then.
+    """
+    wanted = _load(YAML(), profile)
+    if not isinstance(wanted, dict):
+        raise UsdError(f"{profile}: not a mapping of sections of params.yaml")
+    return change(wanted, params, str(profile))
+
+
+def change(wanted: dict[str, Any], params: Path = PARAMS, where: str = "") -> list[str]:
+    """Write values into params.yaml, keeping its comments; returns what changed, a line each.
+
+    Args:
+        wanted: The values by section and key.
+        params: The file to change.
+        where: What a complaint names; params.yaml if it is empty.
+    """
+    where = where or str(params)
+    yaml = YAML()
+    current = _load(yaml, params)
+    changes = list(_merge(current, wanted, where, ""))
+    written = StringIO()
+    yaml.dump(current, written)
+    build(Params, parse(written.getvalue(), where), where)
+    if changes:
+        atomic_write(params, written.getvalue())
+    return changes
+
+
+def _merge(current: Any, wanted: dict[str, Any], where: str, prefix: str) -> Iterator[str]:
+    for key, value in wanted.items():
+        if key not in current:
+            raise UsdError(f"{where}: {prefix}{key}: unknown key; params.yaml has {', '.join(map(str, current))}")
+        if isinstance(value, dict) and isinstance(current[key], dict):
+            yield from _merge(current[key], value, where, f"{prefix}{key}.")
+        elif current[key] != value:
+            yield f"{prefix}{key}: {current[key]} → {value}"
+            current[key] = value
+
+
+def _load(yaml: YAML, path: Path) -> Any:
+    """The file's values as they are written: with comments, quotes and the form of numbers."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsdError(f"{path}: {error.strerror}; profiles/ has the profiles that come with the project") from None
+    parse(text, str(path))  # complains if it is not valid
+    yaml.preserve_quotes = True
+    return yaml.load(text)
