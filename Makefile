@@ -1,4 +1,4 @@
-# make repro: the main job. make test: all tests. Both set up what they need on a fresh machine with Python 3.11.
+# `make help` lists the targets. Each sets up what it needs on a fresh machine with Python 3.11, git and make.
 PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -8,17 +8,28 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: repro test lint serve clean
+.PHONY: help repro test test-fast coverage lint serve clean
 
-repro: $(VENV)/ready
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+repro: $(VENV)/ready  ## the whole pipeline: data, training, evaluation, report
 	dvc repro
 	sed '/^## Pictures/,$$d' results/report.md | python -m rich.markdown -
 
-# two workers, a file each at a time, in the order of tests/conftest.py
-test: $(VENV)/developing
-	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# a file each at a time, in the order of tests/conftest.py
+TWO_WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/developing
+test: $(VENV)/developing  ## all tests
+	pytest $(TWO_WORKERS)
+
+test-fast: $(VENV)/developing  ## the tests that start no program and no server
+	pytest $(TWO_WORKERS) -m "not slow"
+
+coverage: $(VENV)/developing  ## all tests, and the lines of usd and flows that they run, also in programs they start
+	pytest $(TWO_WORKERS) --cov --cov-report term:skip-covered
+
+lint: $(VENV)/developing  ## formatting, lint, types, YAML, blanks
 	pre-commit run --all-files
 
 # the tools of tests and checks, and the extras that they try
@@ -36,9 +47,8 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	$(VENV)/bin/python -m pip check
 	touch $@
 
-# scheduled runs on this machine until Ctrl-C: Prefect server, work pool, worker, deployments of prefect.yaml
-serve: $(VENV)/ready
+serve: $(VENV)/ready  ## Prefect server, worker and deployments, until Ctrl-C
 	python -m flows.serve
 
-clean:
+clean:  ## remove the environment, data, caches and models that the targets made
 	rm -rf $(VENV) .usd dvc_plots .dvc/cache .dvc/tmp data/scenes data/annotated data/shards models/annotators models/prompt_diffusion models/us_diffusion

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,35 @@ os.environ |= {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first: all others fit beside it."""
     items.sort(key=lambda item: item.path.name != "test_smoke.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m "not slow"` does not even import the files that are slow as a whole."""
+    if config.option.markexpr != "not slow" or not collection_path.is_file():
+        return None
+    return "\npytestmark = pytest.mark.slow" in collection_path.read_text() or None
+
+
+started: list[str] = []  # programs and servers, since the test began
+
+
+def _listen(event: str, details: tuple[object, ...]) -> None:
+    if event == "subprocess.Popen":
+        started.append(str(details[1]))
+    elif event == "socket.bind" and isinstance(details[1], tuple):  # an internet address, not a file's name
+        started.append(f"a server at {details[1]}")
+
+
+sys.addaudithook(_listen)
+
+
+@pytest.fixture(autouse=True)
+def _keep_fast(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What starts programs or servers is marked `slow`, a file at a time, so that `make test-fast` leaves it out."""
+    started.clear()
+    yield
+    if not request.node.get_closest_marker("slow"):
+        assert not started, f"starts {started[0]}; give its file `pytestmark = pytest.mark.slow`"
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from usd.errors import UsdError
 from usd.inference.files import read_picture
 from usd.inference.pipeline import USDiffusionPipeline
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = ROOT / "data" / "examples" / "image2depth"
 OTHER = ROOT / "data" / "examples" / "image2hed" / "query.png"
 PROMPT, STEPS, SEED = "depth map", 3, 7

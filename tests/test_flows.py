@@ -20,6 +20,8 @@ from tests import serving as serving_process
 from tests.conftest import ROOT
 from tests.serving import wait_for
 
+pytestmark = pytest.mark.slow
+
 STEP = """
 import json, os, signal, sys, time
 from pathlib import Path

@@ -17,6 +17,8 @@ import pytest
 from tests import serving
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 PORT = serving.free_port()
 ENVIRONMENT = {
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

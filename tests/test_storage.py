@@ -21,6 +21,8 @@ from usd.data.storage import read_bytes, write_bytes
 from usd.data.stream import TrainingStream
 from usd.errors import UsdError
 
+pytestmark = pytest.mark.slow
+
 server = pytest.importorskip("moto.server", reason="moto is not installed")
 BUCKET = "s3://usd"
 

@@ -18,6 +18,8 @@ from tests.conftest import ROOT
 from tests.serving import free_port
 from usd.track import Tracker, dvc_hash, mode
 
+pytestmark = pytest.mark.slow
+
 BLOCK, HEADER = 32768, 7  # of the LevelDB log format that a .wandb file has
 
 

@@ -27,6 +27,8 @@ from usd.tasks import TRAINED
 from usd.training.checkpoint import CHECKPOINT
 from usd.training.loop import Plan, fit, learning_rate
 
+pytestmark = pytest.mark.slow
+
 PICTURE = torch.zeros(1, 3, 2, 2)
 
 

@@ -12,6 +12,8 @@ import yaml
 from tests.conftest import ROOT
 from usd.cli import app
 
+pytestmark = pytest.mark.slow
+
 LINT = Path(sys.executable).with_name("actionlint")
 
 

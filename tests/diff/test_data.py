@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.diff.project import KEYS, SAMPLES, SUMMARY, Project, listing, summary, tile
 from usd.diff.data import digests
 from usd.diff.review import review
 from usd.diff.revision import find
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_data_change_names_the_keys_and_shows_pictures(project: Project) -> None:

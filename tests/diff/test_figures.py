@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+
 from tests.diff.project import Project, tile
+
+pytestmark = pytest.mark.slow
 
 
 def test_figures_are_side_by_side(project: Project) -> None:

@@ -1,6 +1,10 @@
 """Checks of the gate that newly fail or are gone."""
 
+import pytest
+
 from tests.diff.project import METRICS, Project
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_check_that_newly_fails_is_a_regression(project: Project) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.diff.project import METRICS, Project, runs, set_rmse
 from usd.diff.scores import MEAN, numbers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("rmse", "verdict", "code"), [(0.103, "worse", 1), (0.102, "within noise", 0), (0.097, "better", 0)]

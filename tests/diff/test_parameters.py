@@ -1,6 +1,10 @@
 """Parameters before and after."""
 
+import pytest
+
 from tests.diff.project import Project
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_parameter_change_names_before_after_and_the_stages(project: Project) -> None:

@@ -17,6 +17,8 @@ from usd.diff.review import review
 from usd.errors import UsdError
 from usd.evaluation.gate import VARIANTS
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_unrelated_edit_changes_nothing(project: Project) -> None:
     project.write("README.md", "# Another\n")

@@ -6,10 +6,14 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from tests.diff.project import Project
 from usd.diff.dag import read_stages
 from usd.diff.revision import find
 from usd.diff.stages import Plan, plan
+
+pytestmark = pytest.mark.slow
 
 
 def test_stages_that_rerun_are_the_changed_ones_and_all_that_follow(project: Project) -> None:

@@ -1,7 +1,11 @@
 """Expectations that newly fail, are fixed, or are not checked any more."""
 
+import pytest
+
 from tests.diff.project import SUMMARY, Project
 from usd.diff.review import review
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_failing_expectation_is_named(project: Project) -> None:
