@@ -7,7 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -40,15 +40,15 @@ def environment(dask: str | None) -> dict[str, str]:
 
 @contextmanager
 def prefect_tasks(
-    work: Callable[[Item], Result], items: list[Item], title: str, chunk: int
+    work: Callable[[Item], Result], items: Iterator[Item], total: int, title: str, chunk: int
 ) -> Iterator[Iterator[Result]]:
     """The results of `work` in the items' order, from Prefect tasks of `chunk` items or more.
 
     Raises:
         UsdError: Dask is not installed, or no scheduler answers.
     """
-    size = max(chunk, -(-len(items) // TASKS))
-    parts = [items[start : start + size] for start in range(0, len(items), size)]
+    size = max(chunk, -(-total // TASKS))
+    parts = [part for _ in range(0, total, size) if (part := list(islice(items, size)))]
     with get_client(sync_client=True) as client, _task_runner() as task_runner, _killing_workers():
         run = client.read_flow_run(UUID(os.environ[FLOW_RUN]))
         settings: dict[str, Any] = {"client": client, "task_runner": task_runner, "result_store": ResultStore()}

@@ -1,9 +1,17 @@
 """Work over processes; tests/test_flows.py has it over Prefect tasks."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+
 import pytest
 
+from tests.conftest import ROOT
 from usd.errors import UsdError
-from usd.parallel import parallel_map
+from usd.parallel import AHEAD, CHUNK_BYTES, cores, parallel_map
 
 
 def half(number: int) -> int:
@@ -13,6 +21,41 @@ def half(number: int) -> int:
 
 
 def test_results_come_in_order_and_the_first_error_ends_it() -> None:
-    assert list(parallel_map(half, range(0, 100, 2), "half", chunk=3)) == list(range(50))
+    assert list(parallel_map(half, range(0, 100, 2), "half", 50, CHUNK_BYTES // 3)) == list(range(50))
     with pytest.raises(UsdError, match="3 is odd"):
-        list(parallel_map(half, [0, 2, 3, 4], "half", chunk=1))
+        list(parallel_map(half, [0, 2, 3, 4], "half", 4, CHUNK_BYTES))
+
+
+def test_items_are_taken_as_they_are_needed() -> None:
+    taken: list[int] = []
+    items = (taken.append(number) or number for number in range(0, 20_000, 2))  # type: ignore[func-returns-value]
+    results = parallel_map(half, items, "half", 10_000, CHUNK_BYTES)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    assert len(taken) <= AHEAD * cores() + 3
+    results.close()  # type: ignore[attr-defined]
+
+
+SLEEPER = """
+import os, sys, time
+from usd.parallel import AHEAD, CHUNK_BYTES, cores, parallel_map
+def sleep(number):
+    os.write(1, f"pid {os.getpid()}\\n".encode())
+    time.sleep(30)
+list(parallel_map(sleep, range(8), "sleep", 8, CHUNK_BYTES // 4))
+"""
+
+
+@pytest.mark.parametrize("whole_group", [True, False])  # as a terminal sends it, and to the command alone
+def test_ctrl_c_ends_the_workers_at_once(whole_group: bool) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stdout
+        workers = [int(line.split()[1]) for line in islice((x for x in running.stdout if "pid" in x), cores())]
+        began = time.monotonic()
+        os.killpg(running.pid, signal.SIGINT) if whole_group else os.kill(running.pid, signal.SIGINT)
+        assert running.wait(20) != 0
+        assert time.monotonic() - began < 10
+        for worker in workers:
+            with pytest.raises(ProcessLookupError):
+                os.kill(worker, 0)

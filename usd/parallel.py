@@ -1,17 +1,23 @@
-"""Ordered work over processes, with a progress bar."""
+"""Ordered work over processes, with a progress bar, in memory that does not grow with the number of items."""
 
 import os
+import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from itertools import islice
+from multiprocessing import active_children, get_context
 from pkgutil import resolve_name
 from typing import TypeVar
 
 from rich.progress import track
 
 SPREAD = "USD_SPREAD"  # environment variable: "module:function" that stands in for `processes`, as flows.fanout has it
+CHUNK_BYTES = 4 * 2**20  # what the items of a chunk read and write together, about
+LONGEST_CHUNK = 64  # items
+AHEAD = 4  # chunks that wait for each core
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -21,21 +27,73 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def parallel_map(work: Callable[[Item], Result], items: Iterable[Item], title: str, chunk: int = 8) -> Iterator[Result]:
-    """`map` over processes, in order, under a progress bar with ETA; the first exception ends it."""
-    todo = list(items)
+def parallel_map(
+    work: Callable[[Item], Result], items: Iterable[Item], title: str, total: int, item_bytes: int = CHUNK_BYTES // 8
+) -> Iterator[Result]:
+    """`map` over processes, in order, under a progress bar with ETA; the first exception ends it.
+
+    Args:
+        work: a function of a module, of one item.
+        items: taken as they are needed, a few chunks ahead.
+        title: of the progress bar.
+        total: how many items there are.
+        item_bytes: about how many bytes an item reads and writes; the larger, the fewer go to a process together.
+    """
+    chunk = max(1, min(LONGEST_CHUNK, CHUNK_BYTES // max(1, item_bytes)))
     spread = resolve_name(os.environ[SPREAD]) if SPREAD in os.environ else processes
-    with spread(work, todo, title, chunk) as results:  # forks here, before the bar starts its thread
-        yield from track(results, description=title, total=len(todo))
+    with spread(work, iter(items), total, title, chunk) as results:  # forks here, before the bar starts its thread
+        yield from track(results, description=title, total=total)
 
 
 @contextmanager
-def processes(work: Callable[[Item], Result], items: list[Item], title: str, chunk: int) -> Iterator[Iterator[Result]]:
-    """The results from processes of this machine, one to a core."""
+def processes(
+    work: Callable[[Item], Result], items: Iterator[Item], total: int, title: str, chunk: int
+) -> Iterator[Iterator[Result]]:
+    """The results from processes of this machine, one to a core; an exception, Ctrl-C too, ends them at once."""
     # forked workers need not import torch again
     context = get_context("fork" if hasattr(os, "fork") else "spawn")
-    with ProcessPoolExecutor(cores(), mp_context=context, initializer=single_thread) as pool:
-        yield pool.map(work, items, chunksize=chunk)
+    others = set(active_children())
+    pool = ProcessPoolExecutor(cores(), mp_context=context, initializer=_prepare)
+    try:
+        yield _in_order(pool, work, items, chunk)
+    except BaseException:
+        for process in set(active_children()) - others:
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: Iterator[Item], chunk: int
+) -> Iterator[Result]:
+    """Results in the items' order; as many chunks are waiting or done as keep all processes busy."""
+
+    def submit() -> None:
+        if part := list(islice(items, chunk)):
+            waiting.append(pool.submit(_work_through, work, part))
+
+    waiting: deque[Future[list[Result]]] = deque()
+    for _ in range(AHEAD * cores()):
+        submit()
+
+    def results() -> Iterator[Result]:
+        while waiting:
+            done = waiting.popleft().result()
+            submit()
+            yield from done
+
+    return results()
+
+
+def _work_through(work: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    return [work(item) for item in items]
+
+
+def _prepare() -> None:
+    """Let Ctrl-C end a worker in the middle of its item: an exception would only make it go on to the next one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    single_thread()
 
 
 def single_thread() -> None:

@@ -4,9 +4,14 @@ A folder dataset holds `<split>/<key>.<field>.png` and `manifest.parquet`, one r
 A shard holds the same fields under the same names, and the caption as `<key>.txt`.
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from usd.errors import UsdError
 
@@ -14,6 +19,8 @@ SPLITS = ("train", "val", "test")
 RENDERED = ("image", "depth_mm", "class_id", "normal")  # the fields that a rendered scene brings
 
 MANIFEST = "manifest.parquet"
+AT_ONCE = 1024  # rows
+FILES = 8  # of a sample
 
 
 def field_path(root: Path, key: str, field: str) -> Path:
@@ -31,7 +38,31 @@ def read_manifest(root: Path) -> pd.DataFrame:
         raise UsdError(f"{root / MANIFEST}: not a readable table ({error}); run the stage that makes it") from error
 
 
-def write_manifest(rows: list[dict[str, object]], root: Path) -> None:
+def write_manifest(rows: Iterable[dict[str, Any]], root: Path) -> None:
     """Write rows as the manifest, sorted by key so that its bytes do not depend on worker order."""
-    frame = pd.DataFrame(rows).sort_values("key", ignore_index=True)
-    frame.to_parquet(root / MANIFEST, index=False)
+    pq.write_table(compact(rows).sort_by("key"), root / MANIFEST)
+
+
+def records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The rows of a table, a few at a time: all of them as dictionaries would take ten times its memory."""
+    for start in range(0, len(frame), AT_ONCE):
+        for row in frame.iloc[start : start + AT_ONCE].to_dict("records"):
+            yield {str(name): value for name, value in row.items()}
+
+
+def compact(rows: Iterable[dict[str, Any]]) -> pa.Table:
+    """Rows as a table, of which only AT_ONCE are ever dictionaries; what a row lacks is null."""
+    left = iter(rows)
+    parts = []
+    while part := list(islice(left, AT_ONCE)):
+        table = pa.Table.from_pandas(pd.DataFrame(part), preserve_index=False)
+        parts.append(table.replace_schema_metadata(None))
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
+def sample_bytes(root: Path, key: str) -> int:
+    """About how many bytes all files of a sample have, judged by its image."""
+    try:
+        return FILES * field_path(root, key, "image").stat().st_size
+    except FileNotFoundError as error:
+        raise UsdError(f"{error.filename}: not found; run the stage that makes it") from None

@@ -85,7 +85,7 @@ def ingest(
         incoming = scratch / "incoming"
         incoming.mkdir()
         jobs = [Job(number, sample, source, incoming, size) for number, sample in enumerate(scan.samples)]
-        checked = list(parallel_map(check, jobs, "ingest"))
+        checked = list(parallel_map(check, jobs, "ingest", len(jobs)))
         taken = [each for each in checked if each.digests]
         left = [finding for each in checked if not each.digests for finding in each.findings]
         if not taken:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from usd import config
 from usd.annotators.completion import Job, complete
-from usd.data.record import read_manifest, write_manifest
+from usd.data.record import read_manifest, records, sample_bytes, write_manifest
 from usd.files import atomic_directory
 from usd.parallel import parallel_map
 from usd.stages import run
@@ -13,12 +13,13 @@ from usd.stages import run
 def main(scenes: Path, out: Path) -> None:
     """Complete the folder dataset SCENES with maps into OUT, which has one manifest row a sample."""
     params = config.load().annotate
-    rows = read_manifest(scenes).to_dict("records")
+    frame = read_manifest(scenes)
     with atomic_directory(out) as scratch:
-        for split in sorted({str(row["split"]) for row in rows}):
+        for split in sorted(frame["split"].unique()):
             (scratch / split).mkdir()
-        jobs = [Job({str(name): value for name, value in row.items()}, params, scenes, scratch) for row in rows]
-        write_manifest(list(parallel_map(complete, jobs, "annotate", chunk=32)), scratch)
+        jobs = (Job(row, params, scenes, scratch) for row in records(frame))
+        size = sample_bytes(scenes, frame["key"][0])
+        write_manifest(parallel_map(complete, jobs, "annotate", len(frame), size), scratch)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def main(out: Path) -> None:
             first = params.seed * 10**9 + number * 10**8  # a split keeps its scenes when another grows
             for index in range(params.counts[split]):
                 jobs.append(Drawing(f"{split}-{index:05d}", first + index, params, scratch))
-        write_manifest(list(parallel_map(draw, jobs, "render")), scratch)
+        write_manifest(parallel_map(draw, jobs, "render", len(jobs)), scratch)
 
 
 if __name__ == "__main__":

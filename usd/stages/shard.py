@@ -15,7 +15,7 @@ from usd.data.packing import Job, pack
 from usd.data.record import read_manifest
 from usd.errors import UsdError
 from usd.files import atomic_directory, read_json
-from usd.parallel import parallel_map
+from usd.parallel import CHUNK_BYTES, parallel_map
 from usd.stages import run
 
 
@@ -27,11 +27,12 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
         raise UsdError(f"{summary}: validation failed; mend the data and run `dvc repro validate`")
     frame = read_manifest(annotated)
     with atomic_directory(out) as scratch:
-        jobs = list(_jobs(frame, params.samples, scenes, annotated, scratch))
+        jobs = _jobs(frame, params.samples, scenes, annotated, scratch)
+        count = sum(-(-size // params.samples) for size in frame["split"].value_counts())
         shards: dict[str, list[Shard]] = {}
         rows: dict[str, list[pa.RecordBatch]] = {}
         sums: dict[str, np.ndarray] = {}
-        for packed in parallel_map(pack, jobs, "shard", chunk=1):
+        for packed in parallel_map(pack, jobs, "shard", count, CHUNK_BYTES):
             split = packed.shard.name.rsplit("-", 1)[0]
             shards.setdefault(split, []).append(packed.shard)
             rows.setdefault(split, []).append(packed.rows)
@@ -39,8 +40,8 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
                 sums[name] = sums[name] + part if name in sums else part
         for split, parts in rows.items():
             write_table(table(parts), scratch / table_name(split))
-        count = sum(shard.samples for shard in shards.get("train", []))
-        means = {name: (total / (255 * count)).astype(np.float32) for name, total in sums.items()}
+        samples = sum(shard.samples for shard in shards.get("train", []))
+        means = {name: (total / (255 * samples)).astype(np.float32) for name, total in sums.items()}
         save_file(means, scratch / MEANS)
         write_index(scratch, shards)
     index = read_index(out)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from usd.data.classes import CLASSES, PALETTE
-from usd.data.record import MANIFEST, field_path, read_manifest
+from usd.data.record import MANIFEST, compact, field_path, read_manifest, records
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png
@@ -71,12 +71,10 @@ def inspect_samples(scenes: Path, annotated: Path) -> pd.DataFrame:
     both = left.merge(right, how="outer", left_on="scenes/key", right_on="annotated/key")
     if both.empty:
         raise UsdError(f"{scenes / MANIFEST}: no samples; run `dvc repro render annotate`")
-    both = both.astype(object).where(both.notna(), None)
-    jobs = [
-        Job({str(name): value for name, value in row.items()}, scenes, annotated) for row in both.to_dict("records")
-    ]
-    rows = map(inspect, jobs) if len(jobs) < SERIAL else parallel_map(inspect, jobs, "validate", chunk=32)
-    table = pd.DataFrame(list(rows)).sort_values("key", ignore_index=True)
+    jobs = (Job(_declared(row), scenes, annotated) for row in records(both))
+    serial = len(both) < SERIAL
+    rows = map(inspect, jobs) if serial else parallel_map(inspect, jobs, "validate", len(both))
+    table = compact(rows).to_pandas().sort_values("key", ignore_index=True)
     table["leaks"] = _leaks(table)
     return table
 
@@ -198,6 +196,11 @@ def _leaks(table: pd.DataFrame) -> list[str]:
     for digest, key, split in entries:
         places.setdefault(str(digest), []).append((key, split))
     return [_names(k for k, s in places[str(d)] if s != split) if isinstance(d, str) else "" for d, _, split in entries]
+
+
+def _declared(row: Row) -> Row:
+    """What the manifests say, None where one says nothing."""
+    return {name: None if pd.isna(value) else value for name, value in row.items()}
 
 
 def _roots(scenes: Path, annotated: Path) -> dict[str, Path]:
