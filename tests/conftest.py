@@ -105,4 +105,4 @@ def pipeline(base):
         torch.nn.init.normal_(module.weight, std=0.2)
     for zero in denoiser.control.controlnet_down_blocks:
         torch.nn.init.normal_(zero.weight, std=0.2)
-    return USDiffusionPipeline(base, denoiser)
+    return USDiffusionPipeline.of(base, denoiser)

@@ -99,7 +99,7 @@ def test_it_trains_and_is_called(
     changed = {name for name, weight in base.unet.state_dict().items() if not torch.equal(weight, before[name])}
     assert bool(changed) == (unlock == "decoder")
     assert not any(name.startswith(("down_blocks", "mid_block")) for name in changed)
-    USDiffusionPipeline(base, denoiser).save_pretrained(tmp_path / "model")
+    USDiffusionPipeline.of(base, denoiser).save_pretrained(tmp_path / "model")
     pipeline = USDiffusionPipeline.from_pretrained(tmp_path / "model")
     assert pipeline.scheduler.config.prediction_type == kind
     pictures = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

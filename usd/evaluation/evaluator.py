@@ -108,19 +108,19 @@ def evaluate(
                 evaluator.pipeline, test, items[: params.grid_items], sampling, params.batch_size, shown=other(task)
             )
             scores["swapped_pair_change"] = rmse(swapped, found[: params.grid_items])
-            names = list(evaluator.pipeline.denoiser.adapter.config.tasks)
+            names = list(evaluator.pipeline.adapter.config.tasks)
             hits.append((indicator.argmax(1) == names.index(task.name)).float().mean())
             metrics[task.direction][task.map.name] = scores
         else:
             swapped = None
-            if evaluator.pipeline.denoiser.adapter.indicator is not None:
+            if evaluator.pipeline.adapter.indicator is not None:
                 averaged, _, _ = evaluator.score(test, task, count, sampling, named=task.name)
                 metric = "rmse" if task.direction == "image2map" else "fd"
                 scores[f"{metric}_averaged"] = averaged[metric]
             metrics["unseen"][task.direction][task.map.name] = scores
         draw(test, task, params, found, swapped, out / f"{task.name}.png")
     metrics["beside"] = beside(evaluator, test, choices)
-    if evaluator.pipeline.denoiser.adapter.indicator is not None:
+    if evaluator.pipeline.adapter.indicator is not None:
         metrics["indicator_accuracy"] = float(torch.stack(hits).mean())
     return metrics, rows
 

@@ -48,7 +48,7 @@ class Contestant:
             yield from steps
             in_loops += clock() - began
 
-        self.pipeline.progress_bar = loop  # type: ignore[method-assign]
+        self.pipeline.progress_bar = loop
         began = clock()
         while calls == 0 or clock() - began < min_run_time:
             self.pipeline(

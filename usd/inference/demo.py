@@ -6,7 +6,7 @@ from pathlib import Path
 import PIL.Image
 
 from usd.errors import UsdError
-from usd.inference.files import Request, generate_picture, load_pipeline, picture_size, read_picture
+from usd.inference.files import Request, generate_picture, load_pipeline, read_picture
 from usd.inference.pipeline import USDiffusionPipeline
 
 try:
@@ -40,7 +40,7 @@ def examples_of(folder: Path) -> list[list[str]]:
 
 def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks:
     """The page, not yet served; `examples` are rows of source, target, query and prompt."""
-    size = picture_size(pipeline)
+    size = pipeline.picture_size
 
     def answer(
         source: str | None, target: str | None, query: str | None, prompt: str, steps: int, seed: int | None

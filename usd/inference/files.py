@@ -21,7 +21,6 @@ from usd.images import to_tensor
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.ingestion import pictures
 from usd.ingestion.findings import name_of
-from usd.model.base import scale_factor
 
 MAP_COLOURS = 64  # a picture of at most as many is no photograph
 
@@ -39,14 +38,10 @@ class Request:
 
 def load_pipeline(model: Path) -> USDiffusionPipeline:
     """The trained model, on the GPU if there is one; the commands have progress bars of their own."""
-    pipeline = USDiffusionPipeline.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = USDiffusionPipeline.from_pretrained(model)
+    pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def picture_size(pipeline: USDiffusionPipeline) -> int:
-    """The side of the squares that the model was trained on, in pixels."""
-    return int(pipeline.base.unet.config.sample_size) * scale_factor(pipeline.base.vae)
 
 
 def queries_of(path: Path) -> list[Path]:
@@ -98,7 +93,7 @@ def generate_picture(
         guidance_scale=request.guidance_scale,
         generator=torch.Generator().manual_seed(request.seed),
     )
-    tasks = pipeline.denoiser.adapter.config.tasks
+    tasks = pipeline.adapter.config.tasks
     indicator = {name: round(float(weight), 4) for name, weight in zip(tasks, output.indicator[0], strict=True)}
     return output.images[0], indicator
 
@@ -122,7 +117,7 @@ def generate_files(
         if picture.resolve() in given:
             raise UsdError(f"{picture}: the result would be written over this picture; choose another --out")
     pipeline = load_pipeline(model)
-    size = picture_size(pipeline)
+    size = pipeline.picture_size
     source, target = (read_picture(path, size) for path in example)
     out.mkdir(parents=True, exist_ok=True)
     shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}

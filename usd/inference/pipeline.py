@@ -1,251 +1,294 @@
 """`USDiffusionPipeline`: show it one example pair, it does the same to your query."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
+import diffusers
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
-from tqdm.auto import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from usd.diffusion.sampling import Denoise, ddim, sample
-from usd.diffusion.sampling import guided as guided_by
+from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, guided, sample
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.images import to_array
+from usd.inference.images import Images, OutputType, Pair, as_batch, as_output, as_pairs
+from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, PatchCodec, decode, encode_text, scale_factor
-from usd.model.control import Denoiser, predict
-from usd.model.directory import load_model, save_model
+from usd.model.control import ControlBranch, Denoiser, channels_last, predict
+from usd.model.directory import model_directory
+from usd.model.source import one_line_errors
 
-Pair = tuple[Tensor, Tensor]  # source and target, (B, 3, H, W) or (1, 3, H, W) in [0, 1]
+OnStepEnd = Callable[["USDiffusionPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
+SAMPLING = {  # for a model that says nothing else
+    "image2map": Sampling(sampling_timesteps("ess", 1)),
+    "map2image": Sampling(sampling_timesteps("ess", 10)),
+}
 
 
 @dataclass
 class USDiffusionOutput(BaseOutput):
     """What a call returns."""
 
-    images: Any  # list of PIL images, (B, H, W, 3) uint8, or (B, 3, H, W) in [0, 1]
-    indicator: Tensor  # (B, N): the task weights the adapter used
+    images: Any  # list of PIL pictures; (B, H, W, 3) or (B, 3, H, W) in [0, 1]; or latents (B, C, h, w)
+    indicator: Tensor  # (B, N): the task weights that the adapter used
 
 
-class USDiffusionPipeline:
-    """In-context image generation, in diffusers' conventions.
+class USDiffusionPipeline(DiffusionPipeline):
+    """In-context image generation.
 
-    A directory written by `save_pretrained` is complete: it holds the base as well, in diffusers' layout, and beside
-    it `control/` and `adapter/`. The scheduler may be any of diffusers' that takes a list of timesteps:
-
-        pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.base.scheduler.config)
+    Args:
+        vae, unet, text_encoder, tokenizer: the base.
+        scheduler: any of diffusers' that takes a list of timesteps; DDIM's is replaced by its equal that does.
+        control: the control branch.
+        adapter: SGA, which reads example pair and query.
+        sampling: what a call does by default in each direction, as chosen on validation:
+            `{"image2map": {"timesteps": [998], "guidance_scale": 1.0}, "map2image": …}`.
     """
 
-    def __init__(self, base: Base, denoiser: Denoiser, scheduler: Any = None) -> None:
-        self.base, self.denoiser = base, denoiser.eval()
-        self.scheduler = scheduler or ddim(base.scheduler.config)
-        self._progress_bar_config: dict[str, Any] = {}
+    model_cpu_offload_seq = "adapter->text_encoder->unet->vae"  # control takes turns with unet, and stays
+    _callback_tensor_inputs = ["latents"]  # noqa: RUF012  # diffusers' name and type
 
-    @property
-    def device(self) -> torch.device:
-        """Where the modules are."""
-        device: torch.device = self.denoiser.unet.device
-        return device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the modules compute in."""
-        dtype: torch.dtype = self.denoiser.unet.dtype
-        return dtype
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "USDiffusionPipeline":
-        """Move all modules to a device, or have them compute in another dtype, or both."""
-        for module in (self.base.vae, self.base.unet, self.base.text_encoder, self.denoiser):
-            module.to(device, dtype)
-        return self
-
-    def progress_bar(self, steps: Iterable[Any]) -> Iterable[Any]:
-        """The timesteps of a call, shown as a bar while it runs."""
-        bar: Iterable[Any] = tqdm(steps, **self._progress_bar_config)
-        return bar
-
-    def set_progress_bar_config(self, **config: Any) -> None:
-        """Options of the bar, which are tqdm's: `disable=True` hides it."""
-        self._progress_bar_config = config
-
-    def enable_vae_slicing(self) -> None:
-        """Decode one image of a batch at a time, which takes less memory."""
-        self._autoencoder().enable_slicing()
-
-    def disable_vae_slicing(self) -> None:
-        """Decode a batch at once."""
-        self._autoencoder().disable_slicing()
-
-    def enable_vae_tiling(self) -> None:
-        """Decode a large image in overlapping tiles, which takes less memory."""
-        self._autoencoder().enable_tiling()
-
-    def disable_vae_tiling(self) -> None:
-        """Decode an image at once."""
-        self._autoencoder().disable_tiling()
+    def __init__(
+        self,
+        vae: PatchCodec | AutoencoderKL,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        scheduler: Any,
+        control: ControlBranch,
+        adapter: InContextAdapter,
+        sampling: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        for module in (vae, unet, text_encoder, control, adapter):
+            module.eval()
+        channels_last(unet, control, adapter)
+        self.register_modules(
+            vae=vae,
+            unet=unet,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=ddim(scheduler.config) if isinstance(scheduler, DDIMScheduler) else scheduler,
+            control=control,
+            adapter=adapter,
+        )
+        self.register_to_config(sampling=sampling or {name: asdict(each) for name, each in SAMPLING.items()})
+        self._guidance_scale, self._num_timesteps, self._interrupt = 1.0, 0, False
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> "USDiffusionPipeline":
-        """Load a directory written by `save_pretrained`.
+    def of(cls, base: Base, denoiser: Denoiser) -> "USDiffusionPipeline":
+        """The pipeline of a base and what has been trained on it."""
+        parts = {name: getattr(base, name) for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
+        return cls(**parts, unet=denoiser.unet, control=denoiser.control, adapter=denoiser.adapter)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, **options: Any) -> "USDiffusionPipeline":
+        """Load a model directory, or a repository of the hub; `options` are those of diffusers' `from_pretrained`.
 
         Raises:
-            UsdError: something is missing or unreadable; pickled weights are never read.
+            UsdError: something is missing or unreadable; pickled weights are not loaded.
         """
-        return cls(*load_model(Path(path)))
+        root = model_directory(str(path), options.pop("revision", None), options.pop("token", None))
+        if not {"torch_dtype", "dtype"} & set(options):
+            options["torch_dtype"] = torch.float32  # text encoders would keep the precision that they are stored in
+        with one_line_errors(path):
+            loaded: USDiffusionPipeline = super().from_pretrained(str(root), **options | {"use_safetensors": True})
+        return loaded
 
-    def save_pretrained(self, path: str | Path) -> None:
-        """Write base, control branch and adapter, weights as safetensors."""
-        save_model(Path(path), self.base, self.denoiser)
+    @property
+    def guidance_scale(self) -> float:
+        """That of the current call, or the last."""
+        return self._guidance_scale
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps of the current call, or the last."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the current call shall end after this step; a callback sets `_interrupt`."""
+        return self._interrupt
+
+    @property
+    def picture_size(self) -> int:
+        """The side of the squares that the model was trained on, in pixels."""
+        return int(self.unet.config.sample_size) * scale_factor(self.vae)
 
     @torch.no_grad()
     def __call__(
         self,
         prompt: str | list[str],
-        example_pair: Pair | list[Pair],
-        query: Tensor,
+        image_pair: Pair | list[Pair],
+        query: Images,
         task: str | list[str | None] | None = None,
-        num_inference_steps: int = 10,
+        num_inference_steps: int | None = None,
         timesteps: list[int] | None = None,
-        guidance_scale: float = 1.0,
-        guidance_interval: tuple[int, int] = (0, 1000),
+        guidance_scale: float | None = None,
+        guidance_interval: tuple[int, int] = EVERYWHERE,
+        num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
-        noise: Tensor | None = None,
-        output_type: str = "pil",
-        callback_on_step_end: Callable[..., dict[str, Tensor] | None] | None = None,
+        latents: Tensor | None = None,
+        output_type: OutputType = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: OnStepEnd | None = None,
+        callback_on_step_end_tensor_inputs: tuple[str, ...] | list[str] = ("latents",),
     ) -> USDiffusionOutput:
         """Do to the query what the example pair shows.
 
+        Pictures are PIL's, arrays or tensors, see `usd.inference.images.as_batch`; a list is a batch of B.
+
         Args:
             prompt: one, or one per query.
-            example_pair: source and target, (B, 3, H, W) or (1, 3, H, W) in [0, 1]; or a list of pairs that show the
-                same. Of several, SGA-E's features are averaged and then added to the query's, and so are the
-                indicators read off them.
-            query: (B, 3, H, W) in [0, 1].
+            image_pair: source and target; or a list of pairs that show the same, whose features and indicators are
+                averaged. Each is one picture for all queries, or one per query.
+            query: the pictures to work on.
             task: its name, or one per query; None reads it off the pair. Unseen names average the tasks of the same
                 direction.
-            num_inference_steps: length of the ESS list, if `timesteps` is None.
-            timesteps: any descending list.
-            guidance_scale: above 1, each step within the interval runs once more without text and pair.
+            num_inference_steps: length of the ESS list, instead of what the model has as default.
+            timesteps: any descending list, instead of an ESS list.
+            guidance_scale: above 1, each step within the interval runs once more without text and pair. The default
+                is the model's.
             guidance_interval: lowest and highest timestep at which guidance acts.
-            generator: of the starting noise, and of a scheduler that adds more; a list has one per query, so that
+            num_images_per_prompt: results per query, one after the other, each from noise of its own.
+            generator: of the starting noise, and of a scheduler that adds more; a list has one per result, so that
                 results do not depend on batching.
-            noise: the starting noise itself, (B, C, h, w).
-            output_type: `pil`, `np` or `pt`.
+            latents: the starting noise x_T itself, (B, C, h, w).
+            output_type: `pil`, `np` or `pt`, or `latent` for x_0 itself.
+            return_dict: False returns a plain tuple.
             callback_on_step_end: called with (pipeline, step number, timestep, {"latents": …}); `latents` in what it
                 returns, if anything, replace those.
+            callback_on_step_end_tensor_inputs: what the callback sees; there are only `latents`.
 
         Raises:
             UsdError: an argument does not fit the queries, or the scheduler takes no list of timesteps.
         """
-        self._check_size(query)
-        prompts, tasks = _per_query("prompt", prompt, query), _per_query("task", task, query)
-        shown = example_pair if isinstance(example_pair, list) else [example_pair]
-        if not shown:
-            raise UsdError("example_pair: the list is empty; give a pair, or several that show the same")
-        # 1. what does not depend on the timestep: the adapter and the text, once per image
-        pairs = [_joined(pair, query).to(self.device, self.dtype) for pair in shown]
-        indicator = self._indicator(pairs, tasks)
-        guided = guidance_scale > 1
-        features, text = self._conditions(pairs, query.to(self.device, self.dtype), indicator, prompts, guided)
-        # 2. the timesteps and x_T
-        steps = sampling_timesteps("ess", num_inference_steps) if timesteps is None else timesteps
-        latents = noise if noise is not None else self._noise(query, generator)
-        latents = latents.to(self.device, self.dtype, memory_format=torch.channels_last)
-        # 3. x_t to x_0
-        network = partial(predict, self.denoiser.unet, self.denoiser.control)
-        denoise: Denoise = partial(network, text=text[0], features=features[0])
-        if guided:
-            free = partial(network, text=text[1], features=features[1])
-            denoise = guided_by(denoise, free, guidance_scale, guidance_interval)
+        device, dtype = self._execution_device, self.unet.dtype
+        # 1. The query c_q, the pairs (c_s, c_t) that show the task, and what is said of them
+        queries = self._queries(query)
+        pairs = [self._pair(pair, queries) for pair in as_pairs(image_pair)]  # each (B, 6, H, W)
+        prompts, tasks = per_query("prompt", prompt, len(queries)), per_query("task", task, len(queries))
+        known_output(output_type, callback_on_step_end_tensor_inputs)
 
-        def on_step(number: int, t: Tensor, latents: Tensor) -> Tensor:
-            if not callback_on_step_end:
-                return latents
-            changed = callback_on_step_end(self, number, int(t), {"latents": latents}) or {}
-            return changed.get("latents", latents)
+        # 2. The indicator, and SGA-E(pair) + SGA-Q(query): once, since neither depends on t
+        queries = queries.to(device, self.adapter.dtype)
+        pairs = [pair.to(queries) for pair in pairs]
+        indicator = self._indicator(pairs, tasks)  # (B, N)
+        alone = self.adapter.read_query(queries, indicator).to(dtype)  # (B, C, h, w)
+        shown = torch.stack([self.adapter.read_pair(pair, indicator) for pair in pairs]).mean(0).to(dtype)
 
-        latents = sample(denoise, latents, self.scheduler, steps, generator, on_step, self.progress_bar)
-        # 4. x_0 to pixels
-        images = decode(self.base.vae, latents).float().clamp(0, 1)
-        return USDiffusionOutput(images=_convert(images, output_type), indicator=indicator.float())
+        # 3. The timesteps (ESS) and x_T
+        sampling = self._sampling(indicator, num_inference_steps, timesteps, guidance_scale)
+        self._guidance_scale, self._num_timesteps, self._interrupt = (
+            sampling.guidance_scale,
+            len(sampling.timesteps),
+            False,
+        )
+        x_T = self._noise(queries, num_images_per_prompt, generator) if latents is None else latents
+        x_T = x_T.to(device, dtype, memory_format=torch.channels_last)
 
-    def _check_size(self, query: Tensor) -> None:
-        _require_tensor("query", query)
-        if query.ndim != 4 or query.shape[1] != 3:
-            raise UsdError(f"query: shape {tuple(query.shape)} must be (B, 3, H, W)")
-        multiple = scale_factor(self.base.vae) * 2 ** (len(self.base.unet.config.block_out_channels) - 1)
-        if query.shape[-1] % multiple or query.shape[-2] % multiple:
-            raise UsdError(f"query: sides {tuple(query.shape[-2:])} must be multiples of {multiple} pixels")
+        # 4. The text states (B, L, D), and those of no text for guidance
+        text = encode_text(self, prompts).to(dtype)
+        no_text = (encode_text(self, [""]) if sampling.guidance_scale > 1 else text[:1]).to(dtype).expand_as(text)
+        text, no_text, alone, shown, indicator = (
+            each.repeat_interleave(num_images_per_prompt, 0) for each in (text, no_text, alone, shown, indicator)
+        )
+
+        # 5. x_T to x_0, each step ε̂(x_t, t, text, SGA) with classifier-free guidance
+        network = partial(predict, self.unet, self.control)
+        conditional: Denoise = partial(network, text=text, features=shown + alone)
+        unconditional: Denoise = partial(network, text=no_text, features=alone)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            if self._guidance_scale <= 1:
+                return conditional(x_t, t)
+            return guided(conditional, unconditional, self._guidance_scale, guidance_interval)(x_t, t)
+
+        def on_step(number: int, t: Tensor, x: Tensor) -> Tensor:
+            changed = callback_on_step_end(self, number, int(t), {"latents": x}) if callback_on_step_end else None
+            return (changed or {}).get("latents", x)
+
+        x_0 = sample(denoise, x_T, self.scheduler, sampling.timesteps, generator, on_step, self._until_interrupted)
+
+        # 6. x_0 to pixels
+        images = x_0 if output_type == "latent" else decode(self.vae, x_0.to(self.vae.dtype)).float().clamp(0, 1)
+        images = images if output_type == "latent" else as_output(images, output_type)
+        self.maybe_free_model_hooks()
+        output = USDiffusionOutput(images=images, indicator=indicator.float())
+        return output if return_dict else output.to_tuple()
+
+    def _queries(self, query: Images) -> Tensor:
+        queries = as_batch("query", query, self.picture_size)
+        multiple = scale_factor(self.vae) * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        if queries.shape[-1] % multiple or queries.shape[-2] % multiple:
+            raise UsdError(f"query: sides {tuple(queries.shape[-2:])} must be multiples of {multiple} pixels")
+        return queries
+
+    def _pair(self, pair: Pair, queries: Tensor) -> Tensor:
+        """Source and target as one, (B, 6, H, W)."""
+        parts = [as_batch("image_pair", part, self.picture_size) for part in pair]
+        for part in parts:
+            if part.shape[1:] != queries.shape[1:] or len(part) not in (1, len(queries)):
+                raise UsdError(f"image_pair: shape {tuple(part.shape)} does not fit queries of {tuple(queries.shape)}")
+        return torch.cat([part.expand(len(queries), -1, -1, -1) for part in parts], dim=1)
 
     def _indicator(self, pairs: list[Tensor], tasks: list[str | None]) -> Tensor:
         """(B, N): of the task where one is named, else read off the pairs."""
-        adapter = self.denoiser.adapter
-        rows = torch.stack([adapter.infer(pair) for pair in pairs]).mean(0)
+        rows = torch.stack([self.adapter.infer(pair) for pair in pairs]).mean(0)
         for number, name in enumerate(tasks):
             if name is not None:
                 if not (name.startswith("image2") or name.endswith("2image")):
-                    raise UsdError(f"task: '{name}' is none; it is called image2<map> or <map>2image, as image2depth")
-                rows[number] = adapter.named(name, 1)[0]
+                    raise UsdError(f"unknown task '{name}'; expected image2<map> or <map>2image, such as image2depth")
+                rows[number] = self.adapter.named(name, 1)[0]
         return rows
 
-    def _conditions(
-        self, pairs: list[Tensor], query: Tensor, indicator: Tensor, prompts: list[str], guided: bool
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Adapter features and text states: with condition, and without text and pair if guided."""
-        adapter = self.denoiser.adapter
-        example = torch.stack([adapter.read_pair(pair, indicator) for pair in pairs]).mean(0)
-        alone = adapter.read_query(query, indicator)
-        features, text = [example + alone], [encode_text(self.base, prompts)]
-        if guided:
-            features.append(alone)
-            text.append(encode_text(self.base, [""]).expand(len(query), -1, -1))
-        return features, text
+    def _sampling(
+        self, indicator: Tensor, steps: int | None, timesteps: list[int] | None, guidance_scale: float | None
+    ) -> Sampling:
+        """What was asked for, else the model's default for the direction: Image2Map if all items lean that way."""
+        maps = [number for number, name in enumerate(self.adapter.config.tasks) if name.startswith("image2")]
+        direction = "image2map" if bool((indicator[:, maps].sum(1) > 0.5).all()) else "map2image"
+        default = self.config.sampling[direction]
+        if timesteps is None:
+            timesteps = default["timesteps"] if steps is None else sampling_timesteps("ess", steps)
+        return Sampling(list(timesteps), default["guidance_scale"] if guidance_scale is None else guidance_scale)
 
-    def _noise(self, query: Tensor, generator: torch.Generator | list[torch.Generator] | None) -> Tensor:
-        """x_T (B, C, h, w) on the CPU, so that the same seed gives the same noise on any device."""
-        scale = scale_factor(self.base.vae)
-        one = (self.denoiser.unet.config.in_channels, query.shape[-2] // scale, query.shape[-1] // scale)
+    def _noise(self, queries: Tensor, each: int, generator: torch.Generator | list[torch.Generator] | None) -> Tensor:
+        """x_T (B, C, h, w), drawn on the CPU, so that the same seed gives the same noise on any device."""
+        count, (height, width), scale = each * len(queries), queries.shape[-2:], scale_factor(self.vae)
         if isinstance(generator, list):
-            return torch.stack([torch.randn(one, generator=each) for each in _per_query("generator", generator, query)])
-        return torch.randn((len(query), *one), generator=generator)
+            per_query("generator", generator, count)
+        shape = (count, self.unet.config.in_channels, height // scale, width // scale)
+        noise: Tensor = randn_tensor(shape, generator)
+        return noise
 
-    def _autoencoder(self) -> AutoencoderKL:
-        if isinstance(self.base.vae, PatchCodec):
-            raise UsdError("vae: this base has a PatchCodec, which takes no memory that slices or tiles could save")
-        return self.base.vae
+    def _until_interrupted(self, timesteps: list[Tensor]) -> Iterator[Tensor]:
+        for t in self.progress_bar(timesteps):
+            if self._interrupt:
+                return
+            yield t
 
 
-def _per_query(name: str, value: Any, query: Tensor) -> list[Any]:
+def per_query(name: str, value: Any, count: int) -> list[Any]:
     """A list with an entry per query, from one or from such a list."""
-    values = value if isinstance(value, list) else [value] * len(query)
-    if len(values) != len(query):
-        raise UsdError(f"{name}: {len(values)} {name}s for {len(query)} queries; give one, or one per query")
+    values = value if isinstance(value, list) else [value] * count
+    if len(values) != count:
+        raise UsdError(f"{name}: {len(values)} {name}s for {count} queries; give one, or one per query")
     return values
 
 
-def _require_tensor(name: str, value: object) -> None:
-    if not isinstance(value, Tensor):
-        kind = type(value).__name__
-        raise UsdError(f"{name}: {kind} is no tensor; usd.inference.files.read_picture makes one of a file")
+def known_output(output_type: str, tensors: tuple[str, ...] | list[str]) -> None:
+    """Refuse what a call cannot return or show, before it computes anything."""
+    if output_type not in ("pil", "np", "pt", "latent"):
+        raise UsdError(f"output_type: '{output_type}' is unknown; expected pil, np, pt or latent")
+    if unknown := set(tensors) - {"latents"}:
+        raise UsdError(f"callback_on_step_end_tensor_inputs: {sorted(unknown)} are unknown; there are only latents")
 
 
-def _joined(pair: Pair, query: Tensor) -> Tensor:
-    """Source and target as one, (B, 6, H, W)."""
-    for part in pair:
-        _require_tensor("example_pair", part)
-        if part.shape[1:] != query.shape[1:] or len(part) not in (1, len(query)):
-            raise UsdError(f"example_pair: shape {tuple(part.shape)} does not fit queries of {tuple(query.shape)}")
-    return torch.cat([part.expand(len(query), -1, -1, -1) for part in pair], dim=1)
-
-
-def _convert(images: Tensor, output_type: str) -> Any:
-    if output_type == "pt":
-        return images.cpu()
-    arrays = to_array(images)
-    return arrays if output_type == "np" else [PIL.Image.fromarray(array) for array in arrays]
+diffusers.USDiffusionPipeline = USDiffusionPipeline  # where DiffusionPipeline.from_pretrained looks a class up

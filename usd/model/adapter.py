@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from usd.errors import UsdError
@@ -116,11 +117,13 @@ class InContextAdapter(ModelMixin, ConfigMixin):
         self.query = SeparateGather(3, branches, list(widths), outputs, scale)  # SGA-Q
         self.indicator = IndicatorNet(len(tasks)) if kind == "separate_gather" else None
 
+    @apply_forward_hook
     def read_pair(self, pair: Tensor, indicator: Tensor) -> Tensor:
         """SGA-E's part of the features: of the pair (B, 6, H, W) in [0, 1]."""
         features: Tensor = self.example(pair, self._branches(indicator))
         return features
 
+    @apply_forward_hook
     def read_query(self, query: Tensor, indicator: Tensor) -> Tensor:
         """SGA-Q's part of the features: of the query (B, 3, H, W) in [0, 1]."""
         features: Tensor = self.query(query, self._branches(indicator))
@@ -130,6 +133,7 @@ class InContextAdapter(ModelMixin, ConfigMixin):
         """The weights of the light modules; the baseline has only one, for all tasks."""
         return indicator if self.indicator is not None else indicator.new_ones(len(indicator), 1)
 
+    @apply_forward_hook
     def infer(self, pair: Tensor) -> Tensor:
         """The indicator (B, N) read from the pair; for the baseline, which has none, uniform."""
         if self.indicator is None:

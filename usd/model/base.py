@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.vae import AutoencoderMixin
 from diffusers.models.modeling_utils import ModelMixin
 from safetensors import SafetensorError
 from torch import Tensor
@@ -27,18 +28,27 @@ COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 PROMPT_TOKENS = 48  # longer captions are cut
 
 
-class PatchCodec(ModelMixin, ConfigMixin):
+class PatchCodec(ModelMixin, AutoencoderMixin, ConfigMixin):
     """A codec without weights: (B, 3, H, W) in [-1, 1] ⇄ (B, 3·p², H/p, W/p), by moving p×p pixels into channels."""
 
     @register_to_config
     def __init__(self, patch_size: int = 2, scaling_factor: float = 1.0) -> None:
         super().__init__()
+        self.use_slicing = self.use_tiling = False  # may be switched on, as autoencoders' can, to no effect
+        self.register_buffer("place", torch.empty(0), persistent=False)  # has the device and dtype asked for
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, subfolder: str | None = None, **_: Any) -> "PatchCodec":
-        """Read its settings; there are no weights, to which diffusers' other options would apply."""
-        codec: PatchCodec = cls.from_config(cls.load_config(path, subfolder=subfolder))
-        return codec
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        subfolder: str | None = None,
+        torch_dtype: torch.dtype | None = None,
+        **_: Any,  # diffusers' other options are about weights
+    ) -> "PatchCodec":
+        """Read its settings; there are no weights."""
+        codec = cls.from_config(cls.load_config(path, subfolder=subfolder))
+        placed: PatchCodec = codec.to(torch_dtype or torch.float32)
+        return placed
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels to latents."""

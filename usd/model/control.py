@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  # generic loaders look for it beside the class
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import __version__
-from safetensors import SafetensorError
 
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 from usd.model.base import COMPONENTS, Base, load_base, save_base
 from usd.model.control import ControlBranch, Denoiser, channels_last
+from usd.model.source import local_copy, one_line_errors
 
 INDEX = "model_index.json"
+PARTS = (*COMPONENTS, "control", "adapter")
 
 
 def save_model(root: Path, base: Base, denoiser: Denoiser, sampling: Mapping[str, Any] | None = None) -> None:
@@ -42,23 +43,29 @@ def load_model(root: Path) -> tuple[Base, Denoiser]:
     Raises:
         UsdError: something is missing or unreadable; pickled weights are not loaded.
     """
-    if not (root / "adapter").is_dir() or not (root / "control").is_dir():
-        raise UsdError(f"{root}: no trained model (adapter/ and control/ are missing); run `dvc repro train`")
+    root = model_directory(str(root))
     base = load_base(str(root))
-    control, adapter = (_load(kind, root / name) for name, kind in _OWN.items())
+    with one_line_errors(root):
+        control = ControlBranch.from_pretrained(root / "control", use_safetensors=True)
+        adapter = InContextAdapter.from_pretrained(root / "adapter", use_safetensors=True)
     denoiser = Denoiser(base.unet, control, adapter).eval()
     channels_last(denoiser)
     return base, denoiser
 
 
-_OWN: dict[str, Any] = {"control": ControlBranch, "adapter": InContextAdapter}
+def model_directory(path: str, revision: str | None = None, token: str | None = None) -> Path:
+    """The directory of a trained model: `path` itself, or the copy of a repository of the hub.
 
-
-def _load(kind: Any, root: Path) -> Any:
-    try:
-        return kind.from_pretrained(root, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UsdError(f"{root}: not readable: {' '.join(str(error).split())[:300]}") from error
+    Raises:
+        UsdError: there is none, or a part of it is missing.
+    """
+    root = local_copy(path, "a model", PARTS, revision, token)
+    if missing := [name for name in ("control", "adapter") if not (root / name).is_dir()]:
+        parts = " and ".join(f"{name}/" for name in missing)
+        raise UsdError(f"{path}: no trained model ({parts} missing); run `dvc repro train`")
+    if missing := [name for name in (*COMPONENTS, INDEX) if not (root / name).exists()]:
+        raise UsdError(f"{path}: an incomplete model ({', '.join(missing)} missing); run `dvc repro train`")
+    return root
 
 
 def _origin(part: Any) -> list[str]:

@@ -20,6 +20,7 @@ from usd.images import to_array
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import load_base, scale_factor
 from usd.model.control import Denoiser
+from usd.model.directory import save_model
 from usd.tasks import TRAINED
 from usd.track import Tracker
 from usd.training.checkpoint import CHECKPOINT, forget
@@ -85,7 +86,7 @@ def train_variant(
     validation = Samples(opened["val"])
 
     def preview(denoiser: Denoiser, step: int) -> None:
-        pipeline = USDiffusionPipeline(base, denoiser)
+        pipeline = USDiffusionPipeline.of(base, denoiser)
         path = run_dir / f"preview-{step:06d}.png"
         tracker.log_preview(step, write_preview(pipeline, validation, path), path)
 
@@ -107,7 +108,7 @@ def train_variant(
     side = validation.pictures(validation.keys[:1], "image").shape[-1]
     base.unet.register_to_config(sample_size=side // scale_factor(base.vae))  # a pretrained base may know another
     with atomic_directory(out) as scratch:
-        USDiffusionPipeline(base, denoiser).save_pretrained(scratch)
+        save_model(scratch, base, denoiser)
         facts = dataclasses.asdict(params) | dataclasses.asdict(settings) | {"variant": variant}
         facts["items"] = params.batch_size * len(TRAINED)
         tasks = ", ".join(task.name for task in TRAINED)

@@ -1,0 +1,184 @@
+"""What any pipeline of diffusers does: the contracts of its common pipeline tests, for `USDiffusionPipeline`."""
+
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from tests.test_pipeline import call
+from usd.errors import UsdError
+from usd.images import to_array
+from usd.inference.pipeline import USDiffusionPipeline
+from usd.model.control import Denoiser
+from usd.model.directory import load_model, save_model
+
+PARTS = {"vae", "unet", "text_encoder", "tokenizer", "scheduler", "control", "adapter"}
+
+
+def test_the_call_has_the_arguments_that_all_pipelines_have() -> None:
+    parameters = inspect.signature(USDiffusionPipeline.__call__).parameters
+    assert {"prompt", "image_pair", "query"} <= parameters.keys()
+    wanted = {"num_inference_steps", "num_images_per_prompt", "generator", "latents", "output_type", "return_dict"}
+    assert all(parameters[name].default is not inspect.Parameter.empty for name in wanted)
+
+
+@pytest.mark.parametrize("loader", [USDiffusionPipeline, DiffusionPipeline])
+def test_a_saved_pipeline_gives_the_same_images(pipeline, tmp_path: Path, loader) -> None:
+    pipeline.register_to_config(sampling={name: {"timesteps": [998], "guidance_scale": 2.0} for name in DIRECTIONS})
+    pipeline.save_pretrained(tmp_path)
+    again = loader.from_pretrained(tmp_path)
+    assert type(again) is USDiffusionPipeline
+    assert set(again.components) == PARTS
+    wanted, found = (call(each, 2, num_inference_steps=None).images for each in (pipeline, again))
+    assert again.guidance_scale == 2.0
+    assert torch.allclose(wanted, found, atol=1e-5)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt", ".pkl")]
+
+
+DIRECTIONS = ("image2map", "map2image")
+
+
+def test_a_training_and_the_pipeline_write_the_same_directory(pipeline, base, tmp_path: Path) -> None:
+    save_model(tmp_path / "trained", base, Denoiser(pipeline.unet, pipeline.control, pipeline.adapter))
+    pipeline.save_pretrained(tmp_path / "saved")
+    trained, saved = (
+        {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("trained", "saved")
+    )
+    assert trained.keys() == saved.keys()
+    changed = {name for name, data in trained.items() if data != saved[name]}
+    assert changed == {"model_index.json", "scheduler/scheduler_config.json"}
+    indices = [json.loads(files["model_index.json"]) for files in (trained, saved)]
+    assert all(indices[0][name] == indices[1][name] for name in PARTS - {"scheduler"})
+    _, denoiser = load_model(tmp_path / "saved")
+    assert all(torch.equal(a, b) for a, b in zip(denoiser.unet.parameters(), pipeline.unet.parameters(), strict=True))
+
+
+def test_a_variant_is_written_and_read_and_a_missing_one_named(pipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path, variant="fp16")
+    assert {path.name.split(".")[1] for path in tmp_path.rglob("*.safetensors")} == {"fp16"}
+    again = USDiffusionPipeline.from_pretrained(tmp_path, variant="fp16")
+    assert torch.equal(again.adapter.query.out.weight, pipeline.adapter.query.out.weight)
+    with pytest.raises(UsdError, match="not readable: You are trying to load the model files of the `variant=bf16`"):
+        USDiffusionPipeline.from_pretrained(tmp_path, variant="bf16")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_it_loads_and_computes_in_half_precision(pipeline, tmp_path: Path, dtype: torch.dtype) -> None:
+    exact = call(pipeline, 1, guidance_scale=2.0).images
+    pipeline.save_pretrained(tmp_path)
+    for half in (USDiffusionPipeline.from_pretrained(tmp_path, torch_dtype=dtype), pipeline.to(dtype=dtype)):
+        parts = [part for part in half.components.values() if isinstance(part, torch.nn.Module)]
+        assert {part.dtype for part in parts} == {dtype}
+        found = call(half, 1, guidance_scale=2.0).images
+        assert found.dtype == torch.float32
+        assert float((found - exact).abs().mean()) < 0.05
+
+
+def test_a_text_encoder_in_half_precision_is_no_obstacle(pipeline) -> None:
+    exact = call(pipeline, 1).images
+    pipeline.text_encoder.half()
+    assert torch.allclose(call(pipeline, 1).images, exact, atol=1e-2)
+
+
+def test_pictures_arrays_and_tensors_are_the_same(pipeline) -> None:
+    arrays = np.random.default_rng(0).integers(0, 255, (3, 2, 64, 64, 3), dtype=np.uint8)
+    tensors = torch.from_numpy(arrays).movedim(-1, -3) / 255
+    pictures = [[PIL.Image.fromarray(one) for one in two] for two in arrays]
+    wanted = call(pipeline, 2, image_pair=(tensors[0], tensors[1]), query=tensors[2]).images
+    for source, target, query in (pictures, arrays, arrays.astype(np.float32) / 255, [list(two) for two in tensors]):
+        for pair in ((source, target), [(source, target)]):
+            assert torch.equal(call(pipeline, 2, image_pair=pair, query=query).images, wanted)
+
+
+def test_a_picture_of_any_size_becomes_an_upright_square(pipeline) -> None:
+    photo = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8))
+    turned = photo.transpose(PIL.Image.Transpose.ROTATE_90)
+    exif = turned.getexif()
+    exif[0x112] = 6
+    pair = (photo, photo)
+    wanted = call(pipeline, 1, image_pair=pair, query=photo).images
+    turned.info["exif"] = exif.tobytes()
+    assert wanted.shape == (1, 3, 64, 64)
+    assert torch.equal(call(pipeline, 1, image_pair=pair, query=turned).images, wanted)
+
+
+def test_all_outputs_are_the_same(pipeline) -> None:
+    tensor = call(pipeline, 2).images
+    array, pictures = (call(pipeline, 2, output_type=kind).images for kind in ("np", "pil"))
+    assert np.array_equal(array, tensor.movedim(1, -1).numpy())
+    assert np.array_equal(np.stack([np.asarray(picture) for picture in pictures]), to_array(tensor))
+    assert call(pipeline, 2, output_type="latent").images.shape == (2, 12, 32, 32)
+    images, indicator = call(pipeline, 2, return_dict=False)
+    assert torch.equal(images, tensor)
+    assert indicator.shape == (2, 6)
+
+
+def test_several_results_a_query(pipeline) -> None:
+    generators = [torch.Generator().manual_seed(i) for i in range(4)]
+    found = call(pipeline, 2, num_images_per_prompt=2, generator=generators).images
+    alone = call(pipeline, 2, generator=[torch.Generator().manual_seed(i) for i in (0, 2)]).images
+    assert len(found) == 4
+    assert torch.allclose(found[::2], alone, atol=1e-4)
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
+def test_given_noise_is_the_start(pipeline) -> None:
+    noise = torch.randn(1, 12, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(call(pipeline, 1, latents=noise).images, call(pipeline, 1).images)
+
+
+def test_a_callback_raises_guidance_and_interrupts(pipeline) -> None:
+    seen = []
+
+    def raise_guidance(sender: USDiffusionPipeline, number: int, t: int, tensors: dict[str, torch.Tensor]) -> None:
+        assert tensors.keys() == set(sender._callback_tensor_inputs)
+        seen.append(t)
+        sender._guidance_scale += 1.0
+        sender._interrupt = number == 1
+
+    call(pipeline, 1, guidance_scale=2.0, callback_on_step_end=raise_guidance)
+    assert seen == [998, 819]
+    assert pipeline.guidance_scale == 4.0
+    assert pipeline.num_timesteps == 3  # ESS-4 without t = 0
+
+
+@pytest.mark.parametrize(("task", "steps"), [("image2depth", 1), ("canny2image", 9), (["image2depth", "seg2image"], 9)])
+def test_the_models_own_sampling_is_the_default(pipeline, task, steps: int) -> None:
+    call(pipeline, 2, task=task, num_inference_steps=None)
+    assert pipeline.num_timesteps == steps
+
+
+def test_attention_slicing_changes_nothing(pipeline) -> None:
+    plain = call(pipeline, 1).images
+    pipeline.enable_attention_slicing(1)
+    assert torch.allclose(call(pipeline, 1).images, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["control", "adapter", "unet", "tokenizer", "model_index.json"])
+def test_what_a_directory_lacks_is_named(pipeline, tmp_path: Path, part: str) -> None:
+    pipeline.save_pretrained(tmp_path)
+    (tmp_path / part).rename(tmp_path / "away")
+    with pytest.raises(UsdError, match=rf"\({part}/? missing\); run `dvc repro train`"):
+        USDiffusionPipeline.from_pretrained(tmp_path)
+
+
+def test_pickled_weights_are_refused(pipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    weights = tmp_path / "adapter/diffusion_pytorch_model.safetensors"
+    torch.save(pipeline.adapter.state_dict(), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(UsdError, match="not readable"):
+        USDiffusionPipeline.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["somebody/us-diffusion", "models/nowhere", "/nowhere"])
+def test_a_name_that_leads_nowhere_is_one_line(name: str) -> None:
+    said = "hub cannot be reached; give a model as a directory" if name.startswith("somebody") else "no such directory"
+    with pytest.raises(UsdError, match=said):
+        USDiffusionPipeline.from_pretrained(name)

@@ -1,0 +1,84 @@
+"""Where a base or a model comes from: a directory, or a repository of the hub."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError
+
+from usd.errors import UsdError
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+FOLDERS = ("models", "results", "data")  # of this project: `models/base` is not meant as a hub id
+SETTINGS = ("*.json", "*.txt", "*.model")  # beside the weights
+
+
+class Unreadable(UsdError, ValueError):
+    """A directory that cannot be loaded; a ValueError too, as diffusers' own are."""
+
+
+@contextmanager
+def one_line_errors(path: str | Path) -> Iterator[None]:
+    """Turn what diffusers and transformers raise about a directory into one line that names it."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, AttributeError, KeyError, SafetensorError) as error:
+        if isinstance(error, UsdError):
+            raise
+        raise Unreadable(f"{path}: not readable: {' '.join(str(error).split())[:300]}") from error
+
+
+def local_copy(
+    path: str, what: str, parts: Iterable[str], revision: str | None = None, token: str | None = None
+) -> Path:
+    """The directory `path`; or of a hub id, the folders `parts` of the repository in the hub's cache.
+
+    Of the weights only safetensors are fetched, in full precision if there are such.
+
+    Raises:
+        UsdError: there is no such directory, or the repository is neither cached nor to be had.
+    """
+    root = Path(path)
+    if root.is_dir():
+        return root
+    if not HUB_ID.fullmatch(path) or path.split("/")[0] in FOLDERS:
+        raise UsdError(f"{path}: no such directory; {what} is a diffusers directory or a hub id (owner/name)")
+    try:
+        names = HfApi(token=token).list_repo_files(path, revision=revision)
+        return Path(snapshot_download(path, revision=revision, token=token, allow_patterns=_wanted(names, parts)))
+    except (OfflineModeIsEnabled, ConnectionError):
+        return _cached(path, what, revision)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsdError(f"{path}: not a directory here, and not to be had from the hub: {reason}") from error
+
+
+def _cached(path: str, what: str, revision: str | None) -> Path:
+    try:
+        return Path(snapshot_download(path, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise UsdError(
+            f"{path}: not a directory here, and the hub cannot be reached; give {what} as a directory, or download it "
+            f"first with network: hf download {path}"
+        ) from error
+
+
+def _wanted(names: list[str], parts: Iterable[str]) -> list[str]:
+    """Of a repository's files, the settings, card and weights of the parts."""
+    found = [name for name in names if name in ("model_index.json", "README.md")]
+    for part in parts:
+        files = [name for name in names if name.startswith(f"{part}/") and name.count("/") == 1]
+        found += [name for name in files if any(fnmatch(name, f"*/{pattern}") for pattern in SETTINGS)]
+        weights = [name for name in files if name.endswith(".safetensors")]
+        found += [name for name in weights if not variant_of(name)] or [n for n in weights if variant_of(n) == "fp16"]
+    return found
+
+
+def variant_of(name: str) -> str | None:
+    """`fp16` of `model.fp16.safetensors` or `model.fp16-00001-of-00002.safetensors`; None of `model.safetensors`."""
+    words = Path(name).name.removesuffix(".safetensors").split(".")
+    return re.sub(r"-\d{5}-of-\d{5}$", "", words[1]) if len(words) > 1 else None
