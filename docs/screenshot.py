@@ -12,8 +12,7 @@ from pathlib import Path
 import typer
 from playwright.sync_api import Page, sync_playwright
 
-from tests.conftest import ROOT
-
+ROOT = Path(__file__).parent.parent
 app = typer.Typer()
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

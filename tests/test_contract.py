@@ -62,14 +62,3 @@ def test_code_deps_are_used(name: str) -> None:
     used = closure(ROOT / f"usd/stages/{name}.py")
     code = [dep for dep in STAGES[name]["deps"] if dep.startswith("usd/")]
     assert not [dep for dep in code if not any(f == dep or f.startswith(dep + "/") for f in used)]
-
-
-def test_layers_do_not_mix() -> None:
-    for layer, forbidden in {
-        "model": ("data", "diffusion"),
-        "diffusion": ("data", "model"),
-        "data": ("model", "diffusion"),
-    }.items():
-        for path in (ROOT / "usd" / layer).glob("*.py"):
-            for other in imported(path):
-                assert other.relative_to(ROOT / "usd").parts[0] not in (*forbidden, "stages"), f"{path} imports {other}"
