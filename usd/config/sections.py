@@ -22,11 +22,22 @@ Several = Annotated[int, Field(strict=True, ge=2)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # a whole number may stand for it
 Amount = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
 Timestep = Annotated[int, Field(strict=True, ge=0, le=999)]
 Channels = Annotated[list[Annotated[int, Field(strict=True, ge=8, multiple_of=8)]], Field(min_length=1)]  # whole groups
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "fp16", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Paths:
+    """Section `paths`: what dvc.yaml's commands and dependencies take from here."""
+
+    scenes: Text
+    shards: Text
+    annotators: Text
+    launch: Text
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -220,6 +231,7 @@ class Ablation:
 class Params:
     """params.yaml as a whole."""
 
+    paths: Paths
     render: Render
     annotate: Annotate
     validate: Validate

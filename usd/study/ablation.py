@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import usd
 from usd import config
 from usd.annotators.loading import load_annotators
 from usd.data.shards import Shards
@@ -17,6 +16,7 @@ from usd.evaluation.gate import mean
 from usd.evaluation.manifest import Samples
 from usd.files import atomic_write, folder_digest
 from usd.inference.pipeline import USDiffusionPipeline
+from usd.provenance import code_digest
 from usd.tasks import DIRECTIONS, TRAINED
 from usd.training.variant import train_variant
 
@@ -47,7 +47,7 @@ class Experiment:
             "data": opened.digest,
             "annotators": folder_digest(annotators),
             "base": folder_digest(Path(self.params.train.base)),
-            "code": folder_digest(Path(usd.__file__).parent, "*.py"),
+            "code": code_digest("ablation"),
         }
 
     def run(self, variant: str, seed: int) -> Scores:

@@ -1,0 +1,36 @@
+"""Which code shapes a result: dvc.yaml says it, and no edit beside it makes a training stale."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from usd.provenance import code_dependencies, code_digest, code_that_shapes, imported
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_dvc_yaml_names_the_code_that_shapes_a_stage(name: str) -> None:
+    assert [dep for dep in STAGES[name]["deps"] if dep.startswith("usd/")] == code_dependencies(name)
+
+
+def test_what_cannot_change_a_result_is_left_out(tmp_path: Path) -> None:
+    names = {path.relative_to(ROOT / "usd").as_posix() for path in code_that_shapes("train")}
+    assert {"training/loop.py", "model/control.py", "tasks.py", "stages/train.py"} <= names
+    assert not {name for name in names if name.startswith(("config/", "track", "cli", "diff/", "ingestion/"))}
+
+
+def test_imports_are_found_at_any_depth(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import os\ndef f():\n    from usd.data import shards\n    import usd.tasks\n")
+    found = {path.relative_to(ROOT).as_posix() for path in imported(tmp_path / "a.py")}
+    assert found == {"usd/data/__init__.py", "usd/data/shards.py", "usd/tasks.py"}
+
+
+def test_the_digest_is_the_stages_own() -> None:
+    assert len({code_digest(name) for name in STAGES}) == len(STAGES)
+
+
+def test_dvc_yaml_is_short() -> None:
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 150

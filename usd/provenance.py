@@ -1,0 +1,58 @@
+"""Which code shapes a stage's result, said once: for checkpoints, for the study, and for the test of dvc.yaml.
+
+It is what the stage's module imports, directly or not, without the plumbing below, which cannot change a result.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+PLUMBING = ("cli", "config", "errors", "files", "parallel", "provenance", "stages/__init__", "track")
+
+
+@cache
+def code_that_shapes(stage: str) -> tuple[Path, ...]:
+    """The files of this package that can change what a stage makes, sorted; package markers and plumbing excluded."""
+    todo, seen = [PACKAGE / "stages" / f"{stage}.py"], set[Path]()
+    while todo:
+        file = todo.pop()
+        if file not in seen and not _is_plumbing(file):
+            seen.add(file)
+            todo += imported(file)
+    return tuple(sorted(file for file in seen if file.name != "__init__.py"))
+
+
+def code_digest(stage: str) -> str:
+    """Digest of the code that shapes a stage's result."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in code_that_shapes(stage))).hexdigest()
+
+
+def code_dependencies(stage: str) -> list[str]:
+    """The code that shapes a stage's result as dvc.yaml names it: folders, loose files and the stage's own file.
+
+    A folder is a stage's dependency as a whole, so an edit of any of its files makes the stage stale.
+    """
+    files = [file.relative_to(PACKAGE) for file in code_that_shapes(stage)]
+    parts = {file if len(file.parts) == 1 or file.parts[0] == "stages" else Path(file.parts[0]) for file in files}
+    return sorted(f"{PACKAGE.name}/{part.as_posix()}" for part in parts)
+
+
+def imported(file: Path) -> list[Path]:
+    """The files of this package that a file imports, at any depth of it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    modules = [PACKAGE.parent / name.replace(".", "/") for name in names if name.split(".")[0] == PACKAGE.name]
+    return [
+        path for module in modules for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()
+    ]
+
+
+def _is_plumbing(file: Path) -> bool:
+    name = file.relative_to(PACKAGE).with_suffix("").as_posix()
+    return any(name == part or name.startswith(f"{part}/") for part in PLUMBING)
