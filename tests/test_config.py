@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 from usd import config
 from usd.config.profiles import apply
 from usd.config.schema import SCHEMA, comments, schema
+from usd.config.source import use
 from usd.errors import UsdError
 
 TEXT = (ROOT / "params.yaml").read_text()
@@ -147,8 +148,36 @@ def test_a_missing_profile_is_named(tmp_path: Path) -> None:
 def test_profiles_apply_keep_comments_and_cpu_undoes_them(tmp_path: Path) -> None:
     for profile in (ROOT / "profiles").glob("*.yaml"):
         path = edited(tmp_path)
-        assert bool(apply(profile, path)) == (profile.stem != "cpu")
+        assert bool(apply(profile, path)) == (profile.stem not in ("cpu", "rendered"))
         config.load(path)
         if profile.stem != "smoke":
             apply(ROOT / "profiles/cpu.yaml", path)
             assert path.read_text() == TEXT
+
+
+def test_your_own_pictures_are_used_and_left_again(tmp_path: Path) -> None:
+    path = edited(tmp_path)
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    (tmp_path / "photos.dvc").touch()
+    assert use("photos", path)[:2] == ["paths.scenes: data/scenes → data/photos", "paths.photos: [] → ['photos']"]
+    found = config.load(path)
+    assert (found.paths.scenes, found.paths.photos) == ("data/photos", ["photos"])
+    assert found.annotate.networks == "models/networks"
+    assert "  photos: [photos]\n" in path.read_text()
+    use("rendered", path)
+    assert path.read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("photos", r"photos\.dvc is not there; track the folder first: `dvc add photos`"),
+        ("../photos", "expected 'rendered', or a folder beside params.yaml"),
+        ("scenes", "expected 'rendered', or a folder beside params.yaml"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, name: str, message: str) -> None:
+    path = edited(tmp_path)
+    with pytest.raises(UsdError, match=message):
+        use(name, path)
+    assert path.read_text() == TEXT

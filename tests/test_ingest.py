@@ -275,7 +275,7 @@ def test_the_later_stages_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsdError, match=r"annotate\.networks: models/networks is not there"):
         annotate.main(Path("scenes"), Path("annotated"))
     params = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(params.replace('"models/networks"', '""'))
+    Path("params.yaml").write_text(params.replace("models/networks", "models/no_networks"))
     with pytest.raises(UsdError, match=r"(train|val|test)-00000: no (depth|seg) map, and no annotators"):
         annotate.main(Path("scenes"), Path("annotated"))
     Path("params.yaml").write_text(params)

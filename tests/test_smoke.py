@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import PIL.Image
 import pytest
+import yaml
 
 from tests import serving
 from tests.conftest import ROOT
@@ -137,21 +138,24 @@ def test_a_gate_that_fails_ends_the_run(served: Path) -> None:
     assert "RMSE / floor" in by_hand.stderr
 
 
-def test_own_pictures_become_a_model_that_is_called(clone: Path) -> None:
-    """The commands of the README, in its order."""
+def test_your_own_pictures_become_a_model_that_is_called_and_go_again(clone: Path) -> None:
+    """The commands of docs/own-data.md, section "Track your data", as they stand there."""
     (clone / "photos").mkdir()
     rng = np.random.default_rng(0)
     for number in range(60):
         blobs = PIL.Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
-        blobs.resize((140, 100), PIL.Image.Resampling.BICUBIC).save(clone / f"photos/blobs {number}.jpg")
-    shutil.copytree(clone / "models/annotators", clone / "models/networks")
-    run(clone, "usd", "ingest", "photos", "--out", "data/scenes", "--size", "32")
-    run(clone, "usd", "profile", "profiles/photos.yaml")
-    run(clone, "dvc", "freeze", "render")
-    run(clone, "dvc", "commit", "--force", "render")
-    run(clone, "dvc", "repro", "train@us_diffusion")
-    depth = next((clone / "data/annotated/train").glob("*.depth.png"))
-    image = clone / "data/scenes/train" / depth.name.replace("depth", "image")
-    example = ["--example", str(image), str(depth), "--prompt", "depth map"]
-    run(clone, "usd", "generate", "--query", "photos/blobs 0.jpg", *example, "--steps", "1", "--out", ".usd/mine")
-    assert PIL.Image.open(clone / ".usd/mine/blobs 0.png").size == (32, 32)
+        blobs.resize((140, 100), PIL.Image.Resampling.BICUBIC).save(clone / f"photos/{number}.jpg")
+    (clone / "photos/0.jpg").rename(clone / "photos/mine.jpg")
+    before = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+    section = (clone / "docs/own-data.md").read_text().split("## Track your data")[1]
+    forth, back = (block.split("```")[0] for block in section.split("```sh\n")[1:3])
+    run(clone, "bash", "-ec", forth)
+    lock = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+    assert lock["render"] == before["render"]  # nobody says that it drew photographs
+    assert "photos" in {dep["path"] for dep in lock["ingest@photos"]["deps"]}
+    assert {"data/photos", "models/networks"} <= {dep["path"] for dep in lock["annotate"]["deps"]}
+    assert "up to date" in run(clone, "dvc", "status", "train@us_diffusion").stdout
+    assert PIL.Image.open(clone / ".usd/mine/mine.png").size == (64, 64)
+    run(clone, "bash", "-ec", back.replace("usd use rendered", "usd use rendered; usd profile profiles/smoke.yaml"))
+    assert yaml.safe_load((clone / "dvc.lock").read_text())["stages"]["annotate"] == before["annotate"]
+    assert "photos" not in run(clone, "git", "diff", "--", "params.yaml").stdout

@@ -130,6 +130,17 @@ def profile(
 
 
 @app.command()
+def use(
+    name: Annotated[str, typer.Argument(help="A folder that `dvc add` tracks, such as photos; or rendered.")],
+) -> None:
+    """Let the pipeline work on your own pictures, or on the rendered scenes again (see `git diff params.yaml`)."""
+    from usd.config.source import use as use_source
+
+    for change in use_source(name):
+        print(change)
+
+
+@app.command()
 def diff(
     base: Annotated[str, typer.Argument(help="A revision that git knows, such as origin/main or HEAD~1.")],
     head: Annotated[str, typer.Argument(help="Another, or 'workspace' for uncommitted work.")] = "HEAD",

@@ -14,6 +14,8 @@ from usd.files import sha256
 from usd.images import encode_png, read_png
 from usd.tasks import MAPS
 
+NO_NETWORKS = "models/no_networks"  # a folder in git that stands for none, as DVC must depend on one
+
 
 @dataclass(frozen=True)
 class Job:
@@ -28,9 +30,11 @@ class Job:
 @cache
 def networks(folder: str) -> dict[str, Annotator]:
     """This process's annotators."""
-    if folder and not Path(folder).is_dir():
+    if folder == NO_NETWORKS:
+        return {}
+    if not Path(folder).is_dir():
         raise UsdError(f"annotate.networks: {folder} is not there; copy models/annotators to it, or a config.json")
-    return load_annotators(Path(folder)) if folder else {}
+    return load_annotators(Path(folder))
 
 
 def complete(job: Job) -> dict[str, object]:

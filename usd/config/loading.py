@@ -35,6 +35,7 @@ MESSAGES = {  # pydantic's kind of error → what we say
     "multiple_of": "must be a multiple of {multiple_of:g}, found {input!r}",
     "too_short": "needs at least {min_length} value(s), found {input!r}",
     "too_long": "needs at most {max_length} values, found {input!r}",
+    "string_pattern_mismatch": "must be the name of a folder beside params.yaml, such as photos, found {input!r}",
     "string_too_short": "must not be empty",
     "value_error": "{error}",
 }

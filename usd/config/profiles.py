@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from usd.config.loading import PARAMS, build, parse
 from usd.config.sections import Params
@@ -53,7 +54,14 @@ def _merge(current: Any, wanted: dict[str, Any], where: str, prefix: str) -> Ite
             yield from _merge(current[key], value, where, f"{prefix}{key}.")
         elif current[key] != value:
             yield f"{prefix}{key}: {current[key]} → {value}"
-            current[key] = value
+            current[key] = _on_one_line(value) if isinstance(value, list) else value
+
+
+def _on_one_line(values: list[Any]) -> CommentedSeq:
+    """The list as `[1, 2]`, as all lists in params.yaml are written."""
+    found = CommentedSeq(values)
+    found.fa.set_flow_style()
+    return found
 
 
 def _load(yaml: YAML, path: Path) -> Any:

@@ -35,6 +35,7 @@ class Paths:
     """Section `paths`: what dvc.yaml's commands and dependencies take from here."""
 
     scenes: Text
+    photos: list[Annotated[str, Field(pattern=r"^[\w-]+$")]]
     shards: Text
     annotators: Text
     launch: Text
@@ -65,6 +66,14 @@ class Render:
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
+class Ingest:
+    """Section `ingest`: datasets made of your own pictures."""
+
+    layout: Literal["folder", "instruct-pix2pix"]
+    seed: Whole
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
 class Annotate:
     """Section `annotate`: the maps that are computed from the data."""
 
@@ -73,7 +82,7 @@ class Annotate:
     canny_low: Amount
     canny_high: Amount
     outpaint_margin: Annotated[Share, Field(le=0.49)]
-    networks: str
+    networks: Text
 
     @field_validator("far", "canny_high")
     @classmethod
@@ -233,6 +242,7 @@ class Params:
 
     paths: Paths
     render: Render
+    ingest: Ingest
     annotate: Annotate
     validate: Validate
     shard: Shard

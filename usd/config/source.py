@@ -1,0 +1,34 @@
+"""Which dataset the pipeline works on: the scenes that it draws, or a folder of your own pictures."""
+
+import re
+from pathlib import Path
+
+from usd.config.loading import PARAMS
+from usd.config.profiles import apply, change
+from usd.errors import UsdError
+
+RENDERED = "rendered"
+SCENES = "data/scenes"
+TAKEN = ("annotated", "examples", "scenes", "shards")  # what else lies in data/
+
+
+def use(name: str, params: Path = PARAMS) -> list[str]:
+    """Write into params.yaml that the pipeline works on a folder, or again on what it draws; returns what changed.
+
+    Args:
+        name: "rendered", or a folder beside params.yaml that `dvc add` or `dvc import-url` tracks.
+        params: The file to change.
+
+    Raises:
+        UsdError: the folder is not there, or DVC does not track it.
+    """
+    profiles = params.parent / "profiles"
+    if name == RENDERED:
+        values = apply(profiles / "rendered.yaml", params)
+        return change({"paths": {"scenes": SCENES, "photos": []}}, params) + values
+    if not re.fullmatch(r"[\w-]+", name) or name in TAKEN:
+        raise UsdError(f"usd use {name}: expected 'rendered', or a folder beside params.yaml, such as photos")
+    if not (params.parent / f"{name}.dvc").is_file():
+        raise UsdError(f"usd use {name}: {name}.dvc is not there; track the folder first: `dvc add {name}`")
+    values = apply(profiles / "photos.yaml", params)
+    return change({"paths": {"scenes": f"data/{name}", "photos": [name]}}, params) + values

@@ -1,0 +1,21 @@
+"""Stage `ingest`: make a dataset of a folder of your own pictures, as `usd ingest` does."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from usd import config
+from usd.ingestion.findings import as_table
+from usd.ingestion.ingest import ingest
+from usd.stages import run
+
+
+def main(folder: Path, out: Path) -> None:
+    """Make the dataset OUT of the pictures in FOLDER; what became of each file is in OUT/report.csv."""
+    everything = config.load()
+    params = everything.ingest
+    Console().print(as_table(ingest(folder, out, params.layout, everything.render.image_size, params.seed)))
+
+
+if __name__ == "__main__":
+    run(main)
