@@ -16,6 +16,7 @@ from flows.artifacts import attempt, output_of, revision
 from flows.dag import Stage, read_dag
 from flows.processes import DVC, Processes, Stopped
 from flows.stages import DVC_TASK, StageFailed, run_dvc
+from flows.turns import superseded
 from usd.diff.parameters import flatten
 from usd.errors import UsdError
 
@@ -33,6 +34,8 @@ def ablation(grid: dict[str, list[Any]], targets: list[str] = ["evaluate@us_diff
         grid: The values to try by parameter, such as {"train.ess_steps": [5, 10]}; all combinations are run.
         targets: The stages to bring up to date in each experiment, with all they need.
     """
+    if superseded():
+        return Completed(name="Superseded", message="The next run of the same schedule is due already")
     combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     if not grid or not combinations:
         raise UsdError("grid: nothing to run; name parameters of params.yaml and the values to try")

@@ -3,13 +3,22 @@
 from typing import Any
 
 from prefect import State, flow
+from prefect.runtime import flow_run
+from prefect.states import Completed
 
+from flows.dag import read_dag
 from flows.experiments import Settings, run_experiments
+from flows.propose import propose as propose_changes
 from flows.stages import bring_up_to_date, check_what_is_there
+from flows.turns import superseded
+
+SUPERSEDED: State[Any] = Completed(name="Superseded", message="The next run of the same schedule is due already")
 
 
 @flow(name="reproduce")
-def reproduce(targets: list[str] | None = None, force: bool = False, dask: str | None = None) -> State[Any]:
+def reproduce(
+    targets: list[str] | None = None, force: bool = False, dask: str | None = None, propose: bool = False
+) -> State[Any]:
     """Run what has changed, as `dvc repro` does, each stage as a task.
 
     A stage that DVC skips shows as `Cached`, a frozen one as `Frozen`. Stages that do not need one another run side by
@@ -20,8 +29,16 @@ def reproduce(targets: list[str] | None = None, force: bool = False, dask: str |
         force: Run the stages even if nothing has changed.
         dask: Address of the Dask scheduler, such as tcp://10.0.0.5:8786, whose workers render, annotate, inspect and
             shard; none: processes of this machine.
+        propose: Open a pull request with dvc.lock and the results if they changed: needs `gh`, signed in, and a clean
+            checkout of the branch to propose to. A DVC remote gets the data and models first.
     """
-    return bring_up_to_date(targets, force, dask)
+    if superseded():
+        return SUPERSEDED
+    state = bring_up_to_date(targets, force, dask)
+    if propose:
+        results = [path for stage in read_dag(targets) for path in stage.results]
+        propose_changes(results, f"the run {flow_run.name}")
+    return state
 
 
 @flow(name="validate")
@@ -33,7 +50,7 @@ def validate(dask: str | None = None) -> State[Any]:
     Args:
         dask: Address of the Dask scheduler whose workers inspect the data; none: processes of this machine.
     """
-    return check_what_is_there("validate", dask)
+    return SUPERSEDED if superseded() else check_what_is_there("validate", dask)
 
 
 @flow(name="train")

@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 POOL = "us-diffusion"  # the work pool of prefect.yaml
 PREFECT = [sys.executable, "-m", "prefect"]
-PATIENCE = 60.0  # seconds for the server to start, and for runs to end
+PATIENCE = 180.0  # seconds for the server to start, which takes long on a busy machine, and for runs to end
 
 
 def main(
     port: Annotated[int, typer.Option(help="Of the server, on 127.0.0.1 only.")] = 4200,
     gpus: Annotated[int, typer.Option(help="How many stages with `meta: {gpu: true}` may run at once.")] = 1,
+    notify: Annotated[
+        str, typer.Option(envvar="USD_NOTIFY", help="Webhook of a chat that is told of failed runs.")
+    ] = "",
 ) -> None:
     """Serve the deployments of prefect.yaml from the working directory until Ctrl-C.
 
@@ -54,8 +57,12 @@ def main(
 
         from prefect.client.orchestration import get_client  # reads PREFECT_API_URL
 
+        from flows.notify import notify_failures
+
         client = stack.enter_context(get_client(sync_client=True))
         end_left_over_runs(client)
+        if notify:
+            notify_failures(notify)
         client.upsert_global_concurrency_limit_by_name("gpu", gpus)
         command("work-pool", "create", POOL, "--type", "process", "--overwrite")
         command("--no-prompt", "deploy", "--all")

@@ -1,0 +1,105 @@
+"""What a run changed, proposed as a pull request: branch, dvc.lock and results committed, DVC's part pushed.
+
+The working tree, the index and the current branch stay as they are.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from prefect import State, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
+
+from flows.artifacts import output_of
+from flows.processes import DVC
+from usd.errors import UsdError
+
+LOCK = Path("dvc.lock")
+REMOTE = "origin"
+
+
+@task(name="propose", cache_policy=NO_CACHE)
+def propose(results: Iterable[Path], what: str) -> State[None]:
+    """Open a pull request with dvc.lock and the results, if they differ from the last commit.
+
+    The branch is named after its content, so that the same results are proposed once.
+
+    Raises:
+        UsdError: other files are not committed, or git, DVC or gh fail.
+    """
+    paths = [str(path) for path in (LOCK, *results)]
+    changed = output_of("git", "status", "--porcelain", "--", *paths)
+    if not changed:
+        return Completed(name="Unchanged", message="Nothing to propose")
+    check_committed(paths)
+    commit = commit_of(paths, f"Results of {what}")
+    branch = f"nightly/{output_of('git', 'rev-parse', f'{commit}^{{tree}}')[:12]}"
+    origin = checked("git", "remote", "get-url", "--push", REMOTE)
+    if checked("git", "ls-remote", "--heads", origin, branch):
+        return Completed(name="Proposed", message=f"{branch} has been proposed already")
+    if subprocess.run([*DVC, "config", "core.remote"], capture_output=True, check=False).stdout:
+        checked(*DVC, "push")
+    checked("git", "push", "--quiet", origin, f"{commit}:refs/heads/{branch}")
+    url = open_pull_request(branch, commit, what)
+    get_run_logger().info("Proposed: %s", url)
+    return Completed(name="Proposed", message=url)
+
+
+def check_committed(paths: list[str]) -> None:
+    """Results follow from code and parameters, which must be in the commit that they are proposed on.
+
+    Raises:
+        UsdError: a tracked file beside `paths` differs from the last commit.
+    """
+    others = [f":(exclude){path}" for path in paths]
+    changed = output_of("git", "status", "--porcelain", "--untracked-files=no", "--", ".", *others).splitlines()
+    if changed:
+        raise UsdError(f"propose: {changed[0][3:]} is not committed; commit it, or run without `propose`")
+
+
+def commit_of(paths: list[str], message: str) -> str:
+    """A commit on HEAD with `paths` as they are on disk, made beside the index and the working tree."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        checked("git", "read-tree", "HEAD", environment=environment)
+        checked("git", "add", "--all", "--", *(path for path in paths if Path(path).exists()), environment=environment)
+        tree = checked("git", "write-tree", environment=environment)
+    return checked("git", "commit-tree", tree, "-p", "HEAD", "-m", message)
+
+
+def open_pull_request(branch: str, commit: str, what: str) -> str:
+    """Ask GitHub for a pull request onto the current branch, with the review as its text; its URL.
+
+    Raises:
+        UsdError: gh is not installed, or GitHub refuses.
+    """
+    from usd.diff.review import review
+
+    if not shutil.which("gh"):
+        raise UsdError("gh: not found; install GitHub's command line, or run without `propose`")
+    base = output_of("git", "branch", "--show-current").strip()
+    if not base:
+        raise UsdError("propose: no branch is checked out; `git switch` to the one to propose to")
+    with tempfile.NamedTemporaryFile("w", suffix=".md") as body:
+        body.write(review("HEAD", commit, Path()).text("md"))
+        body.flush()
+        fields = ["-f", f"title=Results of {what}", "-f", f"head={branch}", "-f", f"base={base}"]
+        fields += ["-F", f"body=@{body.name}"]
+        return checked("gh", "api", "repos/{owner}/{repo}/pulls", "--method", "POST", *fields, "--jq", ".html_url")
+
+
+def checked(*command: str, environment: dict[str, str] | None = None) -> str:
+    """Standard output of a command.
+
+    Raises:
+        UsdError: it failed; the last line of what it said.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
+        raise UsdError(f"propose: {Path(command[0]).name} {command[1]}: {said[-1]}")
+    return done.stdout.strip()

@@ -1,0 +1,35 @@
+"""Other parameters, as DVC experiments."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.flows.project import artifact, in_project, run, tasks_of
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_grid_of_experiments_is_tabled_and_leaves_the_project_alone(inside: Path) -> None:
+    from flows.experiments import ablation
+
+    before = in_project(inside, "git", "status", "--short")
+    state = run(ablation, grid={"train.rate": [5, 0, 10]}, targets=["train@a"])  # the second divides by zero
+    assert state.is_failed()
+    first, failed, second = sorted(tasks_of(state, 3))
+    assert f"{failed}: exit status 1: " in state.message
+    assert "ZeroDivisionError" in state.message
+    rows = {row["value"]: row for row in artifact("experiments")}
+    assert rows["train.rate"] == {"value": "train.rate", "project": 2, first: 5, second: 10}
+    loss = rows["results/a/metrics.json: loss"]
+    assert (loss["project"], loss[first], loss[second]) == (0.5, 0.2, 0.1)
+    assert not [name for name in rows if "results/b" in name]  # train@b was not run
+    assert in_project(inside, "git", "status", "--short") == before
+
+
+def test_a_training_with_overrides_leaves_the_project_alone(inside: Path) -> None:
+    from flows.pipeline import train
+
+    before = in_project(inside, "git", "status", "--short")
+    assert run(train, variant="a", overrides={"train.rate": 8}).is_completed()
+    assert {row["value"]: row for row in artifact("experiments")}["train.rate"]["project"] == 2
+    assert in_project(inside, "git", "status", "--short") == before

@@ -1,0 +1,113 @@
+"""What a run changed becomes a branch and a pull request: real git, real DVC, the real gh against a local server."""
+
+import json
+import logging
+import shutil
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.propose import propose
+from tests.flows.project import in_project
+from usd.errors import UsdError
+
+URL = "https://github.com/somebody/project/pull/1"
+RESULTS = [Path("results/a"), Path("results/validation")]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def clone(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone whose origin has GitHub's address and is a folder beside it."""
+    in_project(project, "git", "clone", "--quiet", "--bare", str(project), str(tmp_path / "origin"))
+    in_project(project, "git", "clone", "--quiet", str(tmp_path / "origin"), str(tmp_path / "clone"))
+    monkeypatch.chdir(tmp_path / "clone")
+    for name, value in {"user.name": "tester", "user.email": "tester@example.org"}.items():
+        in_project(tmp_path / "clone", "git", "config", name, value)
+    address = "https://github.com/somebody/project.git"
+    in_project(tmp_path / "clone", "git", "remote", "set-url", "origin", address)
+    in_project(tmp_path / "clone", "git", "remote", "set-url", "--push", "origin", str(tmp_path / "origin"))
+    shutil.copytree(project / ".dvc/cache", tmp_path / "clone/.dvc/cache")
+    monkeypatch.setattr("flows.propose.get_run_logger", logging.getLogger)
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """What gh asks of GitHub's API, which a server on a socket stands in for."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            answer = json.dumps({"html_url": URL}).encode()
+            self.send_response(201)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def address_string(self) -> str:
+            return "gh"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "gh").mkdir()
+    (tmp_path / "gh/config.yml").write_text(f"http_unix_socket: {tmp_path}/socket\n")
+    monkeypatch.setenv("GH_CONFIG_DIR", str(tmp_path / "gh"))
+    monkeypatch.setenv("GH_TOKEN", "token")
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "socket"), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield asked
+        server.shutdown()
+
+
+def change(folder: Path) -> None:
+    """What a run leaves: another result, and a lock that names it."""
+    (folder / "results/a/metrics.json").write_text(json.dumps({"loss": 0.25}))
+    in_project(folder, sys.executable, "-m", "dvc", "commit", "--force", "--quiet", "train@a")
+
+
+@pytest.mark.skipif(not shutil.which("gh"), reason="gh is not installed")
+def test_changed_results_are_proposed_once_and_the_checkout_stays(
+    clone: Path, github: list[tuple[str, dict[str, Any]]], tmp_path: Path
+) -> None:
+    assert propose.fn([*RESULTS], "the run x").name == "Unchanged"
+    in_project(clone, sys.executable, "-m", "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    in_project(clone, "git", "commit", "--quiet", "--all", "--message", "Add a remote")
+    change(clone)
+    before = in_project(clone, "git", "status", "--short")
+    head = in_project(clone, "git", "rev-parse", "HEAD")
+    assert propose.fn([*RESULTS], "the run x").message == URL
+    assert in_project(clone, "git", "status", "--short") == before
+    assert in_project(clone, "git", "rev-parse", "HEAD") == head
+
+    ((path, fields),) = github
+    assert path == "/repos/somebody/project/pulls"
+    base = in_project(clone, "git", "branch", "--show-current").strip()
+    assert (fields["title"], fields["base"]) == ("Results of the run x", base)
+    assert "loss" in fields["body"]
+    changed = in_project(tmp_path / "origin", "git", "show", "--format=%P", "--name-only", fields["head"]).split()
+    assert changed == [head.strip(), "dvc.lock", "results/a/metrics.json"]
+    assert any(path.is_file() for path in (tmp_path / "storage").rglob("*"))  # dvc push
+
+    assert propose.fn([*RESULTS], "the run y").message == f"{fields['head']} has been proposed already"
+    assert len(github) == 1
+
+
+def test_nothing_is_proposed_on_code_that_is_not_committed(clone: Path) -> None:
+    change(clone)
+    (clone / "params.yaml").write_text("train: {rate: 3}\n")
+    with pytest.raises(UsdError, match=r"propose: params\.yaml is not committed; commit it, or run without"):
+        propose.fn([*RESULTS], "the run x")
+    done = subprocess.run(["git", "for-each-ref", "refs/heads/nightly"], cwd=clone, capture_output=True, check=True)
+    assert done.stdout == b""
