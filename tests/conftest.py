@@ -106,3 +106,35 @@ def pipeline(base):
     for zero in denoiser.control.controlnet_down_blocks:
         torch.nn.init.normal_(zero.weight, std=0.2)
     return USDiffusionPipeline.of(base, denoiser)
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[tuple[str, int]]:
+    """Host and port of an S3-compatible server."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    yield running.get_host_and_port()
+    running.stop()
+
+
+@pytest.fixture
+def bucket(address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket, and an environment that leads there."""
+    import fsspec
+
+    for name, value in {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    connect(monkeypatch, *address)
+    fsspec.filesystem("s3").makedirs("usd", exist_ok=True)
+    return "s3://usd"
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, host: str, port: int) -> None:
+    """Send S3 requests there from now on."""
+    import fsspec
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()

@@ -4,7 +4,6 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from tests.conftest import connect
 from usd.cli import app
 from usd.data.index import FIELDS
 from usd.data.loader import training_loader
@@ -22,36 +22,6 @@ from usd.data.stream import TrainingStream
 from usd.errors import UsdError
 
 pytestmark = pytest.mark.slow
-
-server = pytest.importorskip("moto.server", reason="moto is not installed")
-BUCKET = "s3://usd"
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[tuple[str, int]]:
-    """Host and port of the server."""
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    yield running.get_host_and_port()
-    running.stop()
-
-
-@pytest.fixture
-def bucket(address: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a bucket, and an environment that leads there."""
-    for name, value in {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    connect(monkeypatch, *address)
-    fsspec.filesystem("s3").makedirs("usd", exist_ok=True)
-    return BUCKET
-
-
-def connect(monkeypatch: pytest.MonkeyPatch, host: str, port: int) -> None:
-    """Send S3 requests there from now on."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def test_shards_are_read_there_as_here(tiny: Path, bucket: str) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +50,41 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def project(template: Project, tmp_path: Path) -> Project:
     return Project(shutil.copytree(template.root, tmp_path / "project"))
+
+
+@pytest.fixture
+def pictured(project: Project) -> Project:
+    """Three samples differ from the tag `base`: one added, one removed, one changed; the cache has their pictures."""
+    scenes, annotated = {}, {}
+    for revision, value, kept in (("before", 1, {*KEYS}), ("after", 2, {*KEYS, "val-00020"} - {"test-00003"})):
+        scenes[revision] = {key: tile(value if key == "train-00001" else 5) for key in kept}
+        annotated[revision] = {key: tile(7) for key in kept}
+
+    def folder(pictures: dict[str, bytes], name: str) -> str:
+        rows = [
+            {"md5": project.store(data), "relpath": f"{key.split('-')[0]}/{key}.{name}.png"}
+            for key, data in pictures.items()
+        ]
+        return project.store(json.dumps(rows).encode(), ".dir")
+
+    def locked(revision: str) -> Callable[[Any], None]:
+        def change(lock: Any) -> None:
+            lock["stages"]["render"]["outs"][0]["md5"] = folder(scenes[revision], "image")
+            lock["stages"]["annotate"]["outs"][0]["md5"] = folder(annotated[revision], "depth")
+
+        return change
+
+    project.edit("dvc.lock", locked("before"))
+    project.commit()
+    project.git("tag", "--force", "base")
+    project.edit("dvc.lock", locked("after"))
+    samples = KEYS | {"val-00020": "0" * 12, "train-00001": "f" * 12}
+    del samples["test-00003"]
+    project.write(SAMPLES, listing(samples))
+    found = summary(samples)
+    found["splits"]["train"]["statistics"]["depth"]["mean"] = 0.56
+    found["splits"]["val"]["statistics"]["brightness"]["mean"] = 0.51
+    found["splits"]["test"]["classes"]["duck"]["images"] = 0.9
+    project.write(SUMMARY, json.dumps(found, indent=1))
+    project.commit()
+    return project

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +18,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from tests.conftest import ROOT
 from usd.cli import app
 from usd.data.record import SPLITS
 from usd.diff.review import Review, review
@@ -69,6 +72,12 @@ class Project:
     def commit_empty(self) -> None:
         self.git("commit", "--quiet", "--allow-empty", "--message", "empty")
 
+    def store(self, data: bytes, suffix: str = "") -> str:
+        """Put content into DVC's cache; its hash."""
+        digest = hashlib.md5(data).hexdigest()
+        self.write(f".dvc/cache/files/md5/{digest[:2]}/{digest[2:]}{suffix}", data)
+        return digest + suffix
+
     def lock(self) -> None:
         """Write a dvc.lock by which every stage is up to date."""
         work, outs = find("workspace", self.root), {}
@@ -105,6 +114,14 @@ class Project:
         if head == "workspace":
             return review(base, head, self.root)
         return compare_commits(self.root, *self.git("rev-parse", base, head).split(), base, head)
+
+    def complaint(self, *arguments: str) -> str:
+        """What `usd diff` says on its way out with exit code 1."""
+        command = [sys.executable, "-m", "usd.cli", "diff", *arguments]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        return done.stderr
 
     def run(self, *arguments: str) -> Any:
         """`usd diff` itself, in the project."""

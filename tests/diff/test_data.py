@@ -1,16 +1,12 @@
 """Samples by key, counts, distributions and pictures."""
 
-import hashlib
-import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.diff.project import KEYS, SAMPLES, SUMMARY, Project, listing, summary, tile
+from tests.diff.project import SAMPLES, SUMMARY, Project
 from usd.diff.data import digests
 from usd.diff.review import review
 from usd.diff.revision import find
@@ -18,43 +14,8 @@ from usd.diff.revision import find
 pytestmark = pytest.mark.slow
 
 
-def test_a_data_change_names_the_keys_and_shows_pictures(project: Project) -> None:
-    scenes, annotated = {}, {}
-    for revision, value, kept in (("before", 1, {*KEYS}), ("after", 2, {*KEYS, "val-00020"} - {"test-00003"})):
-        scenes[revision] = {key: tile(value if key == "train-00001" else 5) for key in kept}
-        annotated[revision] = {key: tile(7) for key in kept}
-
-    def store(data: bytes, suffix: str = "") -> str:
-        digest = hashlib.md5(data).hexdigest()
-        project.write(f".dvc/cache/files/md5/{digest[:2]}/{digest[2:]}{suffix}", data)
-        return digest + suffix
-
-    def folder(pictures: dict[str, bytes], name: str) -> str:
-        rows = [
-            {"md5": store(data), "relpath": f"{key.split('-')[0]}/{key}.{name}.png"} for key, data in pictures.items()
-        ]
-        return store(json.dumps(rows).encode(), ".dir")
-
-    def locked(revision: str) -> Callable[[Any], None]:
-        def change(lock: Any) -> None:
-            lock["stages"]["render"]["outs"][0]["md5"] = folder(scenes[revision], "image")
-            lock["stages"]["annotate"]["outs"][0]["md5"] = folder(annotated[revision], "depth")
-
-        return change
-
-    project.edit("dvc.lock", locked("before"))
-    project.commit()
-    project.git("tag", "--force", "base")
-    project.edit("dvc.lock", locked("after"))
-    samples = KEYS | {"val-00020": "0" * 12, "train-00001": "f" * 12}
-    del samples["test-00003"]
-    project.write(SAMPLES, listing(samples))
-    found = summary(samples)
-    found["splits"]["train"]["statistics"]["depth"]["mean"] = 0.56
-    found["splits"]["val"]["statistics"]["brightness"]["mean"] = 0.51
-    found["splits"]["test"]["classes"]["duck"]["images"] = 0.9
-    project.write(SUMMARY, json.dumps(found, indent=1))
-    project.commit()
+def test_a_data_change_names_the_keys_and_shows_pictures(pictured: Project) -> None:
+    project = pictured
     text = project.review()
     assert "data: 1 added, 1 removed, 1 changed samples" in text.splitlines()[0]
     assert "| `any` | 20 | 20 → 21 | 20 → 19 |\n| `image2depth` | 20 | 20 → 21 | 20 → 19 |" in text

@@ -171,3 +171,12 @@ def test_a_branch_is_compared_with_the_commit_where_it_left_the_base(project: Pr
     project.commit_empty()
     with pytest.raises(UsdError, match=r"no common ancestor; .*--unshallow.*--tip"):
         review("main", "HEAD", project.root)
+
+
+def test_the_commands_of_the_page_run(project: Project) -> None:
+    project.git("update-ref", "refs/remotes/origin/main", "HEAD")
+    lines = [line.split("#")[0] for line in (ROOT / "docs/review.md").read_text().splitlines()]
+    commands = [line.split()[2:] for line in lines if line.startswith("usd diff ") and "--fetch" not in line]
+    assert len(commands) == 5
+    for arguments in commands:
+        assert project.run(*arguments).exit_code == 0, arguments
