@@ -113,8 +113,7 @@ def step(params: config.Params) -> tuple[float, float]:
         autocast = torch.autocast("cpu", torch.bfloat16) if train.precision == "bf16" else nullcontext()
         with autocast:
             with torch.no_grad():
-                x_t = encode(base.vae, query[:1] if train.encoder_cache else query)
-                x_t = x_t.expand(count, -1, -1, -1) if train.encoder_cache else x_t
+                x_t = encode(base.vae, query)
                 width = int(base.text_encoder.config.hidden_size)
                 text = torch.rand(count, 77, width)
             features = encoded(denoiser.adapter.query, query) + encoded(denoiser.adapter.example, pair)

@@ -47,9 +47,9 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("objects: [2, 5]", "objects: [5, 2]", "render.objects: must be the fewest and the most objects"),
         ("ess_steps: [1, 3, 10]", "ess_steps: []", "evaluate.ess_steps: needs at least 1"),
         ("ess_steps: [1, 3, 10]", "ess_steps: [0]", "evaluate.ess_steps.0: must be at least 1, found 0"),
-        ("flip: 0.5", "flip: .nan", "train.flip: must be a number, found nan"),
-        ("flip: 0.5", "flip: '0.5'", "train.flip: must be a number, found '0.5'"),
-        ("flip: 0.5", "flip: 1.5", "train.flip: must be at most 1, found 1.5"),
+        ("flip: 0.5", "flip: .nan", "annotators.flip: must be a number, found nan"),
+        ("flip: 0.5", "flip: '0.5'", "annotators.flip: must be a number, found '0.5'"),
+        ("flip: 0.5", "flip: 1.5", "annotators.flip: must be at most 1, found 1.5"),
         (
             "gradient_checkpointing: false",
             "gradient_checkpointing: no",
@@ -74,14 +74,14 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
 
 
 def test_all_mistakes_are_named_at_once_a_line_each(tmp_path: Path) -> None:
-    path = edited(tmp_path, ("image_size: 64", "image_size: -8"), ("flip: 0.5", "flop: 0.5"), ("ema: 0.999", "ema: 1"))
+    path = edited(tmp_path, ("image_size: 64", "image_size: -8"), ("unlock:", "unlok:"), ("ema: 0.999", "ema: 1"))
     with pytest.raises(UsdError) as found:
         config.load(path)
     assert [line.removeprefix(f"{path}: ") for line in str(found.value).splitlines()] == [
         "render.image_size: must be at least 1, found -8",
         "base.ema: must be less than 1, found 1",
-        "train.flip: is missing; add it, or get it back with `git restore params.yaml`",
-        "train.flop: unknown key; did you mean flip?",
+        "train.unlock: is missing; add it, or get it back with `git restore params.yaml`",
+        "train.unlok: unknown key; did you mean unlock?",
     ]
 
 

@@ -65,7 +65,8 @@ def test_maps_have_the_declared_range(tiny: Path) -> None:
 def test_a_flip_mirrors_picture_and_normals_together() -> None:
     rng = np.random.default_rng(0)
     pictures = {name: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for name in ("image", "normal")}
-    flipped = augment(pictures, 1.0, (1,), "train-00000")
+    flipped, mirrored = augment(pictures, 1.0, (1,), "train-00000")
+    assert mirrored
     assert np.array_equal(flipped["image"], pictures["image"][:, ::-1])
     assert np.array_equal(flipped["normal"][..., 1:], pictures["normal"][:, ::-1, 1:])
     assert np.array_equal(flipped["normal"][..., 0], 255 - pictures["normal"][:, ::-1, 0])
@@ -73,8 +74,8 @@ def test_a_flip_mirrors_picture_and_normals_together() -> None:
 
 def test_augmentation_depends_on_seed_and_key_alone() -> None:
     pictures = {"image": np.arange(192, dtype=np.uint8).reshape(8, 8, 3)}
-    drawn = [augment(pictures, 0.5, (1, 2), f"train-{i:05d}")["image"] for i in range(40)]
-    again = [augment(pictures, 0.5, (1, 2), f"train-{i:05d}")["image"] for i in reversed(range(40))][::-1]
+    drawn = [augment(pictures, 0.5, (1, 2), f"train-{i:05d}")[0]["image"] for i in range(40)]
+    again = [augment(pictures, 0.5, (1, 2), f"train-{i:05d}")[0]["image"] for i in reversed(range(40))][::-1]
     assert all(np.array_equal(a, b) for a, b in zip(drawn, again, strict=True))
     assert 5 < sum(np.array_equal(a, pictures["image"]) for a in drawn) < 35
 

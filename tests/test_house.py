@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 # Rooms from the ground up. A room imports from rows below its own, never from its own row or from above.
 LAYERS = (
     ("errors",),
-    ("determinism", "files", "images", "parallel", "tasks", "track"),
+    ("determinism", "files", "images", "parallel", "provenance", "tasks", "track"),
     ("config",),
     ("data", "diffusion", "model"),
     ("annotators", "ingestion", "synthesis"),

@@ -1,7 +1,6 @@
 """Adapter, control branch, base and losses."""
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,23 +8,20 @@ import torch
 
 from tests.conftest import ROOT
 from usd import config
-from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
-from usd.data.loader import Batch
-from usd.determinism import accelerator_for
-from usd.diffusion.losses import clean_estimate, denoising_target, feedback
+from usd.diffusion.losses import clean_estimate, denoising_target
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import decode, encode, encode_text, load_base
 from usd.model.control import predict
 from usd.tasks import TRAINED
-from usd.training.control import TASK_NAMES, Objective, new_denoiser
+from usd.training.control import new_denoiser
 
 EVERYTHING = config.load(ROOT / "params.yaml")
 PARAMS, VARIANTS = EVERYTHING.train, EVERYTHING.variants
 
 
 def adapter(kind: str = "separate_gather", scale: int = 2) -> InContextAdapter:
-    return InContextAdapter(kind, TASK_NAMES, [8, 8, 8, 8, 16, 24], 16, scale)
+    return InContextAdapter(kind, [task.name for task in TRAINED], [8, 8, 8, 8, 16, 24], 16, scale)
 
 
 @pytest.fixture
@@ -76,7 +72,7 @@ def test_the_adapter_meets_the_latents_size(scale) -> None:
 
 def test_an_unseen_task_averages_its_own_direction() -> None:
     weights = adapter().named("canny2image", 1)[0]
-    expected = [0.0 if name.startswith("image2") else 1 / 3 for name in TASK_NAMES]
+    expected = [0.0 if name.startswith("image2") else 1 / 3 for name in [task.name for task in TRAINED]]
     assert weights.tolist() == pytest.approx(expected)
 
 
@@ -96,39 +92,6 @@ def test_the_clean_estimate_inverts_every_prediction_type(base, kind) -> None:
     x_t = base.scheduler.add_noise(x_0, noise, t)
     target = denoising_target(base.scheduler, x_0, noise, t)
     assert torch.allclose(clean_estimate(base.scheduler, target, x_t, t), x_0, atol=1e-3)
-
-
-NET = PerceptionNet([8, 16]).requires_grad_(False)
-
-
-@pytest.mark.parametrize("annotate", [soft_edges, depth_annotator(NET), segmentation_annotator(NET)])
-@pytest.mark.parametrize("makes_image", [True, False])
-@pytest.mark.parametrize(("t", "reaches"), [(80, True), (289, False)])
-def test_feedback_alone_reaches_the_adapter(base, inputs, annotate, makes_image, t, reaches) -> None:
-    denoiser = new_denoiser(base, VARIANTS["us_diffusion"], PARAMS)
-    torch.nn.init.normal_(denoiser.adapter.query.out.weight, std=0.1)
-    for zero in (*denoiser.control.controlnet_down_blocks, denoiser.control.controlnet_mid_block):
-        torch.nn.init.normal_(zero.weight, std=0.1)
-    steps = torch.full((2,), t)
-    prediction, *_ = denoiser(**inputs | {"t": steps})
-    estimate = clean_estimate(base.scheduler, prediction, inputs["x_t"], steps)
-    feedback(estimate, inputs["query"], steps, 200, partial(decode, base.vae), annotate, makes_image).backward()
-    gradients = [p.grad.abs().sum() for p in denoiser.adapter.query.parameters() if p.grad is not None]
-    assert (float(sum(gradients)) > 0) == reaches
-
-
-@pytest.mark.parametrize(("variant", "on"), [("us_diffusion", True), ("no_fal", False)])
-def test_a_variant_switches_feedback(base, variant, on) -> None:
-    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    items = len(TRAINED)
-    words = ["a red cube"] * items
-    pictures = [picture.repeat(items, 1, 1, 1)] * 4
-    batch = Batch(TRAINED, torch.arange(items), *pictures, words, words, ["train-0"] * items, 0)
-    annotators = {"depth": depth_annotator(NET), "seg": segmentation_annotator(NET), "hed": soft_edges}
-    objective = Objective(base, annotators, PARAMS, VARIANTS[variant], accelerator_for("cpu", "no"))
-    terms = objective(new_denoiser(base, VARIANTS[variant], PARAMS), batch)
-    assert bool([name for name in terms if name.startswith("feedback")]) == on
-    assert not on or float(terms["feedback"]) > 0
 
 
 def test_the_codec_is_lossless(base) -> None:

@@ -19,9 +19,8 @@ from usd.config.profiles import apply
 from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.model.base import _fit_tokenizer, encode, encode_text, load_base
+from usd.model.base import _fit_tokenizer, load_base
 from usd.training.control import finetune, new_denoiser
-from usd.training.encoder_cache import EncoderCache
 
 WIDTHS = (32, 32, 64, 64)
 US_DIFFUSION = config.load(ROOT / "params.yaml").variants["us_diffusion"]
@@ -113,24 +112,6 @@ def test_it_trains_and_is_called(
     ).images
     assert images.shape == (1, 3, 64, 64)
     assert torch.isfinite(images).all()
-
-
-def test_encoders_run_once_and_alone(stable_diffusion: Path) -> None:
-    base = load_base(str(stable_diffusion)).freeze()
-    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    calls = []
-    base.vae.encoder.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
-    cache = EncoderCache(base, 2**20)
-    with torch.no_grad():
-        first, again = cache.latents(images), cache.latents(images.flip(0)).flip(0)
-        assert calls == [1, 1, 1]
-        assert torch.equal(first, again)
-        assert torch.allclose(first, encode(base.vae, images), atol=1e-5)
-        prompts = ["a red cube", "", "a red cube"]
-        assert torch.allclose(cache.text(prompts), encode_text(base, prompts), atol=1e-5)
-        small = EncoderCache(base, first[0].nbytes)
-        small.latents(images)
-        assert small.size <= small.limit
 
 
 def test_it_starts_from_a_trained_control_net(stable_diffusion: Path, params: config.Train, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""Seeds and device set-up from which the same numbers come out again."""
+"""Seeds and a device set-up that give the same numbers again."""
 
 import hashlib
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 
 from usd.errors import UsdError
 
@@ -15,13 +15,22 @@ def generator(*numbers: int) -> torch.Generator:
 
 
 def accelerator_for(device: str, precision: str) -> Accelerator:
-    """Accelerate's device, precision and process set-up; `auto` takes a GPU where there is one."""
+    """Accelerate's device, precision and process set-up; `auto` takes a GPU if there is one.
+
+    On a GPU, matrix products and convolutions in single precision use TF32: several times as fast, with 10 bits of
+    mantissa. On a CPU they keep all 23.
+
+    Raises:
+        UsdError: the device or the precision is not available.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsdError("device: cuda was asked for, but no GPU is visible; set it to auto or cpu")
     cpu = device == "cpu" or not torch.accelerator.is_available()  # must be said, or processes do not find each other
     if cpu and precision == "fp16":
         raise UsdError("precision: fp16 needs a GPU; set it to bf16 or 'no'")
+    if not cpu:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a tenth of the time
-    idle = DistributedDataParallelKwargs(find_unused_parameters=True)  # the light modules of the other tasks
-    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[idle])
+    return Accelerator(cpu=cpu, mixed_precision=precision)

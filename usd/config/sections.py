@@ -130,6 +130,8 @@ class Optimisation:
     checkpoint_every: Count
     log_every: Count
     preview_every: Whole
+    flip: Share
+    workers: Whole
     device: Device
     precision: Precision
 
@@ -139,6 +141,7 @@ class Annotators(Optimisation):
     """Section `annotators`: the small differentiable depth and segmentation network."""
 
     channels: Channels
+    depth_weight: Amount
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -149,6 +152,11 @@ class Base(Optimisation):
     channels: Channels
     text_width: Annotated[int, Field(strict=True, ge=8, multiple_of=8)]
     translation: Share
+    translation_from: Timestep
+    residue: Share
+    timesteps: Annotated[Count, Field(le=999)]
+    dropout: Share
+    map_weight: Amount
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -170,14 +178,16 @@ class Train(Optimisation):
     zero_rate: Amount
     pretrained_rate: Amount
     alignment: Amount
+    alignment_gain: Amount
+    indicator: Amount
+    map_weight: Amount
     dropout: Annotated[Share, Field(le=1 / 3)]
     ess_steps: Annotated[Count, Field(le=999)]
     feedback_below: Timestep
     adapter_channels: Channels
-    flip: Share
-    workers: Whole
     gradient_checkpointing: Flag
-    encoder_cache: Amount
+    compile: Flag
+    encoded: str
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)

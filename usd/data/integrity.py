@@ -17,8 +17,8 @@ from usd.files import atomic_write, sha256
 Stamp = list[int]  # size, time of change in ns, inode
 
 
-def check(root: Root, files: Iterable[File]) -> None:
-    """Compare files with the index; those of a URL by their sizes.
+def check(root: Root, files: Iterable[File], remedy: str = REMEDY) -> None:
+    """Compare files with the index; those of a URL by their sizes. `remedy` ends the message for those of a folder.
 
     Raises:
         UsdError: one is missing, or is not as it was made.
@@ -28,7 +28,7 @@ def check(root: Root, files: Iterable[File]) -> None:
         return
     memory = _memory(Path(root))
     known = _read(memory)
-    seen = {file.name: _checked(Path(root), file, known.get(file.name)) for file in files}
+    seen = {file.name: _checked(Path(root), file, known.get(file.name), remedy) for file in files}
     if seen != known:
         _remember(memory, seen)
 
@@ -38,7 +38,7 @@ def remember(root: Path, files: Iterable[File]) -> None:
     _remember(_memory(root), {file.name: [file.sha256, *_stamp(root / file.name)] for file in files})
 
 
-def _checked(root: Path, file: File, known: list[object] | None) -> list[object]:
+def _checked(root: Path, file: File, known: list[object] | None, remedy: str) -> list[object]:
     """The entry of a file that is as it was made: its digest and stamp."""
     path = root / file.name
     try:
@@ -48,11 +48,11 @@ def _checked(root: Path, file: File, known: list[object] | None) -> list[object]
         with path.open("rb") as opened:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
     except FileNotFoundError:
-        raise UsdError(f"{path}: not found; {REMEDY}") from None
+        raise UsdError(f"{path}: not found; {remedy}") from None
     except OSError as error:
-        raise UsdError(f"{path}: not readable ({error.strerror}); {REMEDY}") from error
+        raise UsdError(f"{path}: not readable ({error.strerror}); {remedy}") from error
     if found != file.sha256:
-        raise UsdError(f"{path}: damaged (sha256 differs from {INDEX}); {REMEDY}")
+        raise UsdError(f"{path}: damaged (its sha256 is another); {remedy}")
     return entry
 
 

@@ -27,6 +27,8 @@ class Batch:
     example_prompts: list[str]
     keys: list[str]  # of the queries
     index: int  # the micro-batch's number in the stream
+    latents: Tensor | None = None  # (B, C, h, w) of the targets, where `usd encode` has computed them
+    text: Tensor | None = None  # (B, L, D) of the prompts
 
     @property
     def label(self) -> str:
@@ -72,6 +74,9 @@ def _batch(packet: Packet, tasks: tuple[Task, ...], device: torch.device | str) 
     """Copy 8 bits a value, and make them floats where they are used."""
     pictures = packet.pictures.to(device, non_blocking=True).movedim(-1, -3).float() / 255  # (4, B, 3, H, W)
     query, target, example_source, example_target = pictures.contiguous()
+    latents, text = (
+        part if part is None else part.to(device, non_blocking=True).float() for part in (packet.latents, packet.text)
+    )
     return Batch(
         tasks,
         torch.tensor(packet.task).to(device, non_blocking=True),
@@ -83,6 +88,8 @@ def _batch(packet: Packet, tasks: tuple[Task, ...], device: torch.device | str) 
         packet.prompts[len(packet.keys) :],
         packet.keys,
         packet.index,
+        latents,
+        text,
     )
 
 

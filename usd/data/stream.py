@@ -13,13 +13,14 @@ epoch goes on in the next one. So the order does not depend on ranks, workers, s
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from usd.data.encoded import Encoded, Picture
 from usd.data.order import permuted
 from usd.data.shards import Split, Wanted
 from usd.data.storage import is_remote
@@ -49,10 +50,13 @@ class Packet:
     task: list[int]
     prompts: list[str]  # of the queries, then of the examples
     keys: list[str]
+    latents: Tensor | None  # (B, C, h, w) float16, of the targets; None where they are encoded at every step
+    text: Tensor | None  # (B, L, D) float16, of the queries' prompts
 
     def pin_memory(self) -> "Packet":
         """The same in page-locked memory, from which a GPU copies while it computes."""
-        return Packet(self.index, self.pictures.pin_memory(), self.task, self.prompts, self.keys)
+        latents, text = (part if part is None else part.pin_memory() for part in (self.latents, self.text))
+        return replace(self, pictures=self.pictures.pin_memory(), latents=latents, text=text)
 
 
 class TrainingStream:
@@ -68,7 +72,9 @@ class TrainingStream:
         rank: int = 0,
         world: int = 1,
         tasks: tuple[Task, ...] = TRAINED,
+        encoded: Encoded | None = None,
     ) -> None:
+        self.encoded = encoded
         self.split, self.seed, self.flip, self.start, self.tasks = split, seed, flip, start, tasks
         self.rank, self.world, self.size = rank, world, batch_size * len(tasks)
         if len(split) < 2:
@@ -120,13 +126,16 @@ class TrainingStream:
     def _decoded(self, index: int, data: list[bytes]) -> Packet:
         items, rows = self.items(index), self.split.rows
         pictures: list[np.ndarray] = []
+        mirrored: list[bool] = []  # of each query, then its example
         for item, at in zip(items, count(0, 4)):
             wanted = self._wanted(item)
             for pair in (slice(0, 2), slice(2, 4)):
                 decoded = map(self.split.decode, wanted[pair], data[at : at + 4][pair])
                 named = {each.field: picture for each, picture in zip(wanted[pair], decoded, strict=True)}
                 key = rows.key(wanted[pair][0].number)
-                pictures += augment(named, self.flip, (self.seed, item.epoch), key).values()
+                augmented, was_mirrored = augment(named, self.flip, (self.seed, item.epoch), key)
+                pictures += augmented.values()
+                mirrored.append(was_mirrored)
         stacked = np.stack([np.stack(pictures[part::4]) for part in range(4)])
         prompts = [
             self.tasks[item.task].prompt(rows.caption(number))
@@ -134,4 +143,18 @@ class TrainingStream:
             for item, number in zip(items, numbers, strict=True)
         ]
         keys = [rows.key(item.query) for item in items]
-        return Packet(index, torch.from_numpy(stacked), [item.task for item in items], prompts, keys)
+        tasks, states = [item.task for item in items], self._encoded(items, mirrored[::2])
+        return Packet(index, torch.from_numpy(stacked), tasks, prompts, keys, *states)
+
+    def _encoded(self, items: list[Item], mirrored: list[bool]) -> tuple[Tensor | None, Tensor | None]:
+        """Latents of the targets and text states of the prompts, where they are kept beside the shards."""
+        if self.encoded is None:
+            return None, None
+        tasks = [self.tasks[item.task] for item in items]
+        targets = [
+            Picture(item.query, task.target, flipped)
+            for item, task, flipped in zip(items, tasks, mirrored, strict=True)
+        ]
+        fixed = [task.map.prompt if task.direction == "image2map" else None for task in tasks]
+        latents, text = self.encoded.latents(targets), self.encoded.text([item.query for item in items], fixed)
+        return torch.from_numpy(latents), torch.from_numpy(text)

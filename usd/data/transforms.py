@@ -23,20 +23,23 @@ def _flip(probability: float, fields: tuple[str, ...]) -> Any:
     return A.Compose([A.HorizontalFlip(p=probability)], additional_targets=targets | {MARKER: "mask"}, strict=True)
 
 
-def augment(pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...], key: str) -> dict[str, np.ndarray]:
-    """Flip the picture fields of one sample together; (H, W, 3) uint8 each, `image` among them.
+def augment(
+    pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...], key: str
+) -> tuple[dict[str, np.ndarray], bool]:
+    """Flip the picture fields of one sample together, and say whether; (H, W, 3) uint8 each, `image` among them.
 
     The draw depends on `seed` and `key` alone, so workers and restarts do not change it. A flipped normal map gets
     the x component of its normals mirrored as well.
     """
     if not flip:
-        return pictures
+        return pictures, False
     transform = _flip(flip, tuple(sorted(pictures)))
     digest = hashlib.blake2b(repr((seed, key)).encode(), digest_size=4).digest()
     transform.set_random_seed(int.from_bytes(digest, "little"))
     height, width = pictures["image"].shape[:2]
     result = transform(**pictures, **{MARKER: np.tile(np.arange(width, dtype=np.int32), (height, 1))})
-    if result[MARKER][0, 0] != 0 and "normal" in pictures:
+    mirrored = bool(result[MARKER][0, 0] != 0)
+    if mirrored and "normal" in pictures:
         result["normal"] = result["normal"].copy()
         result["normal"][..., 0] = 255 - result["normal"][..., 0]
-    return {field: result[field] for field in pictures}
+    return {field: result[field] for field in pictures}, mirrored

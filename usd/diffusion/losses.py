@@ -1,4 +1,8 @@
-"""The denoising loss and FAL, Feedback-Aided Learning."""
+"""The denoising loss and FAL, Feedback-Aided Learning.
+
+With a scheduler's ᾱ_t: x_t = √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε. The network's output f(x_t) is an estimate of x_0 (`sample`), of
+ε (`epsilon`) or of v = √ᾱ_t·ε − √(1 − ᾱ_t)·x_0 (`v_prediction`).
+"""
 
 from collections.abc import Callable
 
@@ -8,17 +12,10 @@ from torch import Tensor
 
 from usd.tasks import Task
 
-MAP_WEIGHT = 2.0
-
-
-def error_weight(task: Task) -> float:
-    """Of a task's squared error: maps vary less than images, and would drown in their errors."""
-    return MAP_WEIGHT if task.direction == "image2map" else 1.0
-
 
 def clean_estimate(scheduler: DDIMScheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """x̂0, the one-step estimate of the latents (B, C, h, w), of any prediction type; differentiable."""
-    alpha_bar: Tensor = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]
+    """x̂_0 (B, C, h, w), the clean latents that a prediction of any type stands for; differentiable."""
+    alpha_bar: Tensor = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]  # (B, 1, 1, 1)
     signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     kind = scheduler.config.prediction_type
     if kind == "sample":
@@ -29,7 +26,7 @@ def clean_estimate(scheduler: DDIMScheduler, prediction: Tensor, x_t: Tensor, t:
 
 
 def denoising_target(scheduler: DDIMScheduler, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What the U-Net is trained to predict from x_t."""
+    """What the network is trained to predict from x_t (B, C, h, w): x_0, ε or v."""
     kind = scheduler.config.prediction_type
     if kind == "sample":
         return x_0
@@ -39,36 +36,35 @@ def denoising_target(scheduler: DDIMScheduler, x_0: Tensor, noise: Tensor, t: Te
 def feedback(
     estimate: Tensor,
     query: Tensor,
-    t: Tensor,
-    below: int,
     decode: Callable[[Tensor], Tensor],
     annotate: Callable[[Tensor], Tensor],
     makes_image: bool,
 ) -> Tensor:
-    """FAL: the squared distance between what an annotator reads and the map it should agree with; a scalar.
+    """FAL: the squared distance (B,) between what an annotator A reads and the map it should agree with.
 
-    Map2Image: the annotator reads the generated image, which should show the query map. Image2Map: it reads the
-    query image, whose map the generated one should be. Items with t > `below` count as zero and are not decoded (200
-    in the paper, whose results come from low t; where one step from the highest t is the result, all count). The
-    gradient reaches `estimate` in both.
+    Map2Image: ‖A(D(x̂_0)) − q‖², as the generated image should show the query map. Image2Map: ‖D(x̂_0) − A(q)‖², as the
+    generated map should be the query image's. The gradient reaches `estimate` in both, through decoder and annotator.
 
     Args:
-        estimate: x̂0, latents (B, C, h, w).
-        query: (B, 3, H, W) in [0, 1].
-        t: timesteps (B,).
-        below: items with a higher t count as zero.
-        decode: latents to images, nominally in [0, 1].
-        annotate: images (B, 3, H, W) in [0, 1] to their maps, of the same shape and range.
-        makes_image: whether the direction is Map2Image.
+        estimate: x̂_0, latents (B, C, h, w).
+        query: q (B, 3, H, W) in [0, 1].
+        decode: D, from latents to images, nominally in [0, 1].
+        annotate: A, from images to maps of the same shape.
+        makes_image: whether the task is Map2Image.
     """
-    rows = (t <= below).nonzero()[:, 0]
-    if not len(rows):
-        return estimate.sum() * 0.0
-    generated, query = decode(estimate[rows]), query[rows]
+    generated = decode(estimate)  # (B, 3, H, W)
     if makes_image:
-        difference = annotate(generated.clamp(0, 1)) - query
-    else:
-        with torch.no_grad():
-            read = annotate(query)
-        difference = generated - read
-    return difference.square().mean() * (len(rows) / len(t))
+        return mean_square(annotate(generated.clamp(0, 1)) - query)
+    with torch.no_grad():
+        read = annotate(query)
+    return mean_square(generated - read)
+
+
+def mean_square(error: Tensor) -> Tensor:
+    """The mean square (B,) of each item of (B, C, h, w)."""
+    return error.square().mean((1, 2, 3))
+
+
+def task_weights(tasks: tuple[Task, ...], map_weight: float) -> Tensor:
+    """Weight of each task's squared error (N,). Maps vary less than images, so their errors would be swamped."""
+    return torch.tensor([map_weight if task.direction == "image2map" else 1.0 for task in tasks])

@@ -14,11 +14,10 @@ from usd.data.shards import Shards
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.evaluation.grids import write_grid
 from usd.evaluation.manifest import Samples, per_sample
 from usd.evaluation.metrics import efficientnet_features, image_metrics, map_metrics, rmse
 from usd.evaluation.sampling import generate
-from usd.images import to_array
+from usd.images import to_array, write_grid
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Direction, Task
 

@@ -1,6 +1,7 @@
 """Stage `base`: train the tiny base on the embedded data. Frozen in dvc.yaml; its result is kept in git."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,48 +23,44 @@ license: mit
 # The bundled base
 
 A tiny latent diffusion model in diffusers' layout, trained from scratch by stage `base` on the training split of
-the embedded dataset ({samples} scenes of {size} pixels). It stands where Stable Diffusion 1.5 stands at full scale.
+the embedded dataset ({samples} scenes of {size} pixels). It takes the place of Stable Diffusion 1.5 at full scale.
 
 | what | value |
 |---|---|
 | U-Net parameters | {parameters:,} |
 | prediction | x̂0 (`sample`) |
 | prompts | captions for images, "{prompts}" for maps |
-| steps × batch | {steps} × {batch} |
-| share of translated items, where t ≥ 300 | {translation} |
+| steps × batch | {steps} × {batch_size} |
+| share of translated items, where t ≥ {translation_from} | {translation} |
 | seed | {seed} |
 | data (digest of the shards) | `{data}` |
 
 Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.
 """
+PROMPTS = sorted({task.map.prompt for task in TRAINED})  # of the maps
 
 
 def main(shards: str, out: Path, run_dir: RunDir) -> None:
     """Train a base on SHARDS and write it to OUT; RUN_DIR keeps an interrupted run."""
-    params = config.load().base
-    opened = Shards.open(shards)
+    params, opened = config.load().base, Shards.open(shards)
     train = opened["train"]
-    captions, size = list(train.captions()), train.pictures([train.rows.key(0)], "image").shape[1]
-    prompts = sorted({task.map.prompt for task in TRAINED})
+    size = train.pictures([train.rows.key(0)], "image").shape[1]
     torch.manual_seed(params.seed)  # initial weights
-    base = new_base(params.patch_size, params.channels, params.text_width, captions + prompts, size)
+    base = new_base(params.patch_size, params.channels, params.text_width, [*train.captions(), *PROMPTS], size)
     began = time.time()
     curve = pretrain(base, opened, params, run_dir)
     print(f"base: trained in {(time.time() - began) / 60:.1f} min")
+    card = CARD.format(
+        samples=len(train),
+        size=size,
+        parameters=sum(p.numel() for p in base.unet.parameters()),
+        prompts='", "'.join(PROMPTS),
+        data=opened.digest,
+        **asdict(params),
+    )
     with atomic_directory(out) as scratch:
         save_base(base, scratch)
         write_curve(curve, scratch / "curve.csv")
-        card = CARD.format(
-            samples=len(train),
-            size=size,
-            parameters=sum(p.numel() for p in base.unet.parameters()),
-            prompts='", "'.join(prompts),
-            steps=params.steps,
-            batch=params.batch_size,
-            translation=params.translation,
-            seed=params.seed,
-            data=opened.digest,
-        )
         (scratch / "README.md").write_text(card)
     forget(run_dir)
 

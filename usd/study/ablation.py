@@ -1,7 +1,7 @@
 """The ablation: every variant trained and evaluated with every seed; finished runs are not repeated."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from usd.files import atomic_write, folder_digest
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.provenance import code_digest
 from usd.tasks import DIRECTIONS, TRAINED
-from usd.training.variant import train_variant
+from usd.training.variant import Run
 
 COLUMNS = {
     "RMSE, Image2Map": ("image2map", "rmse"),
@@ -34,17 +34,16 @@ class Experiment:
     """What all runs share."""
 
     def __init__(self, shards: str, annotators: Path, run_dir: Path) -> None:
-        self.shards, self.annotators, self.run_dir = shards, annotators, run_dir
+        self.shards, self.annotators, self.run_dir = Shards.open(shards), annotators, run_dir
         self.params = config.load()
-        opened = Shards.open(shards)
-        self.validation, self.test = Samples(opened["val"]), Samples(opened["test"])
-        self.means = mean_maps(opened)
+        self.validation, self.test = Samples(self.shards["val"]), Samples(self.shards["test"])
+        self.means = mean_maps(self.shards)
         self.identity = {
             "train": asdict(self.params.train),
             "variants": {name: asdict(self.params.variant(name)) for name in self.params.ablation.variants},
             "steps": self.params.ablation.steps,
             "evaluate": asdict(self.params.evaluate),
-            "data": opened.digest,
+            "data": self.shards.digest,
             "annotators": folder_digest(annotators),
             "base": folder_digest(Path(self.params.train.base)),
             "code": code_digest("ablation"),
@@ -57,10 +56,10 @@ class Experiment:
         if done.exists() and (found := json.loads(done.read_text()))["identity"] == self.identity:
             scores: Scores = found["scores"]
             return scores
-        model, steps = folder / "model", self.params.ablation.steps
-        train_variant(
-            variant, self.shards, self.annotators, model, folder / "curve.csv", folder / "run", steps=steps, seed=seed
-        )
+        model = folder / "model"
+        params = replace(self.params.train, steps=self.params.ablation.steps, seed=seed)
+        run = Run(variant, self.params.variant(variant), params, self.shards, self.annotators, folder / "run")
+        run.train(model, folder / "curve.csv")
         scores = self.score(variant, model)
         atomic_write(done, json.dumps({"identity": self.identity, "scores": scores}) + "\n")
         return scores

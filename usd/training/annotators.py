@@ -1,17 +1,61 @@
-"""Training of the small depth and segmentation networks."""
+"""Training of the small depth and segmentation network on the ground truth."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from usd.annotators.loading import load_annotators
+from usd.annotators.small import PerceptionNet
+from usd.config import Annotators
 from usd.data.classes import nearest_class
-from usd.data.shards import Split
+from usd.data.loader import Batch, training_loader
+from usd.data.shards import Shards, Split
+from usd.data.stream import TrainingStream
+from usd.determinism import accelerator_for
+from usd.errors import UsdError
 from usd.images import to_tensor
+from usd.provenance import code_digest
 from usd.tasks import TASKS
+from usd.training.loop import Row, Terms, fit
 
 HEADS = (TASKS["image2depth"], TASKS["image2seg"])
+DEPTH, SEG = range(len(HEADS))
+
+
+def train_annotators(shards: Shards, params: Annotators, run_dir: Path) -> tuple[PerceptionNet, list[Row]]:
+    """The trained network and the curve.
+
+    Raises:
+        UsdError: the batch size does not divide between the two maps.
+    """
+    items, rest = divmod(params.batch_size, len(HEADS))
+    if rest:
+        raise UsdError(f"annotators.batch_size: {params.batch_size} is not even; depth and segmentation take half each")
+    accelerator = accelerator_for(params.device, params.precision)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    torch.manual_seed(params.seed)  # initial weights
+    net = PerceptionNet(params.channels).to(accelerator.device)
+
+    def loss(model: nn.Module, batch: Batch) -> Terms:
+        image = torch.cat([batch.query, batch.example_source])  # (2B, 3, H, W)
+        truth, task = torch.cat([batch.target, batch.example_target]), batch.task.repeat(2)
+        depth, logits = model(image)  # (2B, 1, H, W), (2B, classes, H, W)
+        error = (depth - truth[:, :1])[task == DEPTH]
+        return {
+            "depth": params.depth_weight * error.square().mean(),
+            "segmentation": F.cross_entropy(logits[task == SEG], classes(truth[task == SEG])),
+        }
+
+    def batches(start: int) -> Iterator[Batch]:
+        stream = TrainingStream(shards["train"], params.seed, items, params.flip, start, rank, world, HEADS)
+        return training_loader(stream, params.workers, accelerator.device)
+
+    identity = {**asdict(params), "data": shards.digest, "code": code_digest("annotators"), "processes": world}
+    return net, fit(net, batches, loss, params, accelerator, run_dir, identity, title="annotators")
 
 
 def classes(colours: Tensor) -> Tensor:
@@ -22,7 +66,7 @@ def classes(colours: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(weights: Path, split: Split) -> dict[str, float]:
-    """Error on the validation split: depth RMSE, and the share of pixels of the right class."""
+    """Error on a split: depth RMSE beside that of the mean map, and the share of pixels of the right class."""
     annotators = load_annotators(weights)
     image, depth, seg = (to_tensor(split.pictures(split.keys, field)) for field in ("image", "depth", "seg"))
     found = {name: torch.cat([annotators[name](part) for part in image.split(50)]) for name in ("depth", "seg")}

@@ -1,6 +1,5 @@
-"""The state of a training on disk: a run that was killed goes on from it, and ends with the same bits."""
+"""The state of a training on disk: a run that was killed continues from it, and ends with the same bits."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -18,7 +17,10 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class TrainingState:
-    """What a resumed run needs: weights, average if any, optimiser, curve and step, in one safetensors file."""
+    """What a resumed run needs, in one safetensors file: weights, their average if any, optimiser, curve and step.
+
+    `identity` holds what must be the same when a run is resumed: parameters, data, code, and other inputs.
+    """
 
     def __init__(
         self,
@@ -29,7 +31,7 @@ class TrainingState:
         average: EMAModel | None,
     ) -> None:
         self.path = run_dir / CHECKPOINT
-        self.identity = json.dumps({**identity, "code": code_digest()}, sort_keys=True, default=str)
+        self.identity = json.dumps(identity, sort_keys=True, default=str)
         self.named, self.optimizer, self.average = named, optimizer, average
         self.curve: list[dict[str, float]] = []
 
@@ -41,7 +43,7 @@ class TrainingState:
         for name, weight in self.named:
             tensors[f"weight.{name}"] = weight.detach()
             for key, value in self.optimizer.state[weight].items():
-                value = torch.as_tensor(value)  # what is not of the weight's shape may be shared by many
+                value = torch.as_tensor(value)  # one of another shape may be shared by many weights
                 tensors[f"{key}.{name}"] = value if value.shape == weight.shape else value.clone()
         note = {"step": str(step), "identity": self.identity, "curve": json.dumps(self.curve)}
         scratch = self.path.with_suffix(".partial")
@@ -54,7 +56,7 @@ class TrainingState:
             raise UsdError(f"{self.path}: could not be written ({error}); free some space and run again") from error
 
     def load(self) -> int:
-        """Take up the state on disk, if there is one; returns the step to go on from."""
+        """Take up the state on disk, if there is one; returns the number of steps already done."""
         if not self.path.exists():
             return 0
         try:
@@ -62,7 +64,7 @@ class TrainingState:
                 note = file.metadata()
                 self._check(json.loads(note["identity"]))
                 parts: dict[str, list[str]] = {}  # of the optimiser's state, by weight
-                for kind, _, name in (key.partition(".") for key in file.keys()):  # noqa: SIM118 (it is no mapping)
+                for kind, _, name in (key.partition(".") for key in file.keys()):  # noqa: SIM118 (it is not a mapping)
                     if kind not in ("weight", "average"):
                         parts.setdefault(name, []).append(kind)
                 with torch.no_grad():
@@ -70,7 +72,7 @@ class TrainingState:
                         shadow.copy_(file.get_tensor(f"average.{name}"))
                     for name, weight in self.named:
                         weight.copy_(file.get_tensor(f"weight.{name}"))
-                        if name in parts:  # else a light module whose task has not come up yet
+                        if name in parts:
                             self.optimizer.state[weight] = {
                                 kind: _beside(weight, file.get_tensor(f"{kind}.{name}")) for kind in parts[name]
                             }
@@ -112,12 +114,3 @@ def _beside(weight: nn.Parameter, value: Tensor) -> Tensor | int:
 def forget(run_dir: Path) -> None:
     """Remove the checkpoint of a run whose results are written, so that the next run starts afresh."""
     (run_dir / CHECKPOINT).unlink(missing_ok=True)
-
-
-def code_digest() -> str:
-    """Digest of the code that shapes a training: a checkpoint made by other code is not resumed."""
-    package = Path(__file__).parent.parent
-    parts = ["annotators/*.py", "data/*.py", "model/*.py", "diffusion/*.py", "training/*.py", "determinism.py"]
-    parts += ["images.py", "tasks.py"]
-    files = [file for part in parts for file in sorted(package.glob(part))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

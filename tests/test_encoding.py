@@ -1,0 +1,109 @@
+"""`usd encode`: columns of latents and text states, from which a training takes what its base would encode."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.test_stable_diffusion import US_DIFFUSION, params, stable_diffusion  # noqa: F401 (fixtures)
+from usd import config
+from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.data.encoded import Encoded
+from usd.data.loader import training_loader
+from usd.data.shards import Shards
+from usd.data.stream import TrainingStream
+from usd.errors import UsdError
+from usd.model.base import Base, encode, encode_text, load_base
+from usd.training.control import finetune
+from usd.training.encoding import encode_samples
+
+
+@pytest.fixture(scope="module")
+def real_base(stable_diffusion: Path) -> Base:  # noqa: F811
+    return load_base(str(stable_diffusion)).freeze()
+
+
+@pytest.fixture(scope="module")
+def shards(tiny: Path) -> Shards:
+    return Shards.open(tiny / "shards")
+
+
+@pytest.fixture(scope="module")
+def columns(real_base: Base, shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("encoded")
+    encode_samples(real_base, shards, out, batch_size=16)
+    return out
+
+
+def opened(root: Path, base: Base, shards: Shards) -> Encoded:
+    return Encoded.open(root, shards["train"], base.digest(), shards.digest)
+
+
+@torch.no_grad()
+def test_a_batch_has_what_the_base_would_encode(columns: Path, real_base: Base, shards: Shards) -> None:
+    stream = TrainingStream(shards["train"], 1, 2, 0.5, encoded=opened(columns, real_base, shards))
+    batch = next(training_loader(stream, workers=0))
+    assert batch.latents is not None
+    assert batch.text is not None
+    assert torch.allclose(batch.latents, encode(real_base.vae, batch.target), atol=2e-3)  # mirrored where it is
+    assert torch.allclose(batch.text, encode_text(real_base, batch.prompts), atol=2e-3)
+
+
+def test_finished_shards_are_not_encoded_again(columns: Path, real_base: Base, shards: Shards, tmp_path: Path) -> None:
+    shutil.copytree(columns, tmp_path / "cut")
+    (tmp_path / "cut/encoded.json").unlink()
+    lost = sorted((tmp_path / "cut").glob("*.latents.npy"))[1]
+    lost.unlink()
+    calls = []
+    hook = real_base.vae.encoder.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    encode_samples(real_base, shards, tmp_path / "cut", batch_size=16)
+    hook.remove()
+    samples = len(np.load(columns / lost.name))
+    assert sum(calls) == samples * 4 * 2  # image and three maps, both ways round
+    assert (tmp_path / "cut/encoded.json").read_text() == (columns / "encoded.json").read_text()
+
+
+def test_columns_of_another_base_are_refused(columns: Path, real_base: Base, shards: Shards) -> None:
+    with pytest.raises(UsdError, match="encoded from other base than this training's; run `usd encode`"):
+        Encoded.open(columns, shards["train"], "other", shards.digest)
+    with pytest.raises(UsdError, match="encoded from other shards"):
+        Encoded.open(columns, shards["train"], real_base.digest(), "other")
+
+
+def test_a_damaged_or_missing_column_is_named(columns: Path, real_base: Base, shards: Shards, tmp_path: Path) -> None:
+    shutil.copytree(columns, tmp_path / "damaged")
+    path = next((tmp_path / "damaged").glob("*.text.npy"))
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(UsdError, match=r"text.npy: damaged .*usd encode"):
+        opened(tmp_path / "damaged", real_base, shards)
+    with pytest.raises(UsdError, match=r"nowhere: no readable encoded.json .*usd encode"):
+        opened(tmp_path / "nowhere", real_base, shards)
+
+
+def test_a_base_whose_codec_is_free_is_not_encoded(base: Base, shards: Shards, tmp_path: Path) -> None:
+    with pytest.raises(UsdError, match="nothing to save"):
+        encode_samples(base, shards, tmp_path / "out", batch_size=16)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_on_columns_learns_the_same_and_runs_no_encoder(
+    columns: Path,
+    params: config.Train,  # noqa: F811
+    tmp_path: Path,
+    shards: Shards,
+) -> None:
+    net = PerceptionNet([8, 16])
+    annotators = {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
+    losses, encoded = [], []
+    for folder in ("", str(columns)):
+        base = load_base(params.base)
+        base.vae.encoder.register_forward_hook(lambda module, inputs, output: encoded.append(len(inputs[0])))
+        changed = dataclasses.replace(params, encoded=folder, steps=2)
+        _, curve = finetune(base, annotators, shards, changed, US_DIFFUSION, tmp_path / f"run-{len(losses)}", {})
+        losses.append([row["denoising"] for row in curve])
+        encoded.append(0)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert encoded[-2:] == [0, 0]

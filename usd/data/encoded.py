@@ -1,0 +1,124 @@
+"""What a base's encoders say of the samples, computed once: columns beside the shards, written by `usd encode`.
+
+For each shard `train-000000.tar` there are two NumPy files in half precision, with a row per sample, in its order:
+
+    train-000000.latents.npy  (N, F, 2, C, h, w)   latents of the image and of each trained map, as it is and mirrored
+    train-000000.text.npy     (N, L, D)            text states of the caption
+
+`prompts.npy` (P, L, D) has the text states of the maps' prompts, and `encoded.json` says whose they are. Rows have a
+fixed size, so that a row is one `pread` or one range request. The shards themselves stay as they are: their digest
+does not depend on a base, and several bases can have columns of the same shards.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from usd.data.index import File
+from usd.data.integrity import check
+from usd.data.ranges import Extent, Reader
+from usd.data.shards import Split
+from usd.data.storage import Root, read_bytes
+from usd.errors import UsdError
+from usd.tasks import MAPS
+
+INDEX = "encoded.json"
+PROMPTS = "prompts.npy"
+FIELDS = ("image", *(name for name, row in MAPS.items() if row.trained))
+HEADER = 128  # bytes of a .npy file before its values
+TYPE = np.dtype(np.float16)
+REMEDY = "run `usd encode` again, with another folder"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What `encoded.json` says of the columns."""
+
+    base: str  # digest
+    data: str  # digest of the shards
+    latents: list[int]  # (C, h, w)
+    text: list[int]  # (L, D)
+    prompts: list[str]
+    shards: dict[str, list[str]]  # names without ending, by split
+    files: list[dict[str, Any]]  # each a `File`
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A field of a sample, by the number of its row, as a training sees it."""
+
+    number: int
+    field: str
+    mirrored: bool
+
+
+class Encoded:
+    """The columns of one split."""
+
+    def __init__(self, root: Root, split: Split, columns: Columns) -> None:
+        self._root, self._columns, self._reader = root, columns, Reader()
+        self._names, self._shard = columns.shards[split.name], split.rows.shard
+        self._first = np.searchsorted(self._shard, np.arange(len(self._names)))  # the number of each shard's first row
+        states = np.load(io.BytesIO(read_bytes(f"{root}/{PROMPTS}")))
+        self._prompts = dict(zip(columns.prompts, states, strict=True))
+
+    @classmethod
+    def open(cls, root: Root, split: Split, base: str, data: str) -> "Encoded":
+        """Check the columns and open those of a split.
+
+        Args:
+            base: digest of the base that trains on them.
+            data: digest of the shards.
+
+        Raises:
+            UsdError: they are missing, damaged, or of another base or of other shards.
+        """
+        root = str(root).rstrip("/")
+        columns = read_columns(root)
+        for name, found, wanted in (("base", columns.base, base), ("shards", columns.data, data)):
+            if found != wanted:
+                raise UsdError(f"{root}: encoded from other {name} than this training's; {REMEDY}")
+        check(root, [File(**file) for file in columns.files], REMEDY)
+        return cls(root, split, columns)
+
+    def latents(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """The latents (B, C, h, w) of pictures, float16."""
+        places = [FIELDS.index(picture.field) * 2 + picture.mirrored for picture in pictures]
+        numbers = [picture.number for picture in pictures]
+        return self._read("latents", self._columns.latents, numbers, places, 2 * len(FIELDS))
+
+    def text(self, numbers: Sequence[int], prompts: Sequence[str | None]) -> np.ndarray:
+        """Text states (B, L, D), float16: of the sample's caption where the prompt is None, else of a map's prompt."""
+        captioned = [number for number, prompt in zip(numbers, prompts, strict=True) if prompt is None]
+        states = iter(self._read("text", self._columns.text, captioned, [0] * len(captioned), 1))
+        return np.stack([next(states) if prompt is None else self._prompts[prompt] for prompt in prompts])
+
+    def _read(
+        self, column: str, shape: Sequence[int], numbers: Sequence[int], places: Sequence[int], of: int
+    ) -> np.ndarray:
+        """Values of `shape`: the `places`-th of the `of` values that each row has."""
+        size = prod(shape) * TYPE.itemsize
+        extents = []
+        for number, place in zip(numbers, places, strict=True):
+            shard = self._shard[number]
+            start = HEADER + ((number - self._first[shard]) * of + place) * size
+            extents.append(Extent(f"{self._root}/{self._names[shard]}.{column}.npy", int(start), size))
+        data = self._reader.read(extents)
+        return np.frombuffer(b"".join(data), TYPE).reshape(len(extents), *shape)
+
+
+def read_columns(root: Root) -> Columns:
+    """What `encoded.json` says.
+
+    Raises:
+        UsdError: there is none, as the folder is not complete or is something else.
+    """
+    try:
+        return Columns(**json.loads(read_bytes(f"{root}/{INDEX}")))
+    except (UsdError, ValueError, TypeError) as error:
+        raise UsdError(f"{root}: no readable {INDEX} ({error}); run `usd encode`") from error

@@ -1,0 +1,53 @@
+"""The model card of a trained variant."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from usd.config import Train, Variant
+from usd.model.licence import licence_of
+from usd.tasks import TRAINED
+
+TEXT = """---
+{header}---
+# {name}
+
+A control branch and adapter on the base `{base}`, trained by stage `train`. The directory is complete:
+`USDiffusionPipeline.from_pretrained` needs nothing else. It contains the base's weights, so the base's licence applies.
+
+| what | value |
+|---|---|
+| adapter | {adapter} |
+| training timesteps | {timesteps} |
+| feedback weight (FAL) | {feedback} |
+| trained tasks | {tasks} |
+| trained beside the control branch | {unlock} of the base's U-Net |
+| steps × micro-batches × items | {steps} × {accumulation} × {items} |
+| learning rate | {learning_rate} |
+| seed | {seed} |
+| data (digest of the shards) | `{data}` |
+"""
+
+
+def model_card(name: str, variant: Variant, params: Train, data: str, timesteps: list[int]) -> str:
+    """The text of README.md.
+
+    Args:
+        data: digest of the shards.
+        timesteps: the list that it is sampled with.
+    """
+    header = {"library_name": "diffusers", "license": licence_of(params.base)}
+    if not Path(params.base).is_dir():  # a hub id; a folder's name would be read as somebody else's
+        header["base_model"] = params.base
+    facts = asdict(params) | asdict(variant)
+    listed = ", ".join(map(str, timesteps))
+    facts["timesteps"] = listed if variant.timesteps == "ess" else "all, with equal probability"
+    return TEXT.format(
+        **facts,
+        header=yaml.safe_dump(header, sort_keys=False),
+        name=name,
+        tasks=", ".join(task.name for task in TRAINED),
+        items=params.batch_size * len(TRAINED),
+        data=data,
+    )

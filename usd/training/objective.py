@@ -1,0 +1,133 @@
+"""What training the control branch minimises: the denoising loss, FAL, the alignment and the indicator's own loss."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from usd.annotators.small import Annotator
+from usd.config import Train, Variant
+from usd.data.loader import Batch
+from usd.determinism import generator
+from usd.diffusion.losses import clean_estimate, denoising_target, feedback, mean_square, task_weights
+from usd.diffusion.timesteps import draw
+from usd.model.base import Base, decode, encode, encode_text
+from usd.training.loop import Terms
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one micro-batch, or of one process's share of it."""
+
+    t: Tensor  # (B,) long
+    noise: Tensor  # (B, C, h, w)
+    keep_text: Tensor  # (B,) bool
+    keep_pair: Tensor  # (B,) bool
+
+    def of_process(self, rank: int, world: int) -> "Draws":
+        """The items of process `rank`: the same numbers are drawn whatever the number of processes."""
+        parts = (self.t, self.noise, self.keep_text, self.keep_pair)
+        return Draws(*(part.chunk(world)[rank] for part in parts))
+
+
+def draws(params: Train, variant: Variant, index: int, shape: tuple[int, ...]) -> Draws:
+    """Draw for micro-batch `index`, whose latents have `shape` over all processes: a function of seed and index."""
+    random, count = generator(params.seed, index), shape[0]
+    t = draw(variant.timesteps, params.ess_steps, count, random)
+    u = torch.rand(count, generator=random)
+    noise = torch.randn(shape, generator=random)
+    p = params.dropout  # [0, p) drops the text, [p, 2p) the pair, [2p, 3p) both
+    return Draws(
+        t=t,
+        noise=noise,
+        keep_text=(u >= p) & ((u < 2 * p) | (u >= 3 * p)),
+        keep_pair=(u < p) | (u >= 3 * p),
+    )
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss terms of one micro-batch: (model, batch) → terms, whose sum is minimised."""
+
+    base: Base
+    annotators: Mapping[str, Annotator]  # by map
+    params: Train
+    variant: Variant
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Terms:
+        """The terms: `denoising`, and as parameters have it `feedback`, `alignment` and `indicator`."""
+        params, scheduler = self.params, self.base.scheduler
+        with torch.no_grad():
+            x_0 = self._latents(batch)  # (B, C, h, w)
+            t, noise, keep_text, keep_pair = self._draws(batch.index, x_0)
+            x_t = scheduler.add_noise(x_0, noise, t)  # √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε
+            text = self._text(batch, keep_text)  # (B, L, D)
+        pair = torch.cat([batch.example_source, batch.example_target], dim=1)  # (B, 6, H, W)
+        indicator = F.one_hot(batch.task, len(batch.tasks)).float()  # (B, N)
+        prediction, features, logits = model(
+            x_t.contiguous(memory_format=torch.channels_last), t, text, pair, batch.query, indicator, keep_pair
+        )
+        error = mean_square(prediction.float() - denoising_target(scheduler, x_0, noise, t))  # (B,) ‖f(x_t) − target‖²
+        terms = by_task("denoising", task_weights(batch.tasks, params.map_weight).to(error)[batch.task] * error, batch)
+        if self.variant.feedback:
+            estimate = clean_estimate(scheduler, prediction.float(), x_t, t)  # x̂_0 (B, C, h, w)
+            terms |= by_task("feedback", self.variant.feedback * self._feedback(estimate, t, batch), batch)
+        if params.alignment:
+            terms["alignment"] = params.alignment * self._misalignment(features.float(), batch.query)
+        if logits is not None:
+            terms["indicator"] = params.indicator * F.cross_entropy(logits.float(), batch.task)  # −log p(task | pair)
+        return terms
+
+    def _latents(self, batch: Batch) -> Tensor:
+        """x_0 (B, C, h, w), in the single precision that the scheduler needs."""
+        return (encode(self.base.vae, batch.target) if batch.latents is None else batch.latents).float()
+
+    def _text(self, batch: Batch, keep: list[bool]) -> Tensor:
+        """Text states (B, L, D) of the prompts, of an empty one where the text is dropped."""
+        if batch.text is None:
+            return encode_text(self.base, [p if kept else "" for p, kept in zip(batch.prompts, keep, strict=True)])
+        mask = torch.tensor(keep, device=batch.text.device)[:, None, None]
+        return torch.where(mask, batch.text, encode_text(self.base, [""]).float())
+
+    def _draws(self, index: int, x_0: Tensor) -> tuple[Tensor, Tensor, list[bool], Tensor]:
+        """This process's t, ε, and which texts and pairs are kept, on the device of its latents."""
+        whole = draws(self.params, self.variant, index, (len(x_0) * self.world, *x_0.shape[1:]))
+        mine, device = whole.of_process(self.rank, self.world), x_0.device
+        return mine.t.to(device), mine.noise.to(device), mine.keep_text.tolist(), mine.keep_pair.to(device)
+
+    def _feedback(self, estimate: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        """FAL (B,), weighted by map.
+
+        Items with t > `feedback_below` count as zero and are not decoded: 200 in the paper, whose results come from
+        low t; where one step from the highest t is the result, all count.
+        """
+        losses = torch.zeros(len(t), device=t.device)
+        for number, task in enumerate(batch.tasks):
+            rows = ((batch.task == number) & (t <= self.params.feedback_below)).nonzero()[:, 0]
+            if len(rows):
+                annotate, makes_image = self.annotators[task.map.name], task.direction == "map2image"
+                loss = feedback(estimate[rows], batch.query[rows], self._decode, annotate, makes_image)
+                losses = losses.index_add(0, rows, task.map.feedback_weight * loss.float())
+        return losses
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return decode(self.base.vae, latents)
+
+    def _misalignment(self, features: Tensor, query: Tensor) -> Tensor:
+        """‖SGA-Q(q) − g·h(E(q))‖² / ‖g·h(E(q))‖² with the base's first convolution h, encoder E and a gain g."""
+        with torch.no_grad():
+            own = self.params.alignment_gain * self.base.unet.conv_in(encode(self.base.vae, query))
+        distance: Tensor = (features - own).square().mean() / own.square().mean()
+        return distance
+
+
+def by_task(term: str, losses: Tensor, batch: Batch) -> Terms:
+    """A term's mean over the items (B,), and for the log its mean over each task's."""
+    counts = torch.bincount(batch.task, minlength=len(batch.tasks))
+    sums = torch.zeros(len(batch.tasks), device=losses.device).index_add(0, batch.task, losses.detach())
+    each = {f"{term}/{task.name}": mean for task, mean in zip(batch.tasks, sums / counts, strict=True)}
+    return {term: losses.mean()} | dict(sorted(each.items()))
