@@ -105,6 +105,21 @@ tracker.finish()
     assert staged
 
 
+def test_an_error_raises_an_alert_and_the_run_goes_on(tmp_path: Path) -> None:
+    tracker = Tracker("us_diffusion", {}, tmp_path, "1a2b3c")
+    tracker.log(1, {"denoising": 0.5})
+    with pytest.raises(FloatingPointError), tracker:
+        raise FloatingPointError("loss is not finite")
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    found = list(records(path))
+    alert = next(record.alert for record in found if record.HasField("alert"))
+    assert (alert.title, alert.text) == ("us_diffusion failed", "FloatingPointError: loss is not finite")
+    assert [record.exit.exit_code for record in found if record.HasField("exit")] == [1]
+    with tracker:  # an interrupt is no failure, and nothing is opened for it
+        pass
+    assert tracker.named.exists()  # the next attempt resumes
+
+
 def test_the_lineage_leads_from_the_data_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline W&B refuses `use_artifact`; a stand-in for the online run records the calls."""
     calls: list[tuple[str, str, str]] = []

@@ -5,7 +5,8 @@ import secrets
 import sys
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from requests.utils import get_netrc_auth
 
@@ -59,6 +60,16 @@ class Tracker:
             print(f"W&B: {error}; this run is kept offline, and `wandb sync` uploads it", file=sys.stderr)
             wandb.teardown()  # it holds the run's id
             return opened(mode="offline")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """An error ends the run as failed and raises an alert, which W&B mails; a training resumes in the same run."""
+        if not isinstance(error, Exception) or "run" not in vars(self):
+            return
+        self.run.alert(title=f"{self.name} failed", text=f"{type(error).__name__}: {error}", level="ERROR")
+        vars(self).pop("run").finish(exit_code=1)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Numbers of one step."""

@@ -103,7 +103,7 @@ def test_a_missing_gpu_limit_is_an_error(inside: Path, monkeypatch: pytest.Monke
     from flows.pipeline import train
 
     monkeypatch.setattr(stages, "GPU", "no-such-limit")
-    state = run(train, variant="a")
+    state = run(train, variant="a", force=True)
     assert state.is_failed()
     assert "prefect gcl create no-such-limit --limit 1" in state.message
 

@@ -49,18 +49,19 @@ class Run:
             path = self.run_dir / f"preview-{step:06d}.png"
             tracker.log_preview(step, draw(denoiser, path), path)
 
-        denoiser, rows = finetune(
-            base,
-            load_annotators(self.annotators),
-            self.shards,
-            self.params,
-            self.variant,
-            self.run_dir,
-            inputs,
-            tracker.log,
-            preview,
-            self.name,
-        )
+        with tracker:
+            denoiser, rows = finetune(
+                base,
+                load_annotators(self.annotators),
+                self.shards,
+                self.params,
+                self.variant,
+                self.run_dir,
+                inputs,
+                tracker.log,
+                preview,
+                self.name,
+            )
         if PartialState().is_main_process:
             write_curve(rows, curve)
             save(base, denoiser, self.sampling(base), card, draw.size, out)
