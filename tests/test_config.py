@@ -1,10 +1,14 @@
 """params.yaml: read as DVC reads it, checked at once, commented, and known to editors."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dvc.utils.serialize import modify_yaml, parse_yaml
+import yaml
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import parse_yaml
 from pydantic import ValidationError
 
 from tests.conftest import ROOT
@@ -101,17 +105,34 @@ def test_it_is_read_as_dvc_reads_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [("train", "ess_steps", 3), ("train", "learning_rate", 1e-4), ("train", "precision", "no"), ("annotate", "far", 9)],
+    ("override", "found"),
+    [
+        ("train.ess_steps=3", lambda params: params.train.ess_steps == 3),
+        ("train.learning_rate=1e-4", lambda params: params.train.learning_rate == 1e-4),
+        ("evaluate.ess_steps=[1, 4]", lambda params: params.evaluate.ess_steps == [1, 4]),
+        ('train.unlock="all"', lambda params: params.train.unlock == "all"),
+        ("variants.us_diffusion.feedback=3", lambda params: params.variants["us_diffusion"].feedback == 3),
+    ],
 )
-def test_what_dvc_writes_is_read(tmp_path: Path, section: str, key: str, value: object) -> None:
-    """As `dvc exp run --set-param` writes: without quotes around `no`."""
+def test_what_an_experiment_writes_is_read(
+    tmp_path: Path, override: str, found: Callable[[config.Params], bool]
+) -> None:
+    """`dvc exp run -S` writes YAML 1.2 without quotes: `precision: no`."""
     path = edited(tmp_path)
-    with modify_yaml(str(path)) as values:
-        values[section][key] = value
-    found = config.load(path)
-    assert getattr(getattr(found, section), key) == value
-    assert found.base.precision == "no"
+    apply_overrides(path, [override])
+    assert "precision: no\n" in path.read_text()
+    assert found(config.load(path))
+    assert config.load(path).base == config.load(ROOT / "params.yaml").base
+
+
+def test_the_weekly_grid_is_of_parameters_that_there_are(tmp_path: Path) -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    grid = next(each["parameters"]["grid"] for each in deployments if each["name"] == "weekly")
+    path = edited(tmp_path)
+    for key, values in grid.items():
+        for value in values:
+            apply_overrides(path, [f"{key}={json.dumps(value)}"])
+            config.load(path)
 
 
 def test_a_comment_stands_above_every_key() -> None:

@@ -34,3 +34,10 @@ def test_the_digest_is_the_stages_own() -> None:
 
 def test_dvc_yaml_is_short() -> None:
     assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", ["annotators", "base", "train"])
+def test_neither_a_comment_nor_another_section_makes_a_training_stale(name: str) -> None:
+    """DVC compares a section's values; params.yaml as a file, or the code that reads it, is nobody's dependency."""
+    assert not {dep for dep in STAGES[name]["deps"] if dep.startswith(("params.yaml", "usd/config"))}
+    assert STAGES[name]["params"][0] == name

@@ -1,13 +1,13 @@
 """Read params.yaml and check it: all mistakes at once, one line each."""
 
 import typing
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -78,7 +78,7 @@ def build(cls: type[T], values: Any, where: str) -> T:
         raise UsdError("\n".join(_line(cls, mistake, where) for mistake in error.errors())) from None
 
 
-def _line(cls: type, mistake: ErrorDetails, where: str) -> str:
+def _line(cls: type, mistake: Mapping[str, Any], where: str) -> str:
     """One mistake in words: `params.yaml: train.steps: must be at least 1, found 0`."""
     *parents, last = mistake["loc"] or ("",)
     key = ".".join(map(str, mistake["loc"]))
@@ -88,8 +88,8 @@ def _line(cls: type, mistake: ErrorDetails, where: str) -> str:
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
         text = f"unknown key; {hint}"
     else:
-        template = MESSAGES.get(mistake["type"], mistake["msg"])
-        text = template.format(input=mistake["input"], **mistake.get("ctx", {}))
+        known_as = MESSAGES.get(mistake["type"])
+        text = known_as.format(input=mistake["input"], **mistake.get("ctx", {})) if known_as else mistake["msg"]
     return ": ".join(part for part in (where, key, text) if part)
 
 
