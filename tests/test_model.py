@@ -1,6 +1,5 @@
 """Adapter, control branch, base and losses."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,8 @@ import torch
 from tests.conftest import ROOT
 from usd import config
 from usd.diffusion.losses import clean_estimate, denoising_target
-from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter, SeparateGather
-from usd.model.base import decode, encode, encode_text, load_base
+from usd.model.base import decode, encode, encode_text
 from usd.model.control import predict
 from usd.tasks import TRAINED
 from usd.training.control import new_denoiser
@@ -108,25 +106,3 @@ def test_the_features_do_not_depend_on_the_timestep(base, inputs) -> None:
         whole, *_ = denoiser(**inputs)
         once = predict(denoiser.unet, denoiser.control, inputs["x_t"], inputs["t"], inputs["text"], features)
     assert torch.allclose(whole, once, atol=1e-5)
-
-
-@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"])
-def test_a_missing_component_is_named(tmp_path: Path, part: str) -> None:
-    shutil.copytree(ROOT / "models/base", tmp_path / "base")
-    shutil.rmtree(tmp_path / "base" / part)
-    with pytest.raises(UsdError, match=f"component '{part}/' is missing"):
-        load_base(str(tmp_path / "base"))
-
-
-def test_pickled_weights_are_refused(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "models/base", tmp_path / "base")
-    weights = tmp_path / "base/unet/diffusion_pytorch_model.safetensors"
-    torch.save({}, weights.with_suffix(".bin"))
-    weights.unlink()
-    with pytest.raises(UsdError, match="not a readable base"):
-        load_base(str(tmp_path / "base"))
-
-
-def test_a_base_that_is_not_there_is_named() -> None:
-    with pytest.raises(UsdError, match="models/nowhere: no such directory"):
-        load_base("models/nowhere")

@@ -19,7 +19,8 @@ from usd.config.profiles import apply
 from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.model.base import _fit_tokenizer, load_base
+from usd.model.base import load_base
+from usd.model.untrained import fit_tokenizer
 from usd.training.control import finetune, new_denoiser
 
 WIDTHS = (32, 32, 64, 64)
@@ -41,7 +42,7 @@ def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
         latent_channels=4,
         scaling_factor=0.18215,
     )
-    tokenizer = _fit_tokenizer(["a red cube on a blue floor", "depth map", "segmentation map"])
+    tokenizer = fit_tokenizer(["a red cube on a blue floor", "depth map", "segmentation map"])
     words = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
     )

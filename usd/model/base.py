@@ -2,11 +2,12 @@
 
     vae/ unet/ text_encoder/ tokenizer/ scheduler/
 
-Stable Diffusion 1.5 fits by hub id or path. The bundled base has the same parts, tiny, and in the VAE's place the
-`PatchCodec`: its latents are 2×2 blocks of pixels.
+Stable Diffusion 1.5 fits, by hub id or path. The bundled base has the same parts, tiny, and a `PatchCodec` instead of
+the VAE: its latents are 2×2 blocks of pixels.
 """
 
 import hashlib
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,12 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import AutoencoderMixin
 from diffusers.models.modeling_utils import ModelMixin
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from usd.errors import UsdError
-
-COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
-PROMPT_TOKENS = 48  # longer captions are cut
+from usd.model.requirements import COMPONENTS, check_base, weights_of
+from usd.model.source import local_copy, one_line_errors
 
 
 class PatchCodec(ModelMixin, AutoencoderMixin, ConfigMixin):
@@ -46,9 +45,9 @@ class PatchCodec(ModelMixin, AutoencoderMixin, ConfigMixin):
         **_: Any,  # diffusers' other options are about weights
     ) -> "PatchCodec":
         """Read its settings; there are no weights."""
-        codec = cls.from_config(cls.load_config(path, subfolder=subfolder))
-        placed: PatchCodec = codec.to(torch_dtype or torch.float32)
-        return placed
+        codec: PatchCodec = cls.from_config(cls.load_config(path, subfolder=subfolder))
+        codec.place = codec.place.to(torch_dtype or torch.float32)
+        return codec
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels to latents."""
@@ -61,7 +60,7 @@ class PatchCodec(ModelMixin, AutoencoderMixin, ConfigMixin):
 
 @dataclass
 class Base:
-    """The parts of the base, as modules."""
+    """The parts of a base."""
 
     vae: PatchCodec | AutoencoderKL
     unet: UNet2DConditionModel
@@ -86,7 +85,7 @@ class Base:
         return found.hexdigest()
 
     def freeze(self) -> "Base":
-        """No part learns."""
+        """Switch training off in all parts."""
         for module in (self.vae, self.unet, self.text_encoder):
             module.eval().requires_grad_(False)
         return self
@@ -98,10 +97,10 @@ def scale_factor(vae: PatchCodec | AutoencoderKL) -> int:
 
 
 def encode(vae: PatchCodec | AutoencoderKL, image: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] to scaled latents (B, C, h, w); of an autoencoder's distribution, the mode."""
+    """Images (B, 3, H, W) in [0, 1] to scaled latents (B, C, h, w); the mode of an autoencoder's distribution."""
     pixels = image * 2 - 1
     encoded = vae.encode(pixels)
-    if isinstance(encoded, Tensor):  # of the PatchCodec
+    if isinstance(encoded, Tensor):  # from a PatchCodec
         return encoded
     latents: Tensor = encoded.latent_dist.mode() * vae.config.scaling_factor
     return latents
@@ -123,30 +122,24 @@ def encode_text(base: Any, prompts: list[str]) -> Tensor:
 
 
 def load_base(path: str) -> Base:
-    """Load a base from a directory or a hub id.
+    """Load a base from a directory or a hub id, in single precision whatever it is stored in.
 
     Raises:
-        UsdError: a component is missing or unreadable; pickled weights are not loaded.
+        UsdError: a component is missing, unreadable, or of a kind that does not fit; pickled weights are not loaded.
     """
-    root = Path(path)
-    local = root.is_dir()
-    if not local and (root.is_absolute() or path.startswith(".") or path.count("/") != 1 or path.startswith("models/")):
-        raise UsdError(f"{path}: no such directory; train.base names a diffusers directory or a hub id")
-    if local:
-        for part in COMPONENTS:
-            if not (root / part).is_dir():
-                raise UsdError(f"{root}: component '{part}/' is missing; a base has {', '.join(COMPONENTS)}")
-    weights: dict[str, Any] = {"use_safetensors": True}
-    try:
-        return Base(
-            vae=_load_codec(path, weights),
-            unet=UNet2DConditionModel.from_pretrained(path, subfolder="unet", **weights),
-            text_encoder=CLIPTextModel.from_pretrained(path, subfolder="text_encoder", **weights),
-            tokenizer=CLIPTokenizer.from_pretrained(path, subfolder="tokenizer"),
-            scheduler=DDIMScheduler.from_pretrained(path, subfolder="scheduler"),
+    root = local_copy(path, "a base", COMPONENTS)
+    check_base(root)
+    codec = json.loads((root / "vae/config.json").read_text())["_class_name"] == "PatchCodec"
+    with one_line_errors(path):
+        base = Base(
+            vae=PatchCodec.from_pretrained(root / "vae") if codec else _load(AutoencoderKL, root / "vae"),
+            unet=_load(UNet2DConditionModel, root / "unet"),
+            text_encoder=_load(CLIPTextModel, root / "text_encoder"),
+            tokenizer=CLIPTokenizer.from_pretrained(root / "tokenizer"),
+            scheduler=_load_schedule(root / "scheduler"),
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UsdError(f"{path}: not a readable base: {' '.join(str(error).split())[:300]}") from error
+    _check_tokens(path, base)
+    return base
 
 
 def save_base(base: Base, root: Path) -> None:
@@ -158,71 +151,39 @@ def save_base(base: Base, root: Path) -> None:
     )
 
 
-def _load_codec(path: str, weights: dict[str, Any]) -> PatchCodec | AutoencoderKL:
-    config = Path(path) / "vae" / "config.json"
-    if config.is_file() and json.loads(config.read_text()).get("_class_name") == "PatchCodec":
-        return PatchCodec.from_pretrained(path, subfolder="vae")
-    return AutoencoderKL.from_pretrained(path, subfolder="vae", **weights)
-
-
-def new_base(patch_size: int, channels: list[int], text_width: int, captions: list[str], size: int) -> Base:
-    """An untrained tiny base for images of `size` pixels; the tokenizer is fitted to the captions."""
-    tokenizer = _fit_tokenizer(captions)
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=text_width,
-        intermediate_size=2 * text_width,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=PROMPT_TOKENS,
-        projection_dim=text_width,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+def _load(kind: Any, folder: Path) -> Any:
+    """A model with all its weights; diffusers and transformers alone would draw missing ones at random."""
+    model, found = kind.from_pretrained(
+        folder,
+        variant=weights_of(folder),
+        use_safetensors=True,
+        torch_dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are named below
     )
-    latents = 3 * patch_size**2
-    unet = UNet2DConditionModel(
-        sample_size=size // patch_size,
-        in_channels=latents,
-        out_channels=latents,
-        block_out_channels=tuple(channels),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D",) * len(channels),
-        up_block_types=("UpBlock2D",) * len(channels),
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        norm_num_groups=1,  # small groups would lose a picture's brightness, and slowed learning
-        cross_attention_dim=text_width,
-        attention_head_dim=4,  # diffusers' name for the number of heads
-        addition_embed_type="text",  # the pooled text joins the timestep: a map's name must reach every layer
-    )
-    scheduler = DDIMScheduler(  # the schedule of Stable Diffusion …
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=True,
-        steps_offset=0,
-        prediction_type="sample",
-        rescale_betas_zero_snr=True,  # … to pure noise (arXiv 2305.08891): what little else is left, sampling lacks
-    )
-    text_encoder = CLIPTextModel(text)
-    torch.nn.init.normal_(text_encoder.get_input_embeddings().weight, std=0.06)  # words count for more than places
-    return Base(PatchCodec(patch_size=patch_size), unet, text_encoder, tokenizer, scheduler)
+    if wrong := sorted(found["mismatched_keys"]):
+        name, stored, wanted = wrong[0]
+        sizes = f"{name} of {tuple(stored)} instead of {tuple(wanted)}"
+        raise UsdError(f"{folder}: {len(wrong)} weights do not fit its config.json, the first is {sizes}")
+    if missing := sorted(found["missing_keys"]):
+        raise UsdError(f"{folder}: {len(missing)} weights are missing, the first is {missing[0]}; download it again")
+    return model
 
 
-def _fit_tokenizer(captions: list[str]) -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer with a vocabulary of the captions' words; the same captions give the same tokens."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+def _load_schedule(folder: Path) -> DDIMScheduler:
+    """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, order, …) is left out."""
+    known = inspect.signature(DDIMScheduler.__init__).parameters
+    settings = DDIMScheduler.load_config(folder)
+    return DDIMScheduler.from_config({name: value for name, value in settings.items() if name in known})
 
-    fitted = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
-    fitted.normalizer = normalizers.Lowercase()
-    fitted.pre_tokenizer = pre_tokenizers.Whitespace()
-    letters = sorted({letter for caption in captions for letter in caption.lower() if not letter.isspace()})
-    # the trainer numbers what it is not given in the order of a hash map, which no two runs share
-    given = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=given, end_of_word_suffix="</w>", show_progress=False)
-    fitted.train_from_iterator(sorted(captions), trainer)
-    model = json.loads(fitted.to_str())["model"]
-    return CLIPTokenizer(
-        vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]], model_max_length=PROMPT_TOKENS
-    )
+
+def _check_tokens(path: str, base: Base) -> None:
+    """The tokenizer's tokens and its longest prompt must be within what the text encoder knows."""
+    settings = base.text_encoder.config
+    if len(base.tokenizer) > settings.vocab_size:
+        raise UsdError(
+            f"{path}: the tokenizer has {len(base.tokenizer)} tokens, and the text encoder knows "
+            f"{settings.vocab_size}; take both from one base"
+        )
+    longest = settings.max_position_embeddings
+    base.tokenizer.model_max_length = min(base.tokenizer.model_max_length, longest)

@@ -14,8 +14,9 @@ from diffusers import __version__
 
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
-from usd.model.base import COMPONENTS, Base, load_base, save_base
+from usd.model.base import Base, load_base, save_base
 from usd.model.control import ControlBranch, Denoiser, channels_last
+from usd.model.requirements import COMPONENTS
 from usd.model.source import local_copy, one_line_errors
 
 INDEX = "model_index.json"

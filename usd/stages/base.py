@@ -9,7 +9,8 @@ import torch
 from usd import config
 from usd.data.shards import Shards
 from usd.files import atomic_directory
-from usd.model.base import new_base, save_base
+from usd.model.base import save_base
+from usd.model.untrained import new_base
 from usd.stages import RunDir, run
 from usd.tasks import TRAINED
 from usd.training.base import pretrain

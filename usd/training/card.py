@@ -1,12 +1,11 @@
 """The model card of a trained variant."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import yaml
 
 from usd.config import Train, Variant
-from usd.model.licence import licence_of
+from usd.model.card import origin_of
 from usd.tasks import TRAINED
 
 TEXT = """---
@@ -37,9 +36,7 @@ def model_card(name: str, variant: Variant, params: Train, data: str, timesteps:
         data: digest of the shards.
         timesteps: the list that it is sampled with.
     """
-    header = {"library_name": "diffusers", "license": licence_of(params.base)}
-    if not Path(params.base).is_dir():  # a hub id; a folder's name would be read as somebody else's
-        header["base_model"] = params.base
+    header = {"library_name": "diffusers"} | origin_of(params.base).front_matter()
     facts = asdict(params) | asdict(variant)
     listed = ", ".join(map(str, timesteps))
     facts["timesteps"] = listed if variant.timesteps == "ess" else "all, with equal probability"

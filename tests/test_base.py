@@ -1,0 +1,200 @@
+"""A base of any kind loads, or is refused in one line that says why."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from tests.conftest import ROOT
+from usd.diffusion.sampling import ddim, set_timesteps
+from usd.errors import UsdError
+from usd.model.base import encode_text, load_base
+from usd.model.card import Origin, origin_of
+
+BUNDLED = ROOT / "models/base"
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the bundled base, to be changed."""
+    return Path(shutil.copytree(BUNDLED, tmp_path / "base"))
+
+
+def set_in(name: str, **values: Any) -> Callable[[Path], None]:
+    """A change of a part's settings."""
+
+    def change(root: Path) -> None:
+        settings = json.loads((root / name).read_text()) | values
+        (root / name).write_text(json.dumps({key: value for key, value in settings.items() if value is not ...}))
+
+    return change
+
+
+def half_precision(root: Path) -> None:
+    CLIPTextModel.from_pretrained(root / "text_encoder").half().save_pretrained(root / "text_encoder")
+
+
+def fp16_files_only(root: Path) -> None:
+    for path in (root / UNET, root / "text_encoder/model.safetensors"):
+        half = {name: weight.half() for name, weight in load_file(path).items()}
+        save_file(half, path.with_suffix(".fp16.safetensors"), {"format": "pt"})
+        path.unlink()
+
+
+def sharded(root: Path) -> None:
+    base = load_base(str(root))
+    (root / UNET).unlink()
+    base.unet.save_pretrained(root / "unet", max_shard_size="1MB")
+    assert len(list((root / "unet").glob("*-of-*.safetensors"))) > 1
+
+
+def with_projection(root: Path) -> None:
+    settings = CLIPTextModel.from_pretrained(root / "text_encoder").config
+    encoder = CLIPTextModelWithProjection(settings)
+    whole = CLIPTextModel.from_pretrained(root / "text_encoder")
+    encoder.text_model.load_state_dict(getattr(whole, "text_model", whole).state_dict())
+    shutil.rmtree(root / "text_encoder")
+    encoder.save_pretrained(root / "text_encoder")
+
+
+def ema_files_beside(root: Path) -> None:
+    shutil.copy(root / UNET, root / "unet/diffusion_pytorch_model.non_ema.safetensors")
+
+
+@pytest.mark.parametrize("change", [half_precision, fp16_files_only, sharded, with_projection, ema_files_beside])
+def test_weights_in_any_form_load_in_single_precision(copy: Path, change: Callable[[Path], None]) -> None:
+    change(copy)
+    found, wanted = load_base(str(copy)), load_base(str(BUNDLED))
+    for part in ("unet", "text_encoder"):
+        assert {weight.dtype for weight in getattr(found, part).parameters()} == {torch.float32}
+    states = [encode_text(base, ["a red cube on a blue floor"]) for base in (found, wanted)]
+    assert torch.allclose(*states, atol=1e-2)
+    weights = zip(found.unet.parameters(), wanted.unet.parameters(), strict=True)
+    assert all(torch.allclose(a, b, atol=2e-3) for a, b in weights)
+
+
+@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler])
+@pytest.mark.parametrize("flag", ["use_karras_sigmas", "use_beta_sigmas", "use_exponential_sigmas"])
+def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, flag: str) -> None:
+    plain = DDIMScheduler.from_pretrained(copy / "scheduler")
+    shutil.rmtree(copy / "scheduler")
+    other = kind.from_config(plain.config | {"prediction_type": "v_prediction", flag: True})
+    other.save_pretrained(copy / "scheduler")
+    found = load_base(str(copy)).scheduler
+    assert found.config.prediction_type == "v_prediction"
+    sampler = ddim(found.config)
+    set_timesteps(sampler, [998, 619, 80], torch.device("cpu"))
+    assert sampler.timesteps.tolist() == [998, 619, 80]
+    if kind is not UniPCMultistepScheduler and kind is not PNDMScheduler:  # those lose rescaled schedules
+        assert torch.equal(found.alphas_cumprod, plain.alphas_cumprod)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (set_in("unet/config.json", in_channels=25), r"unet: an inpainting U-Net \(25 input channels\) does not fit"),
+        (set_in("unet/config.json", in_channels=24), "unet: 24 input and 12 output channels, and the VAE has 12"),
+        (set_in("unet/config.json", addition_embed_type="text_time"), r"unet: a U-Net \(SDXL's\) with addition_embed"),
+        (set_in("unet/config.json", num_class_embeds=1000), "unet: a U-Net with num_class_embeds 1000 does not fit"),
+        (set_in("unet/config.json", _class_name="SD3Transformer2DModel"), "unet: a SD3Transformer2DModel does not fit"),
+        (set_in("unet/config.json", cross_attention_dim=96), "reads text states of width 96 .* encoder writes 64"),
+        (set_in("vae/config.json", _class_name="VQModel"), "vae: a VQModel does not fit; a base has an AutoencoderKL"),
+        (set_in("vae/config.json", patch_size=4), "unet: 12 input and 12 output channels, and the VAE has 48"),
+        (set_in("text_encoder/config.json", model_type="t5", architectures=["T5EncoderModel"]), "a T5EncoderModel"),
+        (set_in("text_encoder/config.json", vocab_size=100), "embedding.weight of .196, 64. instead of .100, 64."),
+        (set_in("unet/config.json", block_out_channels=[16, 32, 48]), "weights do not fit its config.json, the first"),
+        (set_in("scheduler/scheduler_config.json", prediction_type="flow_prediction"), "prediction_type 'flow_predic"),
+        (set_in("scheduler/scheduler_config.json", num_train_timesteps=4000), "num_train_timesteps 4000 does not fit"),
+        (set_in("scheduler/scheduler_config.json", beta_schedule="exp"), "beta_schedule 'exp' does not fit"),
+        (set_in("scheduler/scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler"), "of FlowMatchEuler"),
+        (lambda root: (root / "text_encoder_2").mkdir(), "SDXL, with two text encoders, does not fit"),
+        (lambda root: (root / "unet/config.json").unlink(), r"unet/config\.json: missing"),
+        (lambda root: (root / "unet/config.json").write_text("{"), r"unet/config\.json: not readable"),
+        (lambda root: (root / "tokenizer/tokenizer.json").unlink(), "tokenizer: neither tokenizer.json nor vocab.json"),
+        (lambda root: (root / UNET).unlink(), "unet: no weights; download it again"),
+        (lambda root: (root / UNET).write_bytes(b"{}"), "not readable"),
+        (lambda root: (root / UNET).rename(root / "unet/model.bin"), r"unet: only pickled weights \(model\.bin\)"),
+    ],
+)
+def test_a_base_that_does_not_fit_is_named(copy: Path, change: Callable[[Path], Any], said: str) -> None:
+    change(copy)
+    with pytest.raises(UsdError, match=said) as raised:
+        load_base(str(copy))
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"])
+def test_a_missing_component_is_named(copy: Path, part: str) -> None:
+    shutil.rmtree(copy / part)
+    with pytest.raises(UsdError, match=f"component '{part}/' is missing"):
+        load_base(str(copy))
+
+
+@pytest.mark.parametrize("name", ["unet", "text_encoder"])
+def test_missing_weights_and_shards_are_named(copy: Path, name: str) -> None:
+    path = next((copy / name).glob("*.safetensors"))
+    weights = load_file(path)
+    gone = sorted(weights)[0]
+    save_file({key: weight for key, weight in weights.items() if key != gone}, path, {"format": "pt"})
+    with pytest.raises(UsdError, match=rf"{name}: 1 weights are missing, the first is .*{gone.split('.')[-2]}"):
+        load_base(str(copy))
+
+
+def test_a_missing_shard_is_named(copy: Path) -> None:
+    sharded(copy)
+    next((copy / "unet").glob("*-00002-of-*.safetensors")).unlink()
+    with pytest.raises(UsdError, match=r"shard \S+-00002-of-\S+ is missing"):
+        load_base(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("models/nowhere", "models/nowhere: no such directory"),
+        ("./nowhere", "no such directory"),
+        ("nowhere", "no such directory"),
+        ("somebody/stable-diffusion", "the hub cannot be reached; give a base as a directory, or download it first"),
+    ],
+)
+def test_a_base_that_is_not_there_is_named(name: str, said: str) -> None:
+    with pytest.raises(UsdError, match=said):
+        load_base(name)
+
+
+@pytest.mark.parametrize(
+    ("card", "wanted"),
+    [
+        (None, Origin("base", "other", "unknown")),
+        ("# A base\n", Origin("base", "other", "unknown")),
+        ("---\nlicense: [\n---\n# Broken\n", Origin("base", "other", "unknown")),
+        ("---\nlicense: creativeml-openrail-m\n---\n# A base\n", Origin("base", "creativeml-openrail-m")),
+        ("---\nlicense: other\nlicense_name: my-terms\nlicense_link: LICENSE.md\n---\n",
+         Origin("base", "other", "my-terms", "LICENSE.md")),
+    ],
+)  # fmt: skip
+def test_the_licence_is_the_cards(tmp_path: Path, card: str | None, wanted: Origin) -> None:
+    (tmp_path / "base").mkdir()
+    if card is not None:
+        (tmp_path / "base/README.md").write_text(card)
+    assert origin_of(str(tmp_path / "base")) == wanted
+
+
+def test_the_base_is_named_by_its_id_where_it_comes_from_the_hub(tmp_path: Path) -> None:
+    folder = tmp_path / "models--somebody--stable-diffusion/snapshots/abc"
+    folder.mkdir(parents=True)
+    found = origin_of(str(folder))
+    assert found.front_matter() == {
+        "base_model": "somebody/stable-diffusion",
+        "license": "other",
+        "license_name": "unknown",
+    }
+    assert origin_of(str(BUNDLED)).front_matter() == {"license": "mit"}

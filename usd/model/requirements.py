@@ -1,0 +1,146 @@
+"""What a base must be to be trained here, checked from its small files before any weights are read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from usd.errors import UsdError
+from usd.model.source import variant_of
+
+COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
+TRAINED_STEPS = 1000
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+EXTRA_INPUTS = {  # settings of U-Nets that want more than x_t, t and text
+    "class_embed_type": "it wants class labels, as upscalers and unCLIP do",
+    "num_class_embeds": "it wants class labels, as upscalers do",
+    "encoder_hid_dim_type": "it wants image embeddings, as Kandinsky does",
+}
+
+
+def check_base(root: Path) -> None:
+    """Check that all parts are there, of kinds that fit together.
+
+    Raises:
+        UsdError: a part is missing, of another kind, or does not fit another part.
+    """
+    for part in COMPONENTS:
+        if not (root / part).is_dir():
+            raise UsdError(f"{root}: component '{part}/' is missing; a base has {', '.join(COMPONENTS)}")
+    if (root / "text_encoder_2").is_dir():
+        raise UsdError(
+            f"{root}: SDXL, with two text encoders, does not fit; use a base like Stable Diffusion 1.5 or 2.1"
+        )
+    vae, unet, text = (_settings(root, part) for part in ("vae", "unet", "text_encoder"))
+    _check_vae(root, vae)
+    _check_unet(root, unet, vae)
+    _check_text(root, text, unet)
+    _check_scheduler(root, _settings(root, "scheduler", "scheduler_config.json"))
+    names = {path.name for path in (root / "tokenizer").iterdir()}
+    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
+        raise UsdError(f"{root}/tokenizer: neither tokenizer.json nor vocab.json and merges.txt are there")
+
+
+def weights_of(folder: Path) -> str | None:
+    """The variant to load a component's weights in: None where there are plain ones, else such as `fp16`.
+
+    Raises:
+        UsdError: there are no safetensors, or a shard of them is missing.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    weights = [name for name in names if name.endswith(".safetensors")]
+    if not weights:
+        pickled = [name for name in names if name.endswith(PICKLES)]
+        remedy = "load it in diffusers and save it with safe_serialization=True" if pickled else "download it again"
+        kind = f"only pickled weights ({pickled[0]}), which are not loaded" if pickled else "no weights"
+        raise UsdError(f"{folder}: {kind}; {remedy}")
+    for index in (folder / name for name in names if ".safetensors.index" in name and name.endswith(".json")):
+        for shard in sorted(set(_read(index).get("weight_map", {}).values())):
+            if shard not in names:
+                raise UsdError(f"{folder}: shard {shard} is missing, which {index.name} names; download it again")
+    variants = sorted({variant_of(name) or "" for name in weights} - {"non_ema"})
+    if "" in variants:
+        return None
+    return "fp16" if "fp16" in variants or not variants else variants[0]
+
+
+def _check_vae(root: Path, vae: dict[str, Any]) -> None:
+    kind = vae.get("_class_name")
+    if kind not in ("PatchCodec", "AutoencoderKL"):
+        raise UsdError(f"{root}/vae: a {kind} does not fit; a base has an AutoencoderKL")
+    if vae.get("shift_factor"):
+        raise UsdError(f"{root}/vae: its latents are shifted (shift_factor), as Stable Diffusion 3's, which do not fit")
+
+
+def _check_unet(root: Path, unet: dict[str, Any], vae: dict[str, Any]) -> None:
+    kind, channels, where = unet.get("_class_name"), unet.get("in_channels", 4), f"{root}/unet"
+    if kind != "UNet2DConditionModel":
+        raise UsdError(f"{where}: a {kind} does not fit; a base has a UNet2DConditionModel")
+    embedding = unet.get("addition_embed_type")
+    if embedding not in (None, "text"):
+        named = " (SDXL's)" if embedding == "text_time" else ""
+        raise UsdError(
+            f"{where}: a U-Net{named} with addition_embed_type '{embedding}' does not fit: it wants more "
+            "than x_t, t and text; use a base like Stable Diffusion 1.5 or 2.1"
+        )
+    for setting, reason in EXTRA_INPUTS.items():
+        if unet.get(setting) is not None:
+            raise UsdError(f"{where}: a U-Net with {setting} {unet[setting]!r} does not fit: {reason}")
+    patches = vae.get("patch_size", 2)
+    latents = 3 * patches**2 if vae["_class_name"] == "PatchCodec" else vae.get("latent_channels", 4)
+    if channels == 2 * latents + 1:
+        raise UsdError(
+            f"{where}: an inpainting U-Net ({channels} input channels) does not fit; use the base that it was made from"
+        )
+    if channels != latents or unet.get("out_channels", 4) != latents:
+        found = f"{channels} input and {unet.get('out_channels', 4)} output channels"
+        raise UsdError(f"{where}: {found}, and the VAE has {latents} latent channels; all three must be equal")
+
+
+def _check_text(root: Path, text: dict[str, Any], unet: dict[str, Any]) -> None:
+    kind = text.get("model_type", "unknown")
+    if kind not in ("clip_text_model", "clip"):
+        name = (text.get("architectures") or [kind])[0]
+        raise UsdError(f"{root}/text_encoder: a {name} does not fit; a base has a CLIPTextModel")
+    width = (text.get("text_config") or text).get("hidden_size", 512)
+    wanted = unet.get("cross_attention_dim", 1280)
+    wanted = set(wanted) if isinstance(wanted, list) else {wanted}
+    if wanted != {width}:
+        asked = ", ".join(str(each) for each in sorted(wanted))
+        raise UsdError(
+            f"{root}: the U-Net reads text states of width {asked} (cross_attention_dim), and the text "
+            f"encoder writes {width} (hidden_size); take both from one base"
+        )
+
+
+def _check_scheduler(root: Path, scheduler: dict[str, Any]) -> None:
+    where, kind = f"{root}/scheduler", str(scheduler.get("_class_name"))
+    prediction = scheduler.get("prediction_type", "epsilon")
+    if kind.startswith(("FlowMatch", "EDM", "KarrasVe", "ScoreSde")):
+        raise UsdError(f"{where}: the noise schedule of {kind} does not fit; a base is trained with DDPM's")
+    if prediction not in PREDICTIONS:
+        raise UsdError(f"{where}: prediction_type '{prediction}' does not fit; expected {', '.join(PREDICTIONS)}")
+    steps = scheduler.get("num_train_timesteps", TRAINED_STEPS)
+    if steps != TRAINED_STEPS:
+        raise UsdError(f"{where}: num_train_timesteps {steps} does not fit; ESS lists are of {TRAINED_STEPS}")
+    schedule = scheduler.get("beta_schedule", "linear")
+    if schedule not in SCHEDULES and not scheduler.get("trained_betas"):
+        raise UsdError(f"{where}: beta_schedule '{schedule}' does not fit; expected {', '.join(SCHEDULES)}")
+
+
+def _settings(root: Path, part: str, name: str = "config.json") -> dict[str, Any]:
+    path = root / part / name
+    if not path.is_file():
+        raise UsdError(f"{path}: missing; download the base again, all of {part}/")
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsdError(f"{path}: not readable ({error}); download the base again") from error
+    if not isinstance(found, dict):
+        raise UsdError(f"{path}: not an object of settings; download the base again")
+    return found
