@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -120,6 +121,26 @@ def read_index(root: Root) -> Index:
     return Index(splits, [File(**file) for file in found["files"]])
 
 
+def _numbers(column: pa.Array, kind: type[np.unsignedinteger[Any]]) -> np.ndarray:
+    """A column without a copy; Arrow's own `to_numpy` imports pandas, which takes a second."""
+    return np.frombuffer(column.buffers()[1], kind, len(column))
+
+
+class _Text:
+    """The strings of a column, as UTF-8; ten times as fast as Arrow's scalars."""
+
+    def __init__(self, column: pa.LargeStringArray) -> None:
+        _, offsets, self._data = column.buffers()
+        self._offsets = np.frombuffer(offsets, np.int64, len(column) + 1)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, number: int) -> bytes:
+        start, end = self._offsets[number : number + 2].tolist()
+        return bytes(memoryview(self._data)[start:end])
+
+
 class Rows:
     """A split's table, memory-mapped. Rows have the numbers 0 … len(rows) - 1, in the order of their keys."""
 
@@ -131,10 +152,10 @@ class Rows:
             raise UsdError(f"{path}: not a readable index ({error}); {REMEDY}") from error
         if batch.schema.names != schema().names:
             raise UsdError(f"{path}: has other fields than {', '.join(FIELDS)}; {REMEDY}")
-        self._keys, self._captions = batch.column("key"), batch.column("caption")
-        self.shard: np.ndarray = batch.column("shard").to_numpy()
-        self._offsets = {field: batch.column(f"{field}.offset").to_numpy() for field in FIELDS}
-        self._lengths = {field: batch.column(f"{field}.length").to_numpy() for field in FIELDS}
+        self._keys, self._captions = _Text(batch.column("key")), _Text(batch.column("caption"))
+        self.shard = _numbers(batch.column("shard"), np.uint32)
+        self._offsets = {field: _numbers(batch.column(f"{field}.offset"), np.uint64) for field in FIELDS}
+        self._lengths = {field: _numbers(batch.column(f"{field}.length"), np.uint32) for field in FIELDS}
 
     def __reduce__(self) -> tuple[type["Rows"], tuple[Path]]:
         return Rows, (self.path,)  # a worker process maps the file itself
@@ -144,11 +165,11 @@ class Rows:
 
     def key(self, number: int) -> str:
         """The key of a row."""
-        return str(self._keys[number].as_py())
+        return self._keys[number].decode()
 
     def caption(self, number: int) -> str:
         """The caption of a row."""
-        return str(self._captions[number].as_py())
+        return self._captions[number].decode()
 
     def extent(self, number: int, field: str) -> tuple[int, int]:
         """Offset and length of a field in its shard, in bytes."""

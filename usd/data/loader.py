@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from usd.data.stream import Packet, TrainingStream
 from usd.errors import UsdError
+from usd.parallel import single_thread
 from usd.tasks import Task
 
 
@@ -46,7 +47,7 @@ def training_loader(stream: TrainingStream, workers: int, device: torch.device |
         _Worker(stream),
         batch_size=None,
         num_workers=workers,
-        worker_init_fn=_single_thread,
+        worker_init_fn=_prepare,
         collate_fn=_keep,
         pin_memory=torch.device(device).type == "cuda",
     )
@@ -93,8 +94,8 @@ def _batch(packet: Packet, tasks: tuple[Task, ...], device: torch.device | str) 
     )
 
 
-def _single_thread(_: int) -> None:
-    torch.set_num_threads(1)
+def _prepare(_: int) -> None:
+    single_thread()
 
 
 def _keep(packet: Any) -> Any:

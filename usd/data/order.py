@@ -5,6 +5,7 @@ resume: 0.8 GB and seconds for 100 million samples. A Feistel network is a bijec
 and gives the item at any place at once.
 """
 
+from functools import lru_cache
 from math import isqrt
 
 import numpy as np
@@ -22,13 +23,19 @@ def permuted(places: np.ndarray, count: int, seed: tuple[int, ...]) -> np.ndarra
     """
     a = isqrt(count - 1) + 1
     b = -(-count // a)
-    keys = [np.uint64(word) for word in np.random.SeedSequence(seed).generate_state(ROUNDS, np.uint64)]
+    keys = words(seed)[:ROUNDS]
     found = places.astype(np.uint64)
     outside = np.ones(len(found), bool)
     while outside.any():
         found[outside] = _encrypt(found[outside], a, b, keys)
         outside = found >= count
     return found.astype(np.int64)
+
+
+@lru_cache(maxsize=8)
+def words(seed: tuple[int, ...]) -> list[np.uint64]:
+    """Random numbers that depend on `seed` alone: one for each round, and one more."""
+    return [np.uint64(word) for word in np.random.SeedSequence(seed).generate_state(ROUNDS + 1, np.uint64)]
 
 
 def _encrypt(values: NDArray[np.uint64], a: int, b: int, keys: list[np.uint64]) -> NDArray[np.uint64]:

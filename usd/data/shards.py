@@ -16,6 +16,7 @@ from usd.images import decode_png
 from usd.tasks import MAPS
 
 HEADER = 512  # bytes of a tar header, which stands before the file
+NAME = 100  # bytes of a name in it
 AT_ONCE = 64  # samples that are read together where all are wanted
 
 
@@ -85,11 +86,17 @@ class Split:
         Raises:
             UsdError: a shard ends before a field of it, or has another file where the index says that it is.
         """
+        extents = [self._extent(each) for each in wanted]
         try:
-            found = self._reader.read([self._extent(each) for each in wanted])
+            found = self._reader.read(extents)
         except OSError as error:
             raise UsdError(f"{error.filename or self.root}: {error.strerror or error}; {REMEDY}") from error
-        return [self._checked(each, data) for each, data in zip(wanted, found, strict=True)]
+        for each, extent, data in zip(wanted, extents, found, strict=True):
+            if len(data) != extent.length:
+                raise UsdError(f"{self._place(each)} is cut off; the shard is damaged, {REMEDY}")
+            if self._header:
+                self._check_header(each, data)
+        return [data[self._header :] for data in found]
 
     def decode(self, wanted: Wanted, data: bytes) -> np.ndarray:
         """The picture of a field's bytes."""
@@ -102,16 +109,13 @@ class Split:
         offset, length = self.rows.extent(wanted.number, wanted.field)
         return Extent(self._urls[self.rows.shard[wanted.number]], offset - self._header, length + self._header)
 
-    def _checked(self, wanted: Wanted, data: bytes) -> bytes:
-        length = self.rows.extent(wanted.number, wanted.field)[1]
-        if len(data) != length + self._header:
-            raise UsdError(f"{self._place(wanted)} is cut off; the shard is damaged, {REMEDY}")
-        if self._header:
-            name = f"{self.rows.key(wanted.number)}.{wanted.field}.png"
-            found = data[:100].rstrip(b"\0").decode(errors="replace")
-            if found != name and name.isascii() and len(name) <= 100:  # others stand in a header of their own
-                raise UsdError(f"{self._place(wanted)} is not there but '{found}'; shard and index differ, {REMEDY}")
-        return data[self._header :]
+    def _check_header(self, wanted: Wanted, data: bytes) -> None:
+        """Compare the name in a file's header with what the index says is there."""
+        name = f"{self.rows.key(wanted.number)}.{wanted.field}.png".encode()
+        if data.startswith(name + b"\0") or len(name) >= NAME or not name.isascii():  # those have another header
+            return
+        found = data[:NAME].rstrip(b"\0").decode(errors="replace")
+        raise UsdError(f"{self._place(wanted)} is not there but '{found}'; shard and index differ, {REMEDY}")
 
     def _place(self, wanted: Wanted) -> str:
         url = self._urls[self.rows.shard[wanted.number]]

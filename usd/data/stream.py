@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from usd.data.encoded import Encoded, Picture
-from usd.data.order import permuted
+from usd.data.order import permuted, words
 from usd.data.shards import Split, Wanted
 from usd.data.storage import is_remote
 from usd.data.transforms import augment
@@ -39,6 +39,16 @@ class Item:
     example: int
     task: int
     epoch: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A micro-batch as it is stored."""
+
+    index: int
+    items: list[Item]
+    wanted: list[Wanted]  # four an item
+    data: list[bytes]  # of each that is wanted
 
 
 @dataclass(frozen=True)
@@ -87,12 +97,11 @@ class TrainingStream:
             yield from map(self.packet, indices)
             return
         with ThreadPoolExecutor(AHEAD) as threads:
-            reading = deque((index, threads.submit(self._read, index)) for index in islice(indices, AHEAD))
+            reading = deque(threads.submit(self._read, index) for index in islice(indices, AHEAD))
             for upcoming in indices:
-                index, data = reading.popleft()
-                found = data.result()
-                reading.append((upcoming, threads.submit(self._read, upcoming)))
-                yield self._decoded(index, found)
+                found = reading.popleft().result()
+                reading.append(threads.submit(self._read, upcoming))
+                yield self._decoded(found)
 
     def items(self, index: int) -> list[Item]:
         """This process's items of a micro-batch."""
@@ -100,8 +109,8 @@ class TrainingStream:
         positions = (index * self.world + self.rank) * self.size + np.arange(self.size)
         epochs, places = np.divmod(positions, samples)
         query, example = np.empty_like(positions), np.empty_like(positions)
-        for epoch in np.unique(epochs):
-            here, seed = epochs == epoch, (self.seed, int(epoch))
+        for epoch in set(epochs.tolist()):
+            here, seed = epochs == epoch, (self.seed, epoch)
             query[here] = permuted(places[here], samples, seed)
             example[here] = permuted((places[here] + self._distance(seed)) % samples, samples, seed)
         columns = (query, example, positions % len(self.tasks), epochs)
@@ -109,34 +118,37 @@ class TrainingStream:
 
     def packet(self, index: int) -> Packet:
         """A micro-batch, by its number alone."""
-        return self._decoded(index, self._read(index))
+        return self._decoded(self._read(index))
 
     def _distance(self, seed: tuple[int, ...]) -> int:
         """How far an example is from its query in an epoch's permutation."""
-        return 1 + int(np.random.SeedSequence((*seed, 1)).generate_state(1, np.uint64)[0]) % (len(self.split) - 1)
+        return 1 + int(words(seed)[-1]) % (len(self.split) - 1)
 
-    def _wanted(self, item: Item) -> list[Wanted]:
+    def wanted(self, item: Item) -> list[Wanted]:
+        """The fields of an item: source and target of its query, then of its example."""
         task = self.tasks[item.task]
         return [Wanted(number, f) for number in (item.query, item.example) for f in (task.source, task.target)]
 
-    def _read(self, index: int) -> list[bytes]:
-        """The encoded pictures of a micro-batch, four an item."""
-        return self.split.read([wanted for item in self.items(index) for wanted in self._wanted(item)])
+    def _read(self, index: int) -> Loaded:
+        items = self.items(index)
+        wanted = [each for item in items for each in self.wanted(item)]
+        return Loaded(index, items, wanted, self.split.read(wanted))
 
-    def _decoded(self, index: int, data: list[bytes]) -> Packet:
-        items, rows = self.items(index), self.split.rows
-        pictures: list[np.ndarray] = []
+    def _decoded(self, found: Loaded) -> Packet:
+        items, rows = found.items, self.split.rows
+        epochs = [item.epoch for item in items for _ in range(2)]
+        pictures: np.ndarray | None = None  # (4, B, H, W, 3)
         mirrored: list[bool] = []  # of each query, then its example
-        for item, at in zip(items, count(0, 4)):
-            wanted = self._wanted(item)
-            for pair in (slice(0, 2), slice(2, 4)):
-                decoded = map(self.split.decode, wanted[pair], data[at : at + 4][pair])
-                named = {each.field: picture for each, picture in zip(wanted[pair], decoded, strict=True)}
-                key = rows.key(wanted[pair][0].number)
-                augmented, was_mirrored = augment(named, self.flip, (self.seed, item.epoch), key)
-                pictures += augmented.values()
-                mirrored.append(was_mirrored)
-        stacked = np.stack([np.stack(pictures[part::4]) for part in range(4)])
+        for number, epoch in enumerate(epochs):  # two samples an item, two fields a sample
+            pair = slice(2 * number, 2 * number + 2)
+            wanted, data = found.wanted[pair], found.data[pair]
+            named = {each.field: self.split.decode(each, part) for each, part in zip(wanted, data, strict=True)}
+            augmented, was_mirrored = augment(named, self.flip, (self.seed, epoch), rows.key(wanted[0].number))
+            mirrored.append(was_mirrored)
+            if pictures is None:
+                pictures = np.empty((4, len(items), *augmented[wanted[0].field].shape), np.uint8)
+            for part, each in enumerate(wanted, 2 * (number % 2)):
+                pictures[part, number // 2] = augmented[each.field]
         prompts = [
             self.tasks[item.task].prompt(rows.caption(number))
             for numbers in ([item.query for item in items], [item.example for item in items])
@@ -144,7 +156,7 @@ class TrainingStream:
         ]
         keys = [rows.key(item.query) for item in items]
         tasks, states = [item.task for item in items], self._encoded(items, mirrored[::2])
-        return Packet(index, torch.from_numpy(stacked), tasks, prompts, keys, *states)
+        return Packet(found.index, torch.from_numpy(pictures), tasks, prompts, keys, *states)
 
     def _encoded(self, items: list[Item], mirrored: list[bool]) -> tuple[Tensor | None, Tensor | None]:
         """Latents of the targets and text states of the prompts, where they are kept beside the shards."""

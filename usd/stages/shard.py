@@ -27,12 +27,12 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
         raise UsdError(f"{summary}: validation failed; mend the data and run `dvc repro validate`")
     frame = read_manifest(annotated)
     with atomic_directory(out) as scratch:
-        jobs = _jobs(frame, params.samples, scenes, annotated, scratch)
+        todo = jobs(frame, params.samples, scenes, annotated, scratch)
         count = sum(-(-size // params.samples) for size in frame["split"].value_counts())
         shards: dict[str, list[Shard]] = {}
         rows: dict[str, list[pa.RecordBatch]] = {}
         sums: dict[str, np.ndarray] = {}
-        for packed in parallel_map(pack, jobs, "shard", count, CHUNK_BYTES):
+        for packed in parallel_map(pack, todo, "shard", count, CHUNK_BYTES):
             split = packed.shard.name.rsplit("-", 1)[0]
             shards.setdefault(split, []).append(packed.shard)
             rows.setdefault(split, []).append(packed.rows)
@@ -48,7 +48,7 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     remember(out, (*index.shards, *index.files))
 
 
-def _jobs(frame: pd.DataFrame, samples: int, scenes: Path, annotated: Path, out: Path) -> Iterator[Job]:
+def jobs(frame: pd.DataFrame, samples: int, scenes: Path, annotated: Path, out: Path) -> Iterator[Job]:
     """A job a shard; the training split's add up its maps."""
     for split, part in frame.groupby("split"):
         for number, start in enumerate(range(0, len(part), samples)):

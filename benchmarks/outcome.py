@@ -1,0 +1,30 @@
+"""A line of a benchmark's table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One line of the table."""
+
+    what: str
+    found: float
+    least: float | None
+    most: float | None
+    sides: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bar is met."""
+        return (self.least is None or self.found >= self.least) and (self.most is None or self.found <= self.most)
+
+    def __str__(self) -> str:
+        bar = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
+        return f"| {self.what} | {self.found:.3g} | {bar} | {'yes' if self.holds else '**no**'} | {self.sides} |"
+
+
+def peak() -> int:
+    """The most bytes of memory that this process has had. Linux only; getrusage would count the parent's, too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
