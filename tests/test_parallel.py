@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 from usd.errors import UsdError
 from usd.parallel import AHEAD, CHUNK_BYTES, cores, parallel_map
 
+pytestmark = pytest.mark.slow
+
 
 def half(number: int) -> int:
     if number % 2:
@@ -38,6 +40,8 @@ def test_items_are_taken_as_they_are_needed() -> None:
 SLEEPER = """
 import os, sys, time
 from usd.parallel import AHEAD, CHUNK_BYTES, cores, parallel_map
+
+pytestmark = pytest.mark.slow
 def sleep(number):
     os.write(1, f"pid {os.getpid()}\\n".encode())
     time.sleep(30)
