@@ -77,6 +77,7 @@ def open_pull_request(branch: str, commit: str, what: str) -> str:
     Raises:
         UsdError: gh is not installed, or GitHub refuses.
     """
+    from usd.diff.markdown import markdown
     from usd.diff.review import review
 
     if not shutil.which("gh"):
@@ -85,7 +86,7 @@ def open_pull_request(branch: str, commit: str, what: str) -> str:
     if not base:
         raise UsdError("propose: no branch is checked out; `git switch` to the one to propose to")
     with tempfile.NamedTemporaryFile("w", suffix=".md") as body:
-        body.write(review("HEAD", commit, Path()).text("md"))
+        body.write(markdown(review("HEAD", commit, Path())))
         body.flush()
         fields = ["-f", f"title=Results of {what}", "-f", f"head={branch}", "-f", f"base={base}"]
         fields += ["-F", f"body=@{body.name}"]

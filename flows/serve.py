@@ -43,13 +43,8 @@ def main(
     """
     if not Path("prefect.yaml").exists():
         raise UsdError("prefect.yaml: not found; run from the project's root")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as with Ctrl-C
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell has us ignore
-    home = Path(os.environ.setdefault("PREFECT_HOME", str(Path(".usd/prefect").absolute())))
-    home.mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{port}"
-    os.environ |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-    os.environ["PWD"] = os.getcwd()  # prefect.yaml names it
+    home = prepare(url)
     with ExitStack() as stack:
         log = stack.enter_context((home / "server.log").open("w"))
         server = start_server(port, log, stack)
@@ -91,6 +86,17 @@ From another terminal:  export PREFECT_API_URL={url}/api
 
 Ctrl-C stops everything; a stage that was running goes on from its checkpoint the next time.
 """
+
+
+def prepare(url: str) -> Path:
+    """Set signals and environment of this process and its children; Prefect's folder."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as with Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell has us ignore
+    home = Path(os.environ.setdefault("PREFECT_HOME", str(Path(".usd/prefect").absolute())))
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    os.environ["PWD"] = os.getcwd()  # prefect.yaml names it
+    return home
 
 
 def start_server(port: int, log: IO[str], stack: ExitStack) -> "subprocess.Popen[bytes]":

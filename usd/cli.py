@@ -171,14 +171,14 @@ def diff(
     the noise between seeds, or a check of the gate or an expectation on the data that newly fails. All is read from
     git; pictures of samples come from the DVC cache.
     """
-    from usd.diff.review import review
+    from usd.diff.review import review, text
     from usd.files import atomic_write
 
     found = review(base, head, Path(), tip, fetch)
     if out is None:
-        print(found.text(format), end="")
+        print(text(found, format), end="")
     else:
-        atomic_write(out, found.text(format))
+        atomic_write(out, text(found, format))
         print(found.headline)
     if fail_on_regression and found.regressions:
         raise UsdError(f"{len(found.regressions)} regressions, the first: {found.regressions[0]}")

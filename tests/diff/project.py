@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from usd.cli import app
 from usd.data.record import SPLITS
-from usd.diff.review import Review, review
+from usd.diff.layout import Review
+from usd.diff.review import review, text
 from usd.diff.revision import Revision, find
 from usd.diff.stages import md5
 from usd.images import encode_png
@@ -103,7 +104,7 @@ class Project:
 
     def review(self, base: str = "base", head: str = "HEAD", form: Any = "md") -> str:
         """The review as text."""
-        return self.compared(base, head).text(form)
+        return text(self.compared(base, head), form)
 
     def regressions(self, base: str = "base") -> list[str]:
         """What the review counts as worse."""

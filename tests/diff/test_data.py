@@ -8,6 +8,8 @@ import pytest
 
 from tests.diff.project import SAMPLES, SUMMARY, Project
 from usd.diff.data import digests
+from usd.diff.html import html
+from usd.diff.markdown import markdown
 from usd.diff.review import review
 from usd.diff.revision import find
 
@@ -29,8 +31,8 @@ def test_a_data_change_names_the_keys_and_shows_pictures(pictured: Project) -> N
     assert page.count("<img") == 4  # before and after of the changed sample, one each of the others
     shutil.rmtree(project.root / ".dvc")
     without = review("base", "HEAD", project.root)
-    assert "<img" not in without.text("html")
-    assert without.text("md").splitlines()[0] == text.splitlines()[0]
+    assert "<img" not in html(without)
+    assert markdown(without).splitlines()[0] == text.splitlines()[0]
     assert project.regressions() == []
 
 

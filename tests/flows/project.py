@@ -16,7 +16,7 @@ STEP = """
 import json, os, signal, sys, time
 from pathlib import Path
 import yaml
-from usd.parallel import parallel_map
+from usd.parallel import CHUNK_BYTES, parallel_map
 
 def main(name, out):
     control = Path(".usd")  # what the tests ask for, and what happened
@@ -34,10 +34,10 @@ def main(name, out):
         with (control / "diary").open("a") as diary:
             diary.write(f"{time.time()} resume {name}\\n")
     if asked("spread"):
-        assert list(parallel_map(len, ["ab"] * 40, name)) == [2] * 40
+        assert list(parallel_map(len, ["ab"] * 40, name, 40)) == [2] * 40
     if asked("nap"):
         (control / "pid").write_text(str(os.getpid()))
-        list(parallel_map(time.sleep, [100] * 4, name, chunk=1))
+        list(parallel_map(time.sleep, [100] * 4, name, 4, item_bytes=CHUNK_BYTES))
     if asked("deaf"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         (control / "pid").write_text(str(os.getpid()))

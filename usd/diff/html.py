@@ -4,7 +4,7 @@ import base64
 
 import jinja2
 
-from usd.diff.review import Review
+from usd.diff.layout import Review
 
 MOST = 5000  # rows of a table
 

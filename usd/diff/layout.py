@@ -58,3 +58,23 @@ class Part(Protocol):
 
     def section(self) -> Section | None:
         """What to show; None if there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """All that a reviewer is told; no dates, so that the same revisions give the same bytes."""
+
+    base: str
+    head: str
+    changed: dict[str, str]  # part → what changed
+    unchanged: list[str]
+    regressions: list[str]
+    sections: list[Section]
+
+    @property
+    def headline(self) -> str:
+        """One line: no change, or what changed."""
+        if not self.changed:
+            return f"No change of data, parameters, metrics, figures or stages from {self.base} to {self.head}."
+        words = "; ".join(f"{part}: {found}" for part, found in self.changed.items())
+        return f"Changed from {self.base} to {self.head}: {words}."

@@ -2,8 +2,7 @@
 
 import re
 
-from usd.diff.layout import Section, Table
-from usd.diff.review import Review
+from usd.diff.layout import Review, Section, Table
 
 LIMIT = 65_000  # characters; a comment on GitHub may have 65 536
 MOST = (1000, 300, 100, 50, 20, 10, 5, 2, 1)  # rows of a table, until the text fits

@@ -1,11 +1,12 @@
 """The review of a change: every part of the project, compared between two revisions."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from usd.diff import data, figures, gate, metrics, parameters, stages, validation
-from usd.diff.layout import Part, Section
+from usd.diff.html import html
+from usd.diff.layout import Part, Review
+from usd.diff.markdown import markdown
 from usd.diff.revision import Revision, find, find_base
 from usd.errors import UsdError
 
@@ -19,32 +20,6 @@ PARTS = (  # in the order of the review; a new part is one file and one line her
     figures.compare,
     stages.compare,
 )
-
-
-@dataclass(frozen=True)
-class Review:
-    """All that a reviewer is told; no dates, so that the same revisions give the same bytes."""
-
-    base: str
-    head: str
-    changed: dict[str, str]  # part → what changed
-    unchanged: list[str]
-    regressions: list[str]
-    sections: list[Section]
-
-    @property
-    def headline(self) -> str:
-        """One line: no change, or what changed."""
-        if not self.changed:
-            return f"No change of data, parameters, metrics, figures or stages from {self.base} to {self.head}."
-        words = "; ".join(f"{part}: {found}" for part, found in self.changed.items())
-        return f"Changed from {self.base} to {self.head}: {words}."
-
-    def text(self, form: Literal["md", "html"]) -> str:
-        """The review as Markdown for a comment, or as one page of HTML."""
-        from usd.diff import html, markdown
-
-        return markdown.markdown(self) if form == "md" else html.html(self)
 
 
 def review(base: str, head: str, root: Path, tip: bool = False, fetch: bool = False) -> Review:
@@ -78,3 +53,8 @@ def assemble(base: Revision, head: Revision, parts: list[Part]) -> Review:
         regressions=[each for part in parts for each in part.regressions],
         sections=[section for part in parts if (section := part.section())],
     )
+
+
+def text(found: Review, form: Literal["md", "html"]) -> str:
+    """The review as Markdown for a comment, or as one page of HTML."""
+    return markdown(found) if form == "md" else html(found)
