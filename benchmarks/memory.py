@@ -25,8 +25,9 @@ from usd.config.profiles import apply
 from usd.diffusion.losses import clean_estimate
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.model.adapter import SeparateGather
-from usd.model.base import Base, decode, encode, new_base
+from usd.model.base import Base, decode, encode
 from usd.model.control import predict
+from usd.model.untrained import new_base
 from usd.tasks import TRAINED
 from usd.training.control import new_denoiser
 

@@ -121,6 +121,27 @@ def upload(
     data.upload(shards, url)
 
 
+@app.command(rich_help_panel=DATA, epilog=_examples("usd encode data/encoded", "usd encode encoded --batch-size 64"))
+def encode(
+    out: Annotated[Path, typer.Argument(help="Folder for the columns; an unfinished one is continued.")],
+    shards: Annotated[str, typer.Option(help="Folder or URL of the shards.")] = "data/shards",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images, or captions, that are encoded at a time.")] = 16,
+) -> None:
+    """Compute what the encoders of `train.base` say of every training sample, once for all trainings.
+
+    For a base with a real VAE, such as Stable Diffusion 1.5. To train on the result, set `train.encoded` to OUT.
+    """
+    from usd import config
+    from usd.data.shards import Shards
+    from usd.determinism import accelerator_for
+    from usd.model.base import load_base
+    from usd.training.encoding import encode_samples
+
+    params, opened = config.load().train, Shards.open(shards)
+    base = load_base(params.base).to(accelerator_for(params.device, "no").device)
+    encode_samples(base, opened, out, batch_size)
+
+
 @app.command(
     rich_help_panel=DATA,
     epilog=_examples("dvc add photos && usd use photos && dvc repro train@us_diffusion", "usd use rendered"),
