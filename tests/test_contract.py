@@ -2,10 +2,12 @@
 
 from dataclasses import fields
 
+import pytest
 import yaml
 
 from tests.conftest import ROOT
 from usd import config
+from usd.provenance import code_dependencies
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -22,3 +24,8 @@ def test_a_stage_is_a_module_and_a_section() -> None:
     assert set(yaml.safe_load((ROOT / "params.yaml").read_text())) == sections
     for name, stage in STAGES.items():
         assert f"usd.stages.{name} " in stage["cmd"] + " "
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_dvc_yaml_names_the_code_that_shapes_a_stage(name: str) -> None:
+    assert [dep for dep in STAGES[name]["deps"] if dep.startswith("usd/")] == code_dependencies(name)
