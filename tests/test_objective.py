@@ -12,6 +12,7 @@ from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.loader import Batch
 from usd.diffusion.losses import clean_estimate, feedback
+from usd.errors import UsdError
 from usd.model.base import decode, encode_text
 from usd.model.control import Denoiser
 from usd.tasks import TRAINED
@@ -73,6 +74,17 @@ def test_the_terms_have_the_values_of_the_first_implementation(base, net, varian
 
 def test_feedback_that_no_item_is_due_is_zero(base, net) -> None:
     terms = objective(base, net, "us_diffusion", feedback_below=0)(steered(base, "us_diffusion"), batch_of())
+    assert terms["feedback"].item() == 0
+
+
+def test_feedback_needs_an_annotator_for_each_map_that_it_weighs(base, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsdError, match=r"no annotator for the hed map; set feedback_weight=0 in its row"):
+        Objective(base, {"depth": soft_edges, "seg": soft_edges}, TRAIN, VARIANTS["us_diffusion"])
+    Objective(base, {}, TRAIN, VARIANTS["prompt_diffusion"])
+    unweighted = tuple(dataclasses.replace(t, map=dataclasses.replace(t.map, feedback_weight=0.0)) for t in TRAINED)
+    monkeypatch.setattr("usd.training.objective.TRAINED", unweighted)
+    batch = dataclasses.replace(batch_of(), tasks=unweighted)
+    terms = Objective(base, {}, TRAIN, VARIANTS["us_diffusion"])(steered(base, "us_diffusion"), batch)
     assert terms["feedback"].item() == 0
 
 

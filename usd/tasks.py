@@ -1,6 +1,6 @@
 """The task table: what a map is, and the two tasks each map gives rise to.
 
-A new task is one row in `MAPS` and one function in `usd.annotators.small`.
+A new task is one row in `MAPS` and one function in `usd.annotators.maps`: see docs/add-a-task.md.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Map:
     meaning: str
     kind: Literal["continuous", "palette", "normal"]  # how resampling and flips treat it
     trained: bool  # False: kept unseen in training, used to test generalisation
-    feedback_weight: float = 1.0  # FAL weight; 0.5 for segmentation (ControlNet++, arXiv 2404.07987)
+    feedback_weight: float = 1.0  # of FAL, 0 is off; 0.5 for segmentation (ControlNet++, arXiv 2404.07987)
 
 
 MAPS: dict[str, Map] = {

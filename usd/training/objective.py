@@ -13,7 +13,9 @@ from usd.data.loader import Batch
 from usd.determinism import generator
 from usd.diffusion.losses import clean_estimate, denoising_target, feedback, mean_square, task_weights
 from usd.diffusion.timesteps import draw
+from usd.errors import UsdError
 from usd.model.base import Base, decode, encode, encode_text
+from usd.tasks import TRAINED
 from usd.training.loop import Terms
 
 
@@ -57,6 +59,17 @@ class Objective:
     variant: Variant
     rank: int = 0
     world: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the annotators.
+
+        Raises:
+            UsdError: FAL has no annotator for a trained map.
+        """
+        watched = [task.map.name for task in TRAINED if self.variant.feedback and task.map.feedback_weight]
+        for name in watched:
+            if name not in self.annotators:
+                raise UsdError(f"no annotator for the {name} map; set feedback_weight=0 in its row of usd/tasks.py")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Terms:
         """The terms: `denoising`, and as parameters have it `feedback`, `alignment` and `indicator`."""
@@ -108,7 +121,7 @@ class Objective:
         losses = torch.zeros(len(t), device=t.device)
         for number, task in enumerate(batch.tasks):
             rows = ((batch.task == number) & (t <= self.params.feedback_below)).nonzero()[:, 0]
-            if len(rows):
+            if len(rows) and task.map.feedback_weight:
                 annotate, makes_image = self.annotators[task.map.name], task.direction == "map2image"
                 loss = feedback(estimate[rows], batch.query[rows], self._decode, annotate, makes_image)
                 losses = losses.index_add(0, rows, task.map.feedback_weight * loss.float())
