@@ -91,7 +91,12 @@ def base():
 
 @pytest.fixture
 def pipeline(base):
-    """An untrained pipeline on the bundled base whose control branch is not at zero, so that all inputs matter."""
+    """An untrained US-Diffusion on the bundled base whose control branch is not at zero, so that all inputs matter."""
+    return untrained(base, "us_diffusion")
+
+
+def untrained(base, variant: str):
+    """A pipeline of the variant with random weights where training starts at zero."""
     import torch
 
     from usd import config
@@ -99,7 +104,7 @@ def pipeline(base):
     from usd.training.control import new_denoiser
 
     params = config.load(ROOT / "params.yaml")
-    denoiser = new_denoiser(base, params.variants["us_diffusion"], params.train)
+    denoiser = new_denoiser(base, params.variants[variant], params.train)
     torch.manual_seed(0)
     for module in (denoiser.adapter.example.out, denoiser.adapter.query.out):
         torch.nn.init.normal_(module.weight, std=0.2)
@@ -138,3 +143,43 @@ def connect(monkeypatch: pytest.MonkeyPatch, host: str, port: int) -> None:
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `results` with the real evaluation of both untrained variants and the references; not to be changed."""
+    import json
+    from dataclasses import replace
+
+    from usd import config
+    from usd.annotators.small import soft_edges
+    from usd.data.shards import Shards
+    from usd.evaluation.evaluator import Evaluator, Measure
+    from usd.evaluation.files import write_evaluation, write_replicates
+    from usd.evaluation.manifest import Samples, mean_maps
+    from usd.evaluation.names import VARIANTS
+    from usd.evaluation.references import References
+    from usd.evaluation.variant import evaluate_variant
+    from usd.model.base import load_base
+
+    folder = tmp_path_factory.mktemp("evaluated") / "results"
+    everything = config.load(tiny / "params.yaml")
+    counts = {"items": 4, "curve_items": 3, "unseen_items": 2, "validation_items": 2, "grid_items": 2, "replicates": 10}
+    params = replace(everything.evaluate, guidance_scales=[1.0], **counts)
+    shards = Shards.open(tiny / "shards")
+    splits = {name: Samples(shards[name]) for name in ("train", "val", "test")}
+    measure = Measure(mean_maps(shards), {"hed": soft_edges})
+    for name in VARIANTS:
+        base = load_base(str(ROOT / "models" / "base")).freeze()
+        evaluator = Evaluator(untrained(base, name), everything.variants[name].timesteps, params, measure)
+        (folder / name).mkdir(parents=True)
+        write_evaluation(evaluate_variant(evaluator, splits["val"], splits["test"], folder / name), folder / name)
+    references = References(params, measure)
+    references.answer(base, splits["test"], splits["train"])
+    (folder / "references").mkdir()
+    (folder / "references/references.json").write_text(json.dumps(references.rows))
+    write_replicates(references.replicates, folder / "references/bootstrap.csv")
+    for name in ("curves", "study", "ablation"):
+        shutil.copytree(ROOT / "results" / name, folder / name)
+    shutil.copy(ROOT / "results/benchmark.json", folder)
+    return folder

@@ -1,17 +1,17 @@
-import json
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from tests.conftest import ROOT
-from usd.errors import UsdError
-from usd.evaluation.gate import Check, read_metrics
-from usd.evaluation.metrics import efficientnet_features, frechet_distance, kernel_distance, mean_iou, rmse
-from usd.stages import report
+from usd.evaluation.metrics import (
+    blurred,
+    efficientnet_features,
+    frechet_distance,
+    kernel_distance,
+    mean_iou,
+    nearest,
+    rmse,
+)
 
 
 def test_rmse_is_the_root_of_the_mean_over_images() -> None:
@@ -54,22 +54,15 @@ def test_features_are_pretrained_and_separate_images() -> None:
     assert features.std() > 0.05
 
 
-def test_a_check_fails_on_the_wrong_side_and_on_nan() -> None:
-    assert Check("a", 1.0, least=1.0).passed
-    assert not Check("a", 0.9, least=1.0).passed
-    assert not Check("a", float("nan"), most=1.0).passed
+def test_the_nearest_truth_is_named() -> None:
+    truths = {"black": torch.zeros(2, 3, 4, 4), "white": torch.ones(2, 3, 4, 4)}
+    found = torch.stack([torch.full((3, 4, 4), 0.4), torch.full((3, 4, 4), 0.6)])
+    assert nearest(found, truths) == ["black", "white"]
 
 
-def test_a_variant_without_sga_is_reported_too(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "results", tmp_path / "results")
-    path = tmp_path / "results/us_diffusion/metrics.json"
-    metrics = json.loads(path.read_text())
-    del metrics["indicator_accuracy"]
-    path.write_text(json.dumps(metrics))
-    report.main(tmp_path / "results")
-    assert "## Indicator" not in (tmp_path / "results/report.md").read_text()
-
-
-def test_the_gate_names_a_missing_file(tmp_path) -> None:
-    with pytest.raises(UsdError, match=r"prompt_diffusion/metrics\.json: not readable"):
-        read_metrics(tmp_path)
+def test_blurring_keeps_the_mean_and_removes_the_detail() -> None:
+    fine = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = blurred(fine)
+    assert found.shape == fine.shape
+    assert float(found.mean()) == pytest.approx(float(fine.mean()), abs=0.02)
+    assert found.std() < 0.2 * fine.std()

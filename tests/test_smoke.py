@@ -113,16 +113,19 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
     assert key not in artifact("validation")
 
 
-def test_the_ablation_tables_every_variant_and_does_not_repeat_finished_runs(clone: Path) -> None:
-    command = [sys.executable, "-m", "usd.stages.ablation", "data/shards", "models/annotators", "ablation", "runs"]
+def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(clone: Path) -> None:
+    inputs = ["data/shards", "models/annotators", "models/annotators", "results/benchmark.json"]
+    command = [sys.executable, "-m", "usd.stages.study", *inputs, "study", "runs"]
     run(clone, *command)
-    table = (clone / "ablation/table.md").read_text()
-    assert "| us_diffusion |" in table
-    assert "| no_ess |" in table
-    began = (clone / "runs/no_ess-2/scores.json").stat().st_mtime_ns
+    page = (clone / "study/study.md").read_text()
+    assert "| US-Diffusion |" in page
+    assert "| without ESS |" in page
+    began = (clone / "runs/no_ess-2/identity.json").stat().st_mtime_ns
+    (clone / "study/trials.csv").write_text("trial\n")
     run(clone, *command)
-    assert (clone / "ablation/table.md").read_text() == table
-    assert (clone / "runs/no_ess-2/scores.json").stat().st_mtime_ns == began
+    assert (clone / "study/study.md").read_text() == page
+    assert (clone / "study/trials.csv").exists()
+    assert (clone / "runs/no_ess-2/identity.json").stat().st_mtime_ns == began
 
 
 def test_a_gate_that_fails_ends_the_run(served: Path) -> None:

@@ -27,11 +27,19 @@ def folder_digest(folder: Path, pattern: str = "*") -> str:
     return digest.hexdigest()
 
 
+def read_text(path: Path) -> str:
+    """The text of a file that a stage has written."""
+    try:
+        return path.read_text()
+    except (OSError, ValueError) as error:
+        raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file that a stage has written."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(read_text(path))
+    except ValueError as error:
         raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
 
 

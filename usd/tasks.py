@@ -8,6 +8,7 @@ from typing import Literal
 
 Direction = Literal["image2map", "map2image"]
 DIRECTIONS: tuple[Direction, ...] = ("image2map", "map2image")
+Strategy = Literal["ess", "uniform"]  # how timesteps are spread: see `usd.diffusion.timesteps`
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.diff.project import KEYS, SAMPLES, SUMMARY, Project, listing, metrics, runs, summary, tile
+from usd.config import Gate
 from usd.diff.dag import read_stages
 from usd.diff.revision import find
-from usd.evaluation.gate import VARIANTS
+from usd.evaluation.names import VARIANTS
 
 CODE = (*sorted((ROOT / "usd").rglob("*.py")), ROOT / "dvc.yaml", ROOT / "params.yaml")
 GATE = {"rmse_gain": 0.05, "floor_ratio": 0.8, "fd_gain": 1.0, "adherence_gain": 0.05, "speedup": 5.0}
-GATE |= {"swapped_change": 0.02}
+GATE |= {"swapped_change": 0.02, **{name: 0.5 for name in Gate.__annotations__ if name.startswith("target_")}}
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for path in CODE:
         project.write(str(path.relative_to(ROOT)), path.read_bytes())
     project.edit("params.yaml", lambda params: params.update(gate=GATE))
-    project.edit("dvc.yaml", lambda file: [file["stages"][name].update(frozen=True) for name in ("base", "ablation")])
+    project.edit("dvc.yaml", lambda file: [file["stages"][name].update(frozen=True) for name in ("base", "study")])
     project.write(".gitignore", ".dvc/cache\n.dvc/tmp\n.dvc/config.local\n")
     project.write(".dvc/config", "")
     project.write("README.md", "# Project\n")

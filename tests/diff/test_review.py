@@ -15,7 +15,7 @@ from tests.diff.project import KEYS, METRICS, SAMPLES, SUMMARY, Project, listing
 from usd.diff.markdown import LIMIT
 from usd.diff.review import review
 from usd.errors import UsdError
-from usd.evaluation.gate import VARIANTS
+from usd.evaluation.names import VARIANTS
 
 pytestmark = pytest.mark.slow
 

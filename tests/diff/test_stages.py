@@ -26,7 +26,7 @@ def test_stages_that_rerun_are_the_changed_ones_and_all_that_follow(project: Pro
     project.commit()
     found = plan(find("HEAD", project.root))
     names = {stage.name for stage in read_stages(find("HEAD", project.root))}
-    assert {rerun.name for rerun in found.reruns} == names - {"render", "base", "ablation"}
+    assert {rerun.name for rerun in found.reruns} == names - {"render", "base", "study"}
     reasons = {rerun.name: (rerun.reasons, rerun.after) for rerun in found.reruns}
     assert reasons["annotate"] == (["usd/annotators/maps.py changed"], [])
     assert reasons["shard"] == ([], ["annotate", "validate"])

@@ -2,7 +2,6 @@
 
 from usd.config.loading import PARAMS, build, load, parse
 from usd.config.sections import (
-    Ablation,
     Annotate,
     Annotators,
     Base,
@@ -17,6 +16,7 @@ from usd.config.sections import (
     Precision,
     Render,
     Shard,
+    Study,
     Train,
     Validate,
     Variant,
@@ -24,7 +24,6 @@ from usd.config.sections import (
 
 __all__ = [
     "PARAMS",
-    "Ablation",
     "Annotate",
     "Annotators",
     "Base",
@@ -39,6 +38,7 @@ __all__ = [
     "Precision",
     "Render",
     "Shard",
+    "Study",
     "Train",
     "Validate",
     "Variant",

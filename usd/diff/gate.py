@@ -8,7 +8,8 @@ from usd import config
 from usd.diff.layout import NONE, Section, Table
 from usd.diff.revision import Revision
 from usd.errors import UsdError
-from usd.evaluation.gate import VARIANTS, Check, judge
+from usd.evaluation.gate import Check, judge
+from usd.evaluation.names import VARIANTS
 
 FILES = (*(f"results/{name}/metrics.json" for name in VARIANTS), "results/benchmark.json")
 

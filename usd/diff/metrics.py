@@ -8,7 +8,7 @@ from typing import ClassVar
 from usd.diff.layout import NONE, Section, Table
 from usd.diff.revision import Revision
 from usd.diff.scores import AVERAGED, DIGITS, MEAN, Key, Noise, paths, read_metrics, read_noise
-from usd.evaluation.gate import VARIANTS
+from usd.evaluation.names import VARIANTS
 
 BASELINE = VARIANTS[0]  # what the product is compared with: that it got worse is told, and is not a regression
 LOWER = {*AVERAGED, "floor_ratio", "absrel", "kid", "depth_rmse", "rmse_averaged", "fd_averaged"}

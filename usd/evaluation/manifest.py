@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from usd.data.shards import Split
+from usd.data.shards import Shards, Split
 from usd.errors import UsdError
 from usd.evaluation.metrics import per_image_mse
 from usd.images import to_tensor
@@ -37,6 +38,11 @@ class Samples:
         """(B, 3, H, W) in [0, 1]."""
         return to_tensor(self.split.pictures(keys, field))
 
+    def example(self, item: Item, number: int) -> str:
+        """The key of an item's example number `number`: the manifest's own, then the keys that follow it."""
+        ring = [key for key in self.keys if key != item.query]
+        return ring[(ring.index(item.example) + number) % len(ring)]
+
     def manifest(self, task: Task, count: int, seed: int) -> list[Item]:
         """`count` items of a task: the first keys as queries, each with another image as its example."""
         if len(self.keys) < max(count, 2):
@@ -54,3 +60,8 @@ def per_sample(found: Tensor, truth: Tensor, items: list[Item]) -> Iterator[dict
     for item, error in zip(items, per_image_mse(found, truth).sqrt().tolist(), strict=True):
         row = {"task": item.task.name, "query": item.query, "example": item.example, "noise_seed": item.noise_seed}
         yield row | {"rmse": round(error, 5)}
+
+
+def mean_maps(shards: Shards) -> dict[str, Tensor]:
+    """The mean training map of every map, (3, H, W): what the trivial predictor answers."""
+    return {name: torch.from_numpy(mean).movedim(-1, 0).contiguous() for name, mean in shards.mean_maps().items()}

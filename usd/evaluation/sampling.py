@@ -1,6 +1,7 @@
 """Generation over the items of a manifest."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from rich.progress import track
@@ -8,9 +9,46 @@ from torch import Tensor
 
 from usd.determinism import generator
 from usd.diffusion.sampling import Sampling
+from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Item, Samples
+from usd.inference.images import Pair
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.tasks import Task
+from usd.tasks import Strategy, Task
+
+
+@dataclass(frozen=True, order=True)
+class Candidate:
+    """How an image is sampled: the number of timesteps, and the guidance scale.
+
+    Guidance runs the network twice a timestep, so `evaluations` and not `steps` is what two ways are compared at.
+    """
+
+    steps: int
+    guidance: float
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network per image."""
+        return self.steps * (2 if self.guidance > 1 else 1)
+
+    def sampling(self, strategy: Strategy) -> Sampling:
+        """Exactly `steps` timesteps of a strategy: ESS-10, whose last step at t = 0 is left out, has nine."""
+        count = self.steps + 1 if strategy == "ess" and self.steps > 1 else self.steps
+        return Sampling(sampling_timesteps(strategy, count), self.guidance)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a variant is given beside the query; the default is the manifest's example and the task's prompt."""
+
+    task: Task | None = None  # of the example pair, where it is not the item's own
+    black: bool = False  # the pair is two black pictures
+    pairs: int = 1  # examples that show the same task
+    prompt: bool = True  # False: the prompt is empty
+    indicator: str | None = None  # the task named to the adapter, which else infers it from the pair
+
+
+USUAL = Shown()
 
 
 def generate(
@@ -19,25 +57,19 @@ def generate(
     items: list[Item],
     sampling: Sampling,
     batch_size: int,
-    shown: Task | None = None,
-    named: str | None = None,
+    shown: Shown = USUAL,
     title: str = "generate",
 ) -> tuple[Tensor, Tensor]:
-    """Results (N, 3, H, W) in [0, 1] and indicators (N, tasks) of the items, in order.
-
-    `shown` is the task of the pairs, if not the items' own; `named` names the indicator instead of inferring it.
-    """
+    """Results (N, 3, H, W) in [0, 1] and indicators (N, tasks) of the items, in order."""
     task = items[0].task
-    shown = shown or task
     images, indicators = [], []
     pipeline.set_progress_bar_config(disable=True)  # one bar over all items is enough
     for part in track(list(_parts(items, batch_size)), description=title, transient=True):
-        examples, queries = [item.example for item in part], [item.query for item in part]
         output = pipeline(
-            [task.prompt(samples.caption(item.query)) for item in part],
-            (samples.pictures(examples, shown.source), samples.pictures(examples, shown.target)),
-            samples.pictures(queries, task.source),
-            task=named,
+            [task.prompt(samples.caption(item.query)) if shown.prompt else "" for item in part],
+            _examples(samples, part, shown),
+            samples.pictures([item.query for item in part], task.source),
+            task=shown.indicator,
             timesteps=sampling.timesteps,
             guidance_scale=sampling.guidance_scale,
             generator=[generator(item.noise_seed) for item in part],
@@ -46,6 +78,17 @@ def generate(
         images.append(output.images)
         indicators.append(output.indicator.cpu())
     return torch.cat(images), torch.cat(indicators)
+
+
+def _examples(samples: Samples, items: list[Item], shown: Shown) -> list[Pair]:
+    """Example pairs of the items, each (B, 3, H, W) in [0, 1]."""
+    task = shown.task or items[0].task
+    pairs: list[Pair] = []
+    for number in range(shown.pairs):
+        keys = [samples.example(item, number) for item in items]
+        source, target = (samples.pictures(keys, field) for field in (task.source, task.target))
+        pairs.append((source * 0, target * 0) if shown.black else (source, target))
+    return pairs
 
 
 def _parts(items: list[Item], size: int) -> Iterator[list[Item]]:

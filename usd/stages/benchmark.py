@@ -15,6 +15,7 @@ from usd.determinism import accelerator_for
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Samples
+from usd.evaluation.sampling import Candidate
 from usd.evaluation.timing import Contestant, summarise
 from usd.files import atomic_write, read_json
 from usd.inference.pipeline import USDiffusionPipeline
@@ -32,17 +33,14 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
         for name, path in (("prompt_diffusion", baseline), ("us_diffusion", ours))
     }
     chosen = read_json(results / "us_diffusion" / "metrics.json")["sampling"]
-    contestants = {
-        "prompt_diffusion": (
-            models["prompt_diffusion"],
-            Sampling(sampling_timesteps("uniform", params.baseline_steps), 1.0),
-        ),
-        "us_diffusion": (models["us_diffusion"], Sampling(sampling_timesteps("ess", params.ess_steps), 1.0)),
-    }
+    ddim, ess = sampling_timesteps("uniform", params.baseline_steps), sampling_timesteps("ess", params.ess_steps)
+    field_ = [
+        Contestant("prompt_diffusion", models["prompt_diffusion"], Sampling(ddim)),
+        Contestant("us_diffusion", models["us_diffusion"], Sampling(ess)),
+    ]
     for direction, choice in chosen.items():
-        sampling = Sampling(sampling_timesteps(strategy, choice["steps"]), choice["guidance_scale"])
-        contestants[f"us_diffusion, chosen for {direction}"] = (models["us_diffusion"], sampling)
-    field_ = [Contestant(name, *rest) for name, rest in contestants.items()]
+        sampling = Candidate(choice["steps"], choice["guidance_scale"]).sampling(strategy)
+        field_.append(Contestant(f"us_diffusion, chosen for {direction}", models["us_diffusion"], sampling))
     rounds = [(size, turn) for size in params.batch_sizes for turn in range(params.repeats + 1)]
     for size, turn in track(rounds, description="benchmark"):
         for contestant in field_:

@@ -8,23 +8,36 @@ from rich.table import Table
 
 from usd import config
 from usd.errors import UsdError
+from usd.evaluation.comparison import Comparison
 from usd.evaluation.gate import judge, read_metrics
+from usd.evaluation.targets import Target, targets
 from usd.files import atomic_write, read_json
 from usd.stages import run
 
 
 def main(results: Path, out: Path) -> None:
-    """Judge RESULTS and print the table; the verdicts go to OUT."""
-    checks = judge(read_metrics(results), read_json(results / "benchmark.json"), config.load().gate)
+    """Judge RESULTS and print checks and targets; the verdicts on the checks go to OUT."""
+    gate, benchmark = config.load().gate, read_json(results / "benchmark.json")
+    checks = judge(read_metrics(results), benchmark, gate)
+    speed = benchmark["speedup_end_to_end"]
+    paper = Target(
+        "paper's row: end-to-end speedup", f"≥ {gate.target_speedup:g}", f"{speed:g}", speed >= gate.target_speedup
+    )
+    aims = [paper, *targets(Comparison.read(results), gate)]
     table = Table("check", "value", "bound", "verdict", title="gate")
     for check in checks:
         table.add_row(check.name, f"{check.value:.4f}", check.bound, "passed" if check.passed else "[red]FAILED")
-    Console().print(table)
+    goals = Table("target", "found", "wanted", "verdict", title="targets, which decide nothing here")
+    for aim in aims:
+        goals.add_row(aim.name, aim.found, aim.wanted, "met" if aim.met else "[yellow]missed")
+    Console().print(goals, table, f"All tables, pictures and intervals: {results / 'report.html'}", sep="\n")
     verdicts = {check.name: "passed" if check.passed else "failed" for check in checks}
     atomic_write(out, json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n")
-    failed = [f"{check.name} = {check.value:g}, wanted {check.bound}" for check in checks if not check.passed]
+    failed = [f"{check.name} is {check.value:.4g}, wanted {check.bound}" for check in checks if not check.passed]
     if failed:
-        raise UsdError("gate: " + "; ".join(failed) + f"; see {results / 'report.md'}")
+        raise UsdError(
+            f"gate: {len(failed)} of {len(checks)} checks failed: {'; '.join(failed)}; see {results}/report.md"
+        )
 
 
 if __name__ == "__main__":

@@ -2,32 +2,28 @@
 
 from pathlib import Path
 
-import mistune
-
 from usd import config
-from usd.evaluation.gate import VARIANTS, judge_quality, read_metrics
-from usd.evaluation.report import STYLE, TEMPLATE, _read, claims, draw_curves, embed, indicator, tables
+from usd.evaluation.comparison import Comparison
+from usd.evaluation.names import BASELINE, OURS
+from usd.evaluation.page import page
+from usd.evaluation.plots import draw_quality, draw_training
+from usd.evaluation.report import render, study_section
 from usd.files import atomic_write
 from usd.stages import run
-from usd.tasks import MAPS, TRAINED
 
 
-def main(results: Path) -> None:
-    """Write RESULTS/report.md and RESULTS/report.html from the metrics, grids and curves in RESULTS."""
-    metrics = read_metrics(results)
-    draw_curves(results / "curves", results / "curves.png")
-    text = TEMPLATE.render(
-        variants=VARIANTS,
-        metrics=metrics,
-        claims=claims(metrics),
-        tables=tables(metrics),
-        indicator=indicator(metrics["us_diffusion"]),
-        checks=judge_quality(metrics, config.load().gate),
-        ablation=_read(results / "ablation" / "table.md"),
-        pictures=[task.name for task in TRAINED] + [f"image2{name}" for name, m in MAPS.items() if not m.trained],
-    )
+def main(results: Path, annotators: Path, judges: Path) -> None:
+    """Write RESULTS/report.md and RESULTS/report.html from what RESULTS holds.
+
+    JUDGES have read adherence; they are independent if FAL trained against others, ANNOTATORS.
+    """
+    params = config.load()
+    found = Comparison.read(results)
+    draw_training(results / "curves", results / "curves.png")
+    draw_quality({BASELINE: [found.baseline.curve], OURS: [found.ours.curve]}, results / "quality.png")
+    text = render(found, params, study_section(results), independent=judges != annotators)
     atomic_write(results / "report.md", text)
-    atomic_write(results / "report.html", STYLE + embed(str(mistune.create_markdown(plugins=["table"])(text)), results))
+    atomic_write(results / "report.html", page(text, results, params.evaluate.grid_items))
 
 
 if __name__ == "__main__":

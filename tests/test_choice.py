@@ -1,0 +1,55 @@
+"""The choice of sampling: one rule for all variants."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.conftest import ROOT
+from usd import config
+from usd.errors import UsdError
+from usd.evaluation.choice import Choice, choose
+from usd.evaluation.sampling import Candidate
+
+PARAMS = config.load(ROOT / "params.yaml").evaluate
+TRIED = {(1, 1): 5.0, (1, 2): 6.0, (2, 1): 4.0, (2, 2): 1.0, (4, 1): 2.0, (4, 2): 3.0}
+CHOICE = Choice("rmse", {Candidate(steps, float(guidance)): error for (steps, guidance), error in TRIED.items()})
+
+
+def test_the_least_error_wins_and_all_that_was_tried_is_kept() -> None:
+    assert CHOICE.best == Candidate(2, 2.0)
+    found = CHOICE.as_dict()
+    assert (found["steps"], found["guidance_scale"], found["nfe"]) == (2, 2.0, 4)
+    assert found["validation_rmse"]["4"] == {"1.0": 2.0, "2.0": 3.0}
+
+
+@pytest.mark.parametrize(("budget", "candidate"), [(1, (1, 1)), (2, (2, 1)), (4, (2, 2)), (9, (9, 1)), (100, (100, 1))])
+def test_a_budget_is_spent_on_guidance_or_on_steps(budget: int, candidate: tuple[int, int]) -> None:
+    found = CHOICE.within(budget)
+    assert (found.steps, found.guidance) == candidate
+    assert budget / 2 < found.evaluations <= budget
+
+
+def test_long_lists_are_not_tried() -> None:
+    tried: list[Candidate] = []
+
+    def error(candidate: Candidate) -> float:
+        tried.append(candidate)
+        return 1.0
+
+    choice = choose("fd", replace(PARAMS, steps=[1, 9, 99]), error)
+    assert {candidate.steps for candidate in tried} == {1, 9}
+    assert choice.best == Candidate(1, 1.0)
+    assert choice.within(99) == Candidate(99, 1.0)
+
+
+def test_a_budget_that_no_candidate_fits_is_named() -> None:
+    guided = Choice("rmse", {Candidate(4, 2.0): 1.0})
+    with pytest.raises(UsdError, match="no candidate takes 1 to 4 evaluations"):
+        guided.within(4)
+
+
+@pytest.mark.parametrize(("strategy", "steps", "first"), [("ess", 9, 998), ("ess", 1, 998), ("uniform", 9, 999)])
+def test_a_candidate_takes_as_many_timesteps_as_it_says(strategy, steps: int, first: int) -> None:
+    found = Candidate(steps, 1.0).sampling(strategy).timesteps
+    assert len(found) == steps
+    assert found[0] == first

@@ -1,0 +1,92 @@
+"""The gate: which checks decide, on which side they fail, and that targets decide nothing."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from usd import config
+from usd.errors import UsdError
+from usd.evaluation.bootstrap import Interval
+from usd.evaluation.comparison import Comparison, verdict
+from usd.evaluation.gate import Check, judge, read_metrics
+from usd.evaluation.names import OURS
+from usd.evaluation.targets import targets
+from usd.stages import gate
+
+GATE = config.load(ROOT / "params.yaml").gate
+
+
+@pytest.fixture
+def project(evaluated: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the results that may be changed, and parameters that untrained models pass."""
+    shutil.copytree(evaluated, tmp_path / "results")
+    shutil.copy(tiny / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_check_fails_on_the_wrong_side_and_on_nan() -> None:
+    assert Check("a", 1.0, least=1.0).passed
+    assert not Check("a", 0.9, least=1.0).passed
+    assert not Check("a", float("nan"), most=1.0).passed
+
+
+def test_the_committed_results_pass_by_more_than_the_margin(tmp_path: Path) -> None:
+    """The bounds hold a margin of several seeds' spread below what the earlier recipe's ablation measured."""
+    runs = json.loads((ROOT / "results/ablation/runs.json").read_text())
+    for seed in range(2):
+        metrics = {name: runs[name][seed] for name in ("prompt_diffusion", OURS)}
+        for direction in ("image2map", "map2image"):  # the ablation did not measure it
+            for scores in metrics[OURS][direction].values():
+                scores["swapped_pair_change"] = 0.08
+        checks = judge(metrics, {"speedup_end_to_end": 9.85}, GATE)
+        assert all(check.passed for check in checks)
+        assert min(check.value - check.least for check in checks[:1]) > 0.004
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsdError, match=r"prompt_diffusion/metrics\.json: not readable"):
+        read_metrics(tmp_path)
+
+
+def test_a_red_gate_says_in_one_line_what_failed_and_shows_its_tables(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate.main(Path("results"), Path("results/gate.json"))
+    assert set(json.loads(Path("results/gate.json").read_text()).values()) == {"passed"}
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["gate"]["floor_ratio"] = 0.0001
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(UsdError) as failure:
+        gate.main(Path("results"), Path("results/gate.json"))
+    assert "3 of 8 checks failed: depth RMSE / floor is" in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert "results/report.html" in capsys.readouterr().out
+    assert "failed" in Path("results/gate.json").read_text()
+
+
+def test_missed_targets_are_reported_and_decide_nothing(project: Path) -> None:
+    found = targets(Comparison.read(Path("results")), GATE)
+    assert any(not target.met for target in found)
+    assert any("base alone" in target.name and target.wanted == "6 of 6 tasks" for target in found)
+    gate.main(Path("results"), Path("results/gate.json"))
+
+
+def test_a_target_is_met_exactly_at_its_bound(project: Path) -> None:
+    results = Comparison.read(Path("results"))
+    ratio = results.ours.metrics["image2map"]["depth"]["floor_ratio"]
+    for bound, met in ((ratio, True), (ratio - 1e-6, False)):
+        found = targets(results, replace(GATE, target_depth=bound))
+        assert next(each for each in found if each.name.startswith("depth")).met == met
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(-2, -1, "better"), (-1, 1, "no difference"), (1, 2, "worse"), (-1, 0, "no difference")]
+)
+def test_better_means_that_the_interval_excludes_zero(low: float, high: float, said: str) -> None:
+    assert verdict(Interval((low + high) / 2, low, high)) == said

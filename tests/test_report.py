@@ -1,0 +1,87 @@
+"""The report, made of a real evaluation of untrained variants."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from usd.evaluation.comparison import Comparison
+from usd.evaluation.names import OURS
+from usd.stages import report
+
+SAME = (Path("models/annotators"), Path("models/annotators"))
+
+
+@pytest.fixture
+def results(evaluated: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the results, in a project folder."""
+    shutil.copytree(evaluated, tmp_path / "results")
+    shutil.copy(tiny / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return Path("results")
+
+
+def test_the_report_says_what_its_numbers_are(results: Path) -> None:
+    report.main(results, *SAME)
+    text = (results / "report.md").read_text()
+    for words in ("EfficientNet-Lite0", "paired bootstrap", "the annotators that FAL trains against", "0.02 to 0.01"):
+        assert words in text
+    for row in ("base alone", "mean map", "copy of the query", "blurred truth", "other real images"):
+        assert row in text
+    assert "| paper's row: RMSE" in text
+    assert "nan" not in re.sub(r"\(.*?\)", "", text)
+    report.main(results, Path("models/annotators"), Path("models/judges"))
+    assert "independent annotators that no training has seen" in (results / "report.md").read_text()
+
+
+def test_the_page_is_one_small_file(results: Path) -> None:
+    report.main(results, *SAME)
+    html = (results / "report.html").read_text()
+    assert len(html) < 350_000
+    assert 'src="data:image/webp' in html
+    assert not re.search(r'src="(?!data:)', html)
+
+
+def test_a_difference_in_the_report_is_that_of_the_tables(results: Path) -> None:
+    found = Comparison.read(results)
+    ours, theirs = (pd.read_csv(results / name / "curve.csv") for name in (OURS, "prompt_diffusion"))
+
+    def mean(table: pd.DataFrame) -> float:
+        return float(table[(table["row"] == "2") & (table["direction"] == "image2map")]["rmse"].mean())
+
+    between = found.between("2", "image2map", "rmse")
+    assert between is not None
+    assert between.delta == pytest.approx(mean(ours) - mean(theirs), abs=1e-5)
+    assert between.low <= between.delta <= between.high
+
+
+def test_the_best_trivial_answer_is_the_one_with_the_least_error(results: Path) -> None:
+    rows = json.loads((results / "references/references.json").read_text())
+    rmse = {row["name"]: row["rmse"] for row in rows if row["task"] == "image2outpaint"}
+    name, least = Comparison.read(results).best_trivial("image2outpaint")
+    assert (name, least) == min(rmse.items(), key=lambda pair: pair[1])
+
+
+def test_a_variant_without_sga_is_reported_too(results: Path) -> None:
+    path = results / OURS / "metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["indicator_accuracy"]
+    path.write_text(json.dumps(metrics))
+    report.main(results, *SAME)
+    assert "## Indicator" not in (results / "report.md").read_text()
+
+
+def test_before_the_study_is_run_the_earlier_ablation_is_labelled_as_such(results: Path) -> None:
+    report.main(results, *SAME)
+    assert "Of the recipe before it, an ablation of two seeds on 48 items" in (results / "report.md").read_text()
+    (results / "study/study.json").write_text('{"rows": [{}]}')
+    (results / "study/study.md").write_text("# The study\n\n## A head\n\n![plot](quality.png)\n")
+    shutil.copy(results / "curves.png", results / "study/quality.png")
+    report.main(results, *SAME)
+    text = (results / "report.md").read_text()
+    assert "### A head" in text
+    assert "![plot](study/quality.png)" in text
+    assert "Of the recipe before it" not in text

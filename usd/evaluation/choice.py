@@ -1,0 +1,67 @@
+"""The choice of sampling, on the validation split: the same candidates for every variant."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from usd import config
+from usd.errors import UsdError
+from usd.evaluation.sampling import Candidate
+
+TRIED_STEPS = 10  # longer lists are not tried with guidance, since they take most of the time of a whole evaluation
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was tried on validation in one direction: error by candidate, and what follows from it."""
+
+    metric: str  # rmse or fd, the mean over the trained tasks
+    tried: dict[Candidate, float]
+
+    @property
+    def best(self) -> Candidate:
+        """The candidate with the least error; of equals the one with fewer steps."""
+        return min(sorted(self.tried), key=self.tried.__getitem__)
+
+    def guidance(self, steps: int) -> float:
+        """The best guidance scale at a step count; of the longest one tried, where `steps` was not."""
+        counts = {candidate.steps for candidate in self.tried}
+        known = steps if steps in counts else max(counts)
+        same = {one: error for one, error in self.tried.items() if one.steps == known}
+        return min(sorted(same), key=same.__getitem__).guidance
+
+    def within(self, budget: int) -> Candidate:
+        """The best candidate of at most `budget` evaluations and more than the next smaller budget.
+
+        A guided step costs two evaluations, so half as many steps fit. Above what was tried, the best guidance of the
+        longest list decides.
+        """
+        counts = sorted({candidate.steps for candidate in self.tried})
+        if budget > max(counts):
+            guidance = self.guidance(budget)
+            return Candidate(budget // 2 if guidance > 1 else budget, guidance)
+        smaller = max((count for count in counts if count < budget), default=0)
+        fitting = {one: error for one, error in self.tried.items() if smaller < one.evaluations <= budget}
+        if not fitting:
+            raise UsdError(f"evaluate.steps: no candidate takes {smaller + 1} to {budget} evaluations; list {budget}")
+        return min(sorted(fitting), key=fitting.__getitem__)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For metrics.json: the choice, and all that was tried."""
+        table: dict[str, dict[str, float]] = {}
+        for candidate, error in self.tried.items():
+            table.setdefault(str(candidate.steps), {})[str(candidate.guidance)] = error
+        return {
+            "steps": self.best.steps,
+            "guidance_scale": self.best.guidance,
+            "nfe": self.best.evaluations,
+            f"validation_{self.metric}": table,
+        }
+
+
+def choose(metric: str, params: config.Evaluate, error: Callable[[Candidate], float]) -> Choice:
+    """Measure every candidate of section `evaluate` of at most ten steps."""
+    counts = [steps for steps in params.steps if steps <= TRIED_STEPS]
+    candidates = [Candidate(*pair) for pair in itertools.product(counts, params.guidance_scales)]
+    return Choice(metric, {candidate: error(candidate) for candidate in candidates})

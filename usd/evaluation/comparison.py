@@ -1,0 +1,101 @@
+"""Differences between two sets of answers to the same items, each with a paired bootstrap interval."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from usd.evaluation.bootstrap import Interval, interval
+from usd.evaluation.files import Results, read_replicates, read_results
+from usd.evaluation.names import BASELINE, OURS
+from usd.files import read_json
+from usd.tasks import TASKS, TRAINED, Direction
+
+METRICS: tuple[tuple[Direction, str], ...] = (
+    ("image2map", "rmse"),
+    ("map2image", "fd"),
+    ("map2image", "adherence_rmse"),
+)
+BASE_ALONE, BLURRED, REAL = "base alone", "blurred truth", "other real images"  # names of references
+MEAN_MAP, COLOUR = "mean map", "mean colour of the example's target"
+COPY, COPY_QUERY = "copy of the example's target", "copy of the query"
+TRIVIAL = (MEAN_MAP, COLOUR, COPY, COPY_QUERY)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both variants and the references, as they lie below `results`."""
+
+    baseline: Results
+    ours: Results
+    references: pd.DataFrame  # name, task, items and metrics
+    reference_replicates: dict[str, np.ndarray]  # "name/task/metric" → (R,)
+
+    @classmethod
+    def read(cls, results: Path) -> "Comparison":
+        """Read the outputs of the stages `evaluate` and `references`.
+
+        Raises:
+            UsdError: a file is missing or unreadable.
+        """
+        folder = results / "references"
+        return cls(
+            read_results(results / BASELINE),
+            read_results(results / OURS),
+            pd.DataFrame(read_json(folder / "references.json")),
+            read_replicates(folder / "bootstrap.csv"),
+        )
+
+    @property
+    def budgets(self) -> list[int]:
+        """Numbers of evaluations at which both variants were measured."""
+        rows = set(self.ours.curve["row"]) & set(self.baseline.curve["row"])
+        return sorted(int(row) for row in rows if row.isdigit())
+
+    def between(self, row: str, direction: Direction, metric: str) -> Interval | None:
+        """US-Diffusion − Prompt Diffusion in one row, the mean over the trained tasks; None if it was not measured."""
+        ours, theirs = (each.mean(row, direction, metric) for each in (self.ours, self.baseline))
+        if np.isnan(ours) or np.isnan(theirs):
+            return None
+        names = [f"{row}/{task.name}/{metric}" for task in TRAINED if task.direction == direction]
+        names = [name for name in names if name in self.ours.replicates]
+        differences = [self.ours.replicates[name] - self.baseline.replicates[name] for name in names]
+        return interval(ours - theirs, np.mean(differences, axis=0))
+
+    def over_base(self, task: str, metric: str) -> Interval:
+        """US-Diffusion, as chosen, − the base alone, in one trained task."""
+        ours = self.ours.value("chosen", task, metric)
+        theirs = self.reference(BASE_ALONE, task, metric)
+        differences = (
+            self.ours.replicates[f"chosen/{task}/{metric}"] - self.reference_replicates[f"{BASE_ALONE}/{task}/{metric}"]
+        )
+        return interval(ours - theirs, differences)
+
+    def reference(self, name: str, task: str, metric: str) -> float:
+        """A number of a reference; NaN if it was not measured."""
+        table = self.references
+        found = table[(table["name"] == name) & (table["task"] == task)]
+        return float(found[metric].iloc[0]) if len(found) and metric in found else float("nan")
+
+    def distance(self, name: str, items: int) -> float:
+        """A reference Fréchet distance at a number of items; NaN if it was not measured."""
+        return replace(self, references=self.references[self.references["items"] == items]).reference(
+            name, "map2image", "fd"
+        )
+
+    def best_trivial(self, task: str) -> tuple[str, float]:
+        """The trivial answer with the least RMSE, and that RMSE."""
+        found = {name: self.reference(name, task, "rmse") for name in TRIVIAL}
+        name = min(found, key=found.__getitem__)
+        return name, found[name]
+
+
+def verdict(found: Interval) -> str:
+    """What an interval of a difference of errors says: better only if it excludes zero."""
+    return "better" if found.is_below_zero else "worse" if found.is_above_zero else "no difference"
+
+
+def unseen_maps() -> list[str]:
+    """The Image2Map tasks that were kept out of training."""
+    return [task.name for task in TASKS.values() if task.direction == "image2map" and not task.map.trained]

@@ -1,0 +1,53 @@
+"""The words that a report uses for variants, tasks and metrics."""
+
+from usd.tasks import TASKS, Direction
+
+BASELINE, OURS = "prompt_diffusion", "us_diffusion"
+VARIANTS = (BASELINE, OURS)
+HEADLINE: dict[Direction, str] = {"image2map": "rmse", "map2image": "fd"}  # what sampling is chosen by
+SETTINGS = ("black_pair", "foreign_pair", "empty_prompt", "two_pairs", "four_pairs")  # of the in-context tests
+
+NAMES = {
+    BASELINE: "Prompt Diffusion",
+    OURS: "US-Diffusion",
+    "no_sga": "without SGA",
+    "no_fal": "without FAL",
+    "no_ess": "without ESS",
+    "image2map": "Image2Map",
+    "map2image": "Map2Image",
+    "depth": "depth",
+    "hed": "edges",
+    "seg": "segments",
+    "normal": "normals",
+    "canny": "Canny edges",
+    "outpaint": "outpainting",
+    "rmse": "RMSE",
+    "fd": "Fréchet distance",
+    "kid": "KID",
+    "adherence_rmse": "adherence RMSE",
+    "adherence_of_truth": "adherence RMSE of the truth",
+    "floor": "floor (RMSE of the mean map)",
+    "floor_ratio": "RMSE / floor",
+    "miou": "mIoU",
+    "absrel": "AbsRel",
+    "swapped_pair_change": "change with another task's pair",
+    "black_pair": "black pair",
+    "foreign_pair": "another task's pair",
+    "empty_prompt": "empty prompt",
+    "two_pairs": "2 pairs",
+    "four_pairs": "4 pairs",
+}
+
+
+def named(key: str) -> str:
+    """The words for a variant, direction, map, task, metric or setting; a key without words stands for itself."""
+    if key in TASKS:
+        task = TASKS[key]
+        words = named(task.map.name)
+        return f"image → {words}" if task.direction == "image2map" else f"{words} → image"
+    return NAMES.get(key, key.replace("_", " "))
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number with a true minus sign; — for NaN."""
+    return "—" if value != value else f"{value:.{digits}f}".replace("-", "−")

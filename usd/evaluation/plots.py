@@ -1,0 +1,70 @@
+"""Plots of the report."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import PIL.Image
+
+from usd.evaluation.comparison import METRICS
+from usd.evaluation.names import named
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@contextmanager
+def sheet(path: Path, columns: int) -> Iterator[tuple["Figure", Any]]:
+    """A figure with `columns` plots beside each other, written as a PNG of few colours."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, columns, figsize=(4 * columns, 3.2), squeeze=False)
+    yield figure, axes[0]
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+    PIL.Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
+
+
+def draw_training(folder: Path, out: Path) -> None:
+    """The denoising loss of every variant over the steps."""
+    with sheet(out, 1) as (figure, (axes,)):
+        figure.set_size_inches(8, 3.2)
+        for path in sorted(folder.glob("*.csv")):
+            frame = pd.read_csv(path)
+            axes.plot(frame["step"], frame["denoising"].rolling(10, min_periods=1).mean(), label=named(path.stem))
+        axes.set(xlabel="training step", ylabel="denoising loss (mean of 10)", yscale="log")
+        axes.legend()
+
+
+def draw_quality(curves: dict[str, list[pd.DataFrame]], out: Path) -> None:
+    """Quality against evaluations: the mean over the trained tasks, a line a variant.
+
+    A variant with curves of several seeds has the mean of them, and their range as a band.
+    """
+    measured = [(direction, metric) for direction, metric in METRICS if _has(curves, metric)]
+    with sheet(out, len(measured)) as (_, plots):
+        for axes, (direction, metric) in zip(plots, measured, strict=True):
+            for variant, frames in curves.items():
+                table = pd.concat([quality(frame, direction, metric) for frame in frames], axis=1)
+                axes.plot(table.index, table.mean(axis=1), marker="o", label=named(variant))
+                axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), alpha=0.2)
+            axes.set(xlabel="evaluations of the network", ylabel=named(metric), xscale="log", title=named(direction))
+            axes.set_xticks(table.index, [str(count) for count in table.index], minor=False)
+            axes.minorticks_off()
+        plots[0].legend()
+
+
+def quality(curve: pd.DataFrame, direction: str, metric: str) -> "pd.Series[float]":
+    """The mean of a metric over the trained tasks, by number of evaluations."""
+    rows = curve[curve["row"].str.isdigit() & (curve["direction"] == direction) & curve["trained"]]
+    return rows.groupby(rows["row"].astype(int))[metric].mean()
+
+
+def _has(curves: dict[str, list[pd.DataFrame]], metric: str) -> bool:
+    return all(metric in frame for frames in curves.values() for frame in frames)

@@ -1,0 +1,168 @@
+"""The tables of the report, as Markdown."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from usd.evaluation.comparison import BASE_ALONE, BLURRED, METRICS, REAL, TRIVIAL, Comparison, unseen_maps, verdict
+from usd.evaluation.gate import Check
+from usd.evaluation.names import HEADLINE, SETTINGS, VARIANTS, named, number
+from usd.evaluation.targets import Target, shown
+from usd.tasks import TASKS, TRAINED
+
+PAPER = {"rmse": "−0.026", "fd": "−7.47 (FID)"}
+
+
+def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table; every cell is text already."""
+    head = list(head)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *map(list, rows)])
+
+
+def differences(results: Comparison, row: str, paper: bool = False) -> list[list[str]]:
+    """A line a metric: both variants in one row of the curve, the difference, and what its interval says."""
+    lines = []
+    for direction, metric in METRICS:
+        if (found := results.between(row, direction, metric)) is None:
+            continue
+        spent = [evaluations(each.curve, row, direction) for each in (results.baseline, results.ours)]
+        both = [each.mean(row, direction, metric) for each in (results.baseline, results.ours)]
+        cells = [f"{number(value)} ({count})" for value, count in zip(both, spent, strict=True)]
+        published = [PAPER.get(metric, "—")] if paper else []
+        lines.append([f"{named(direction)}, {named(metric)}", *published, *cells, shown(found), verdict(found)])
+    return lines
+
+
+def evaluations(curve: Any, row: str, direction: str) -> str:
+    """How many evaluations of the network a row took."""
+    table = curve[(curve["row"] == row) & (curve["direction"] == direction) & curve["trained"]]
+    return ", ".join(str(count) for count in sorted(set(table["nfe"])))
+
+
+def paper_table(results: Comparison) -> str:
+    """The paper's comparison: ESS-10 against 100 DDIM steps."""
+    head = ["mean over the trained tasks", "paper", *both("(evaluations)"), "difference [95 %]", "US-Diffusion is"]
+    return markdown(head, differences(results, "paper", paper=True))
+
+
+def matched_table(results: Comparison) -> str:
+    """Both variants at equal numbers of evaluations, and as each was chosen on validation."""
+    rows = [*map(str, results.budgets), "chosen"]
+    lines = [[row, *line] for row in rows for line in differences(results, row)]
+    head = [
+        "evaluations",
+        "mean over the trained tasks",
+        *both("(evaluations)"),
+        "difference [95 %]",
+        "US-Diffusion is",
+    ]
+    return markdown(head, lines)
+
+
+def both(suffix: str) -> list[str]:
+    """The variants' names as column heads."""
+    return [f"{named(name)} {suffix}" for name in VARIANTS]
+
+
+def reference_table(results: Comparison, direction: str) -> str:
+    """Every trained task beside the answers that need no training of a variant."""
+    metric = HEADLINE[direction]  # type: ignore[index]
+    names = [BASE_ALONE, *(TRIVIAL if direction == "image2map" else ())]
+    lines = []
+    for task in TRAINED:
+        if task.direction != direction:
+            continue
+        ours = [each.value("chosen", task.name, metric) for each in (results.baseline, results.ours)]
+        others = [results.reference(name, task.name, metric) for name in names]
+        over = results.over_base(task.name, metric)
+        lines.append([named(task.name), *map(number, [*ours, *others]), f"{shown(over)}: {verdict(over)}"])
+    head = [named(metric), *map(named, VARIANTS), *names, "US-Diffusion − base alone [95 %]"]
+    return markdown(head, lines)
+
+
+def distance_table(results: Comparison) -> str:
+    """Fréchet distances of pictures that nobody generated, by number of items."""
+    table = results.references
+    counts = sorted({int(items) for items in table[table["task"] == "map2image"]["items"]})
+    lines = [[name, *(number(results.distance(name, count), 1) for count in counts)] for name in (REAL, BLURRED)]
+    return markdown(["Fréchet distance to the truths", *(f"{count} items" for count in counts)], lines)
+
+
+def scores_table(results: Comparison, direction: str, trained: bool) -> str:
+    """Every metric of every task of a direction, the variants beside each other."""
+    by_variant = {
+        name: each.metrics[direction] if trained else each.metrics["unseen"][direction]
+        for name, each in zip(VARIANTS, (results.baseline, results.ours), strict=True)
+    }
+    columns = list(dict.fromkeys(key for tasks in by_variant.values() for row in tasks.values() for key in row))
+    lines = [
+        [named(task), named(variant), *(number(tasks[task].get(column, float("nan"))) for column in columns)]
+        for task in by_variant[VARIANTS[0]]
+        for variant, tasks in by_variant.items()
+    ]
+    return markdown(["task", "variant", *map(named, columns)], lines)
+
+
+def unseen_table(results: Comparison) -> str:
+    """Unseen Image2Map tasks beside every trivial answer."""
+    lines = []
+    for task in unseen_maps():
+        both = [each.value("chosen", task, "rmse") for each in (results.baseline, results.ours)]
+        lines.append([named(task), *map(number, [*both, *(results.reference(name, task, "rmse") for name in TRIVIAL)])])
+    return markdown(["RMSE", *map(named, VARIANTS), *TRIVIAL], lines)
+
+
+def context_table(results: Comparison) -> str:
+    """How the error changes when the pair or the prompt does."""
+    lines = []
+    for variant, each in zip(VARIANTS, (results.baseline, results.ours), strict=True):
+        for task, found in each.context.items():
+            changes = found["error_change"]
+            if changes:
+                cells = [interval_cell(changes[name]) for name in SETTINGS]
+                lines.append([named(task), named(variant), *cells])
+    return markdown(["task", "variant", *map(named, SETTINGS)], lines)
+
+
+def interval_cell(found: dict[str, float]) -> str:
+    """A change of an error, with its interval."""
+    return f"{number(found['delta'])} [{number(found['low'])}, {number(found['high'])}]"
+
+
+def obeys_table(results: Comparison) -> str:
+    """The share of items that come out nearest to the shown task's truth."""
+    lines = []
+    for variant, each in zip(VARIANTS, (results.baseline, results.ours), strict=True):
+        for task in each.context:
+            if shares := each.context[task]["obeys"]:
+                lines.append([named(task), named(variant), *(f"{share:.0%}" for share in shares.values())])
+    return markdown(["task", "variant", "empty prompt", "another task's pair"], lines)
+
+
+def indicator_table(results: Comparison) -> str:
+    """Unseen tasks with the indicator inferred from the pair and with the paper's average over the trained tasks."""
+    unseen = results.ours.metrics["unseen"]
+    lines = []
+    for direction, metric in HEADLINE.items():
+        scores = list(unseen[direction].values())
+        means = [float(np.mean([task[name] for task in scores])) for name in (metric, f"{metric}_averaged")]
+        lines.append([f"{named(metric)}, {named(direction)}", *map(number, means)])
+    return markdown(["mean over the unseen tasks", "inferred", "averaged"], lines)
+
+
+def check_table(checks: list[Check]) -> str:
+    """The gate, without values that a timing could change."""
+    verdicts = [[check.name, check.bound, "passed" if check.passed else "**failed**"] for check in checks]
+    return markdown(["check", "bound", "verdict"], verdicts)
+
+
+def target_table(found: list[Target]) -> str:
+    """The targets."""
+    lines = [[each.name, each.wanted, each.found, "met" if each.met else "**missed**"] for each in found]
+    return markdown(["target", "wanted", "found", "verdict"], lines)
+
+
+def pictured() -> list[str]:
+    """The tasks whose grids the report shows."""
+    return [task.name for task in TASKS.values() if task.map.trained or task.direction == "image2map"]

@@ -1,0 +1,104 @@
+"""The whole evaluation of one variant: choices on validation, then every metric on test.
+
+Three rows are scored for every trained task: `chosen`, on all items, with what validation chose; a number of
+evaluations (`1`, `2`, …), on the first `curve_items`, with the best way to spend them; and `paper`, on the same items,
+with the paper's list: ESS-10 for a variant that trains on ESS, else 100 DDIM steps.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from usd.evaluation.choice import Choice
+from usd.evaluation.context import in_context, pair_change
+from usd.evaluation.evaluator import Evaluator, Scored, Scores, rounded
+from usd.evaluation.files import Evaluation
+from usd.evaluation.manifest import Samples, per_sample
+from usd.evaluation.names import HEADLINE
+from usd.evaluation.pictures import draw
+from usd.evaluation.sampling import Candidate, Shown
+from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Task
+
+
+def evaluate_variant(evaluator: Evaluator, validation: Samples, test: Samples, grids: Path | None = None) -> Evaluation:
+    """Choose on VALIDATION, score on TEST; picture grids go to `grids`."""
+    choices = {direction: evaluator.choose(validation, direction) for direction in DIRECTIONS}
+    found = Evaluation({direction: {} for direction in DIRECTIONS})
+    found.metrics |= {
+        "unseen": {direction: {} for direction in DIRECTIONS},
+        "sampling": {direction: choice.as_dict() for direction, choice in choices.items()},
+        "beside": {},
+    }
+    accuracy = [trained(evaluator, test, task, choices[task.direction], found, grids) for task in TRAINED]
+    for task in UNSEEN:
+        unseen(evaluator, test, task, choices[task.direction].best, found, grids)
+    if evaluator.pipeline.adapter.indicator is not None:
+        found.metrics["indicator_accuracy"] = float(np.mean(accuracy))
+    found.metrics = rounded(found.metrics)
+    return found
+
+
+def trained(
+    evaluator: Evaluator, test: Samples, task: Task, choice: Choice, found: Evaluation, grids: Path | None
+) -> float:
+    """All rows and tests of one trained task; returns the share of its items whose indicator names it."""
+    params = evaluator.params
+    scored = evaluator.score(test, task, params.items, choice.best)
+    keep(found, "chosen", task, choice.best, scored, evaluator)
+    items = test.manifest(task, params.items, params.seed)
+    found.samples += per_sample(scored.images, test.pictures([item.query for item in items], task.target), items)
+    for budget in params.steps:
+        candidate = choice.within(budget)
+        keep(found, str(budget), task, candidate, evaluator.score(test, task, params.curve_items, candidate), evaluator)
+    paper = paper_candidate(evaluator, choice)
+    beside = evaluator.score(test, task, params.curve_items, paper)
+    keep(found, "paper", task, paper, beside, evaluator)
+    label = f"{evaluator.strategy}-{params.ess_steps if evaluator.strategy == 'ess' else params.baseline_steps}"
+    found.metrics["beside"].setdefault(label, {}).setdefault(task.direction, {})[task.map.name] = beside.scores
+    tested = in_context(evaluator, test, task, scored, choice.best)
+    found.context[task.name] = tested.as_dict()
+    scores = scored.scores | {"swapped_pair_change": pair_change(scored, tested.foreign)}
+    found.metrics[task.direction][task.map.name] = scores
+    if grids:
+        count = params.grid_items
+        columns = {"output": scored.images[:count], "swapped pair": tested.foreign.images[:count]}
+        draw(test, task, params, columns, grids / f"{task.name}.png")
+    names = list(evaluator.pipeline.adapter.config.tasks)
+    assert scored.indicator is not None
+    return float((scored.indicator.argmax(1) == names.index(task.name)).float().mean())
+
+
+def unseen(
+    evaluator: Evaluator, test: Samples, task: Task, candidate: Candidate, found: Evaluation, grids: Path | None
+) -> None:
+    """One task that was kept out of training; with an indicator also as the paper averages it."""
+    params = evaluator.params
+    scored = evaluator.score(test, task, params.unseen_items, candidate)
+    scores: Scores = dict(scored.scores)
+    keep(found, "chosen", task, candidate, scored, evaluator)
+    if evaluator.pipeline.adapter.indicator is not None:
+        averaged = evaluator.score(test, task, params.unseen_items, candidate, Shown(indicator=task.name))
+        metric = HEADLINE[task.direction]
+        scores[f"{metric}_averaged"] = averaged.scores[metric]
+    items = test.manifest(task, params.unseen_items, params.seed)
+    found.samples += per_sample(scored.images, test.pictures([item.query for item in items], task.target), items)
+    found.metrics["unseen"][task.direction][task.map.name] = scores
+    if grids:
+        draw(test, task, params, {"output": scored.images[: params.grid_items]}, grids / f"{task.name}.png")
+
+
+def paper_candidate(evaluator: Evaluator, choice: Choice) -> Candidate:
+    """The paper's list for the variant, with the guidance that validation chose for the longest list tried."""
+    params = evaluator.params
+    steps = params.ess_steps - 1 if evaluator.strategy == "ess" else params.baseline_steps  # ESS leaves out t = 0
+    return Candidate(steps, choice.guidance(steps))
+
+
+def keep(found: Evaluation, row: str, task: Task, candidate: Candidate, scored: Scored, evaluator: Evaluator) -> None:
+    """Add a row to the curve, and its bootstrap replicates."""
+    facts = {"row": row, "direction": task.direction, "task": task.map.name, "trained": task.map.trained}
+    facts |= {"steps": candidate.steps, "guidance": candidate.guidance, "nfe": candidate.evaluations}
+    facts["items"] = len(scored.images)
+    found.curve.append(facts | rounded(scored.scores))
+    for metric, values in scored.replicates(evaluator.params).items():
+        found.replicates[f"{row}/{task.name}/{metric}"] = values

@@ -1,0 +1,46 @@
+"""Stage `study`: several training seeds of every variant. Frozen in dvc.yaml, its result in git.
+
+dvc unfreeze study && dvc repro study && dvc freeze study
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from usd import config
+from usd.evaluation.page import page
+from usd.evaluation.plots import draw_quality
+from usd.files import atomic_directory, read_json
+from usd.stages import RunDir, run
+from usd.study.findings import Findings
+from usd.study.page import render
+from usd.study.runs import Study
+
+TRIALS = "trials.csv"  # written by hand: the short trials by which the recipe was found
+
+
+def main(shards: str, annotators: Path, judges: Path, benchmark: Path, out: Path, run_dir: RunDir) -> None:
+    """Train and evaluate every variant with every seed; writes the page, study.json, runs.csv and a plot into OUT.
+
+    JUDGES read the maps of generated images, BENCHMARK has the speedup. RUN_DIR keeps finished runs and the checkpoint
+    of the current one: run it again to go on.
+    """
+    params = config.load()
+    speedup = read_json(benchmark)["speedup_end_to_end"]
+    study = Study(shards, annotators, judges, run_dir)
+    references = study.references()
+    runs = {name: [study.run(name, seed) for seed in params.study.seeds] for name in params.study.variants}
+    findings = Findings(runs, params.study.seeds, references, params.evaluate.seed)
+    with atomic_directory(out) as scratch:
+        (scratch / "study.json").write_text(json.dumps(findings.as_dict(speedup), indent=1) + "\n")
+        findings.table().to_csv(scratch / "runs.csv", index=False, lineterminator="\n")
+        draw_quality({name: [run.curve for run in each] for name, each in runs.items()}, scratch / "quality.png")
+        text = render(findings, params.study, speedup)
+        (scratch / "study.md").write_text(text)
+        (scratch / "study.html").write_text(page(text, scratch, params.evaluate.grid_items))
+        if (trials := out / TRIALS).exists():
+            shutil.copy(trials, scratch)
+
+
+if __name__ == "__main__":
+    run(main)

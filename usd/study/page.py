@@ -1,0 +1,184 @@
+"""The study as one page of Markdown."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from usd.config import Study
+from usd.evaluation.bootstrap import Interval
+from usd.evaluation.comparison import BLURRED, METRICS, REAL, verdict
+from usd.evaluation.names import BASELINE, HEADLINE, OURS, named, number
+from usd.evaluation.tables import interval_cell, markdown
+from usd.evaluation.targets import shown
+from usd.study.findings import Findings, Quantity, trained
+from usd.tasks import TASKS, TRAINED
+
+PAGE = jinja2.Template(
+    """# The study
+
+{{ runs }} trainings: {{ variants }}, each with the seeds {{ params.seeds | join(", ") }},
+{{ params.training_steps }} steps. Cells are mean ± standard deviation over the seeds. Differences have a 95 % interval
+from a paired bootstrap over the test items and the seeds; "better" means that it excludes zero. Every variant has the
+same candidates for sampling and chooses on validation; study.json has the choices and the errors of all candidates.
+`chosen` is measured on {{ params.items }} test items per task, all other rows on {{ params.curve_items }}. runs.csv has
+one line a run, task and way to sample. RMSE, Fréchet distance (EfficientNet-Lite0 features) and adherence are those of
+the report.
+
+## The paper's row: ESS-10 against 100 DDIM steps
+
+{{ paper }}
+
+End-to-end speedup in the same state of the project (results/benchmark.json): {{ speedup }} ×.
+
+## At equal numbers of evaluations
+
+{{ matched }}
+
+![quality against evaluations](quality.png)
+
+## Every variant as chosen
+
+{{ variants_table }}
+
+## Each part removed
+
+One metric each, named before the results. The difference is US-Diffusion − the variant without the part: below zero
+means that the part helps.
+
+{{ removals }}
+
+## Beside answers that need no variant
+
+*Base alone*: the query as x_t at t = 998, no control branch, adapter or example. *Regression network*: the same base,
+trained for as many steps on the same batches to map the query to the target, without noise or examples.
+
+{{ references }}
+
+{{ distances }}
+
+## In context
+
+Share of items nearest to the truth of the task that the pair shows, with an empty prompt: {{ obeys }}.
+
+Change of the error with another pair or prompt, one training seed a line:
+
+{{ context }}
+
+Unseen tasks, RMSE:
+
+{{ unseen }}
+"""
+)
+
+
+def render(findings: Findings, params: Study, speedup: float) -> str:
+    """study.md."""
+    page: str = PAGE.render(
+        runs=sum(map(len, findings.runs.values())),
+        variants=", ".join(map(named, findings.runs)),
+        params=params,
+        speedup=speedup,
+        paper=compared(findings, ["paper"]),
+        matched=compared(findings, [*map(str, params.steps), "chosen"]),
+        variants_table=variants_table(findings),
+        removals=removals_table(findings),
+        references=references_table(findings, params.items),
+        distances=distances(findings, params.items),
+        obeys=", ".join(f"{named(task)} {share:.0%}" for task, share in findings.obeys().items()),
+        context=context_table(findings),
+        unseen=unseen_table(findings),
+    )
+    return page
+
+
+def spread(values: Iterable[float]) -> str:
+    """Mean ± standard deviation over the seeds."""
+    numbers = list(values)
+    deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else float("nan")
+    return f"{number(float(np.mean(numbers)))} ± {number(deviation)}"
+
+
+def compared(findings: Findings, rows: list[str]) -> str:
+    """Both variants in rows of the curve."""
+    lines = []
+    for row in rows:
+        for direction, metric in METRICS:
+            quantity = trained(row, direction, metric, findings.runs[OURS][0])
+            if not quantity.columns:
+                continue
+            cells = [spread(map(quantity.value, findings.runs[name])) for name in (BASELINE, OURS)]
+            found = findings.difference(quantity)
+            lines.append([row, f"{named(direction)}, {named(metric)}", *cells, shown(found), verdict(found)])
+    head = ["row", "mean over the trained tasks", named(BASELINE), named(OURS), "difference [95 %]", "US-Diffusion is"]
+    return markdown(head, lines)
+
+
+def variants_table(findings: Findings) -> str:
+    """All variants as chosen on validation."""
+    quantities = [trained("chosen", *pair, findings.runs[OURS][0]) for pair in METRICS]
+    lines = [
+        [named(name), *(spread(map(each.value, runs)) for each in quantities if each.columns)]
+        for name, runs in findings.runs.items()
+    ]
+    measured = [metric for (_, metric), each in zip(METRICS, quantities, strict=True) if each.columns]
+    return markdown(["variant", *map(named, measured)], lines)
+
+
+def removals_table(findings: Findings) -> str:
+    """What SGA, FAL and ESS are worth."""
+    lines = []
+    for name, quantity in findings.removals().items():
+        if name in findings.runs and quantity.columns:
+            lines.append(_removal(findings, name, quantity))
+    return markdown(["part", "metric", "with", "without", "difference [95 %]", "with it US-Diffusion is"], lines)
+
+
+def _removal(findings: Findings, name: str, quantity: Quantity) -> list[str]:
+    found: Interval = findings.difference(quantity, OURS, name)
+    cells = [spread(map(quantity.value, findings.runs[variant])) for variant in (OURS, name)]
+    return [name.removeprefix("no_").upper(), quantity.name, *cells, shown(found), verdict(found)]
+
+
+def references_table(findings: Findings, items: int) -> str:
+    """Every trained task beside the references of the same number of items."""
+    names = list(dict.fromkeys(str(row["name"]) for row in findings.references if row["task"] != "map2image"))
+    lines = []
+    for task in TRAINED:
+        metric = HEADLINE[task.direction]
+        cells = [
+            spread(run.value("chosen", task.name, metric) for run in findings.runs[name]) for name in (BASELINE, OURS)
+        ]
+        known = {row["name"]: row[metric] for row in findings.references if row["task"] == task.name}
+        lines.append([f"{named(task.name)}, {named(metric)}", *cells, *(number(known.get(n, np.nan)) for n in names)])
+    return markdown([f"{items} items", named(BASELINE), named(OURS), *names], lines)
+
+
+def distances(findings: Findings, items: int) -> str:
+    """Fréchet distances of pictures that nobody generated."""
+    rows = [row for row in findings.references if row["task"] == "map2image" and row["items"] == items]
+    told = {str(row["name"]): float(row["fd"]) for row in rows}
+    parts = [f"{name} {number(told[name], 1)}" for name in (REAL, BLURRED) if name in told]
+    return f"Fréchet distances to {items} truths: {', '.join(parts)}."
+
+
+def context_table(findings: Findings) -> str:
+    """The in-context tests of US-Diffusion."""
+    lines = []
+    for seed, run in zip(findings.seeds, findings.runs[OURS], strict=True):
+        for task, found in run.context.items():
+            changes: dict[str, Any] = found["error_change"]
+            if changes:
+                lines.append([str(seed), named(task), *map(interval_cell, changes.values())])
+    settings = next((list(each["error_change"]) for each in findings.runs[OURS][0].context.values()), [])
+    return markdown(["seed", "task", *map(named, settings)], lines)
+
+
+def unseen_table(findings: Findings) -> str:
+    """The unseen Image2Map tasks beside the best trivial answer."""
+    lines = [
+        [named(TASKS[task].name), number(found["ours"]), number(found["best_trivial"])]
+        for task, found in findings.unseen().items()
+    ]
+    return markdown(["task", named(OURS), "best trivial answer"], lines)

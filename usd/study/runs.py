@@ -1,0 +1,95 @@
+"""The runs of the study: every variant trained and evaluated with every seed; finished runs are not repeated."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from usd import config
+from usd.annotators.loading import load_annotators
+from usd.data.shards import Shards
+from usd.determinism import accelerator_for
+from usd.evaluation.evaluator import Evaluator, Measure
+from usd.evaluation.files import Results, read_results, write_evaluation, write_replicates
+from usd.evaluation.manifest import Samples, mean_maps
+from usd.evaluation.references import References, base_alone
+from usd.evaluation.variant import evaluate_variant
+from usd.files import atomic_directory, atomic_write, folder_digest, read_json
+from usd.inference.pipeline import USDiffusionPipeline
+from usd.model.base import load_base
+from usd.provenance import code_digest
+from usd.study.regression import train_regression
+from usd.tasks import TRAINED
+from usd.training.variant import Run
+
+REGRESSION = "regression network"
+
+
+class Study:
+    """What all runs share, and where each is kept."""
+
+    def __init__(self, shards: str, annotators: Path, judges: Path, run_dir: Path) -> None:
+        everything = config.load()
+        self.params, self.train, self.variants = everything.study, everything.train, everything.variants
+        self.evaluate = replace(
+            everything.evaluate, steps=self.params.steps, items=self.params.items, curve_items=self.params.curve_items
+        )
+        for name in self.params.variants:
+            everything.variant(name)  # an unknown one is named before any work
+        self.shards, self.annotators, self.run_dir = Shards.open(shards), annotators, run_dir
+        self.device = accelerator_for(self.train.device, "no").device
+        self.validation, self.test, self.others = (Samples(self.shards[split]) for split in ("val", "test", "train"))
+        self.measure = Measure(mean_maps(self.shards), load_annotators(judges))
+        self.identity = {
+            "steps": self.params.training_steps,
+            "train": asdict(self.train),
+            "evaluate": asdict(self.evaluate),
+            "data": self.shards.digest,
+            "annotators": folder_digest(annotators),
+            "judges": folder_digest(judges),
+            "base": folder_digest(Path(self.train.base)),
+            "code": code_digest("study"),
+        }
+
+    def run(self, variant: str, seed: int) -> Results:
+        """Results of one variant and seed."""
+        folder = self.run_dir / f"{variant}-{seed}"
+        identity = self.identity | {"variant": asdict(self.variants[variant]), "seed": seed}
+        if not is_done(folder, identity):
+            model = folder / "model"
+            params = replace(self.train, steps=self.params.training_steps, seed=seed)
+            settings = self.variants[variant]
+            run = Run(variant, settings, params, self.shards, self.annotators, folder / "run")
+            run.train(model, folder / "curve.csv")
+            pipeline = USDiffusionPipeline.from_pretrained(model).to(self.device)
+            evaluator = Evaluator(pipeline, settings.timesteps, self.evaluate, self.measure)
+            with atomic_directory(folder / "results") as scratch:
+                write_evaluation(evaluate_variant(evaluator, self.validation, self.test), scratch)
+            atomic_write(folder / "identity.json", json.dumps(identity) + "\n")
+        return read_results(folder / "results")
+
+    def references(self) -> list[dict[str, Any]]:
+        """Rows of the answers that need no training of a variant, and of the regression network."""
+        folder = self.run_dir / "references"
+        if not is_done(folder, self.identity):
+            found = References(self.evaluate, self.measure)
+            found.answer(load_base(self.train.base).freeze().to(self.device), self.test, self.others)
+            trained = train_regression(
+                self.shards, replace(self.train, steps=self.params.training_steps), folder / "run"
+            )
+            for task in TRAINED:
+                items = self.test.manifest(task, self.evaluate.items, self.evaluate.seed)
+                answers = base_alone(trained, self.test, items, self.evaluate.batch_size)
+                found.add(REGRESSION, task, self.measure(self.test, items, answers))
+            with atomic_directory(folder / "results") as scratch:
+                (scratch / "references.json").write_text(json.dumps(found.rows, indent=1) + "\n")
+                write_replicates(found.replicates, scratch / "bootstrap.csv")
+            atomic_write(folder / "identity.json", json.dumps(self.identity) + "\n")
+        rows: list[dict[str, Any]] = read_json(folder / "results" / "references.json")
+        return rows
+
+
+def is_done(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether the folder has the results of the same parameters, data and code; the file is written last."""
+    path = folder / "identity.json"
+    return path.exists() and read_json(path) == json.loads(json.dumps(identity))
