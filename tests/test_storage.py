@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from typer.testing import CliRunner
 
 from tests.conftest import connect
 from usd.cli import app
+from usd.data import storage
 from usd.data.index import FIELDS
 from usd.data.loader import training_loader
-from usd.data.shards import Shards
+from usd.data.shards import Shards, upload
 from usd.data.storage import read_bytes, write_bytes
 from usd.data.stream import TrainingStream
 from usd.errors import UsdError
@@ -64,6 +66,7 @@ class Flaky:
 
     def __init__(self, address: tuple[str, int], drops: int) -> None:
         self.address, self.drops, self.dropped = address, drops, list[int]()
+        self.live: list[socket.socket] = []
 
     def __enter__(self) -> tuple[int, list[int]]:
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -72,6 +75,13 @@ class Flaky:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
+
+    def cut(self, drops: int) -> None:
+        """Cut all connections, and drop the next ones."""
+        self.drops += drops
+        for client in self.live:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
     def serve(self) -> None:
         while True:
@@ -83,6 +93,7 @@ class Flaky:
                 self.dropped.append(1)
                 client.close()
                 continue
+            self.live.append(client)
             upstream = socket.create_connection(self.address)
             for source, target in ((client, upstream), (upstream, client)):
                 threading.Thread(target=self.copy, args=(source, target), daemon=True).start()
@@ -95,6 +106,76 @@ class Flaky:
             target.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+
+def test_a_stream_goes_on_when_connections_are_cut(
+    tiny: Path, bucket: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(tiny / "shards", f"{bucket}/cut")
+    flaky = Flaky(address, drops=0)
+    with flaky as (port, dropped):
+        connect(monkeypatch, "127.0.0.1", port)
+        packets = TrainingStream(Shards.open(f"{bucket}/cut")["train"], 1, 1, 0.5).packets()
+        found = [next(packets) for _ in range(2)]
+        flaky.cut(drops=3)
+        found += [next(packets) for _ in range(6)]
+        assert len(dropped) == 3
+    local = TrainingStream(Shards.open(tiny / "shards")["train"], 1, 1, 0.5)
+    assert all(torch.equal(packet.pictures, local.packet(packet.index).pictures) for packet in found)
+
+
+def test_a_shard_damaged_meanwhile_is_named_and_training_goes_on_once_it_is_mended(tiny: Path, bucket: str) -> None:
+    upload(tiny / "shards", f"{bucket}/mended")
+    stream = TrainingStream(Shards.open(f"{bucket}/mended")["train"], 1, 1, 0.5)
+    data = {path.name: path.read_bytes() for path in (tiny / "shards").glob("train-*.tar")}
+    for name, original in data.items():
+        write_bytes(f"{bucket}/mended/{name}", bytes(len(original)))
+    with pytest.raises(UsdError, match=r"mended/train-\d+\.tar: train-\d+\.\w+\.png does not decode"):
+        stream.packet(5)
+    for name, original in data.items():
+        write_bytes(f"{bucket}/mended/{name}", original)
+    local = TrainingStream(Shards.open(tiny / "shards")["train"], 1, 1, 0.5, start=5)
+    assert torch.equal(stream.packet(5).pictures, next(local.packets()).pictures)
+
+
+@pytest.mark.parametrize("failures", [2, 99])
+def test_attempts_are_bounded(bucket: str, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    write_bytes(f"{bucket}/file", b"content")
+    files, attempts = fsspec.filesystem("s3"), list[object]()
+    original = files.cat_ranges
+
+    def fail(*words: object, **named: object) -> object:
+        attempts.append(words)
+        if len(attempts) <= failures:
+            raise ConnectionResetError("reset by peer")
+        return original(*words, **named)
+
+    monkeypatch.setattr(files, "cat_ranges", fail)
+    monkeypatch.setattr(storage, "BACKOFF", 0.0)
+    if failures < storage.ATTEMPTS:
+        assert storage.read_ranges([(f"{bucket}/file", 1, 3)]) == [b"on"]
+        return
+    with pytest.raises(UsdError, match=r"usd/file: reset by peer"):
+        storage.read_ranges([(f"{bucket}/file", 1, 3)])
+    assert len(attempts) == storage.ATTEMPTS
+
+
+def test_only_the_bytes_that_are_used_are_fetched(tiny: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(tiny / "shards", f"{bucket}/counted")
+    stream = TrainingStream(Shards.open(f"{bucket}/counted")["train"], 1, 2, 0.5)
+    fetched = list[int]()
+
+    def counted(asked: list[tuple[str, int, int]]) -> list[bytes]:
+        found = storage.read_ranges(asked)
+        fetched.extend(map(len, found))
+        return found
+
+    monkeypatch.setattr("usd.data.ranges.read_ranges", counted)
+    for index in range(4):
+        stream.packet(index)
+    wanted = {(i, each) for i in range(4) for item in stream.items(i) for each in stream.wanted(item)}
+    used = sum(stream.split.rows.extent(each.number, each.field)[1] for _, each in wanted)
+    assert used <= sum(fetched) <= 1.1 * used
 
 
 def test_missing_credentials_are_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
