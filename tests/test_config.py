@@ -162,6 +162,21 @@ def test_a_bad_profile_is_named_and_changes_nothing(tmp_path: Path, profile: str
     assert (tmp_path / "params.yaml").read_text() == TEXT
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file or directory; run from the project's root"),
+        (b"\xff", "not UTF-8"),
+        (b"", "must be a mapping"),
+    ],
+)
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(UsdError, match=rf"params\.yaml: {message}"):
+        config.load(tmp_path / "params.yaml")
+
+
 def test_a_missing_profile_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match="Is a directory; profiles/ has the profiles"):
         apply(tmp_path, edited(tmp_path))

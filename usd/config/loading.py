@@ -47,11 +47,21 @@ def load(path: Path = PARAMS) -> Params:
     Raises:
         UsdError: the file or keys are missing, unknown, of the wrong type or out of range; a line for each.
     """
+    return build(Params, parse(read(path, "run from the project's root"), str(path)), str(path))
+
+
+def read(path: Path, remedy: str) -> str:
+    """The text of a file.
+
+    Raises:
+        UsdError: it cannot be read; the remedy is named.
+    """
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise UsdError(f"{path}: not found; run from the project's root") from None
-    return build(Params, parse(text, str(path)), str(path))
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsdError(f"{path}: {error.strerror}; {remedy}") from None
+    except UnicodeDecodeError:
+        raise UsdError(f"{path}: not UTF-8; save it in that encoding") from None
 
 
 def parse(text: str, where: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from usd.config.loading import PARAMS, build, parse
+from usd.config.loading import PARAMS, build, parse, read
 from usd.config.sections import Params
 from usd.errors import UsdError
 from usd.files import atomic_write
@@ -66,10 +66,7 @@ def _on_one_line(values: list[Any]) -> CommentedSeq:
 
 def _load(yaml: YAML, path: Path) -> Any:
     """The file's values as they are written: with comments, quotes and the form of numbers."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise UsdError(f"{path}: {error.strerror}; profiles/ has the profiles that come with the project") from None
+    text = read(path, "profiles/ has the profiles that come with the project")
     parse(text, str(path))  # complains if it is not valid
     yaml.preserve_quotes = True
     return yaml.load(text)
