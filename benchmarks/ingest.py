@@ -15,10 +15,10 @@ import PIL.Image
 import PIL.ImageOps
 import typer
 
+from usd.data.likeness import perceptual_hash
 from usd.files import sha256
 from usd.images import encode_png
-from usd.ingestion.ingest import ingest
-from usd.ingestion.splits import perceptual_hash
+from usd.ingestion.ingest import Options, ingest
 from usd.parallel import cores
 
 DISTINCT = 40  # scenes; each is written again and again, so that making the photos takes less than reading them
@@ -70,7 +70,7 @@ def main(photos: int = 1000, size: int = 64, least: float = 2.0) -> None:
 
 def ingest_photos(source: Path, out: Path, size: int) -> None:
     """The same with this project."""
-    ingest(source, out, size=size)
+    ingest(source, out, Options(size=size))
 
 
 if __name__ == "__main__":

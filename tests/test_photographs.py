@@ -17,8 +17,9 @@ from usd import config
 from usd.annotators import pretrained as photographs
 from usd.annotators.loading import load_annotators
 from usd.annotators.maps import derive
-from usd.annotators.pretrained import STAGES, WHEEL_FILE, colours, convert_hed, hed_path
+from usd.annotators.pretrained import STAGES, WHEEL_FILE, convert_hed, hed_path
 from usd.annotators.small import soft_edges
+from usd.data.classes import bit_colours
 from usd.errors import UsdError
 from usd.images import to_array, to_tensor
 
@@ -99,7 +100,7 @@ def test_a_named_network_makes_the_map(folder: Path) -> None:
     assert np.array_equal(found, expected)
     assert not np.array_equal(found, derive("hed", fields, params, {"hed": soft_edges}))
     seg = derive("seg", fields, params, annotators).reshape(-1, 3)
-    assert {tuple(colour) for colour in seg.tolist()} <= {tuple(colour) for colour in colours(150).tolist()}
+    assert {tuple(colour) for colour in seg.tolist()} <= {tuple(colour) for colour in bit_colours(150).tolist()}
 
 
 def test_what_is_missing_is_named_with_the_remedy(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,4 +124,4 @@ def test_what_is_missing_is_named_with_the_remedy(wheel: Path, tmp_path: Path, m
 
 
 def test_class_colours_differ() -> None:
-    assert len(np.unique(colours(150), axis=0)) == 150
+    assert len(np.unique(bit_colours(150), axis=0)) == 150

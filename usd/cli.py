@@ -59,21 +59,23 @@ def ingest(
     path: Annotated[Path, typer.Argument(help="A folder of pictures; it is only read.")],
     out: Annotated[Path, typer.Option(help="The dataset to make, such as data/scenes.")],
     layout: Annotated[Literal["folder", "instruct-pix2pix"], typer.Option(help="How it is arranged.")] = "folder",
-    size: Annotated[int, typer.Option(help="Pixels a side in the dataset; a multiple of 8.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the splits.")] = 1,
+    size: Annotated[int | None, typer.Option(help="Pixels a side; else render.image_size of params.yaml.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 1,
+    maps: Annotated[Path | None, typer.Option(help="YAML: what the values of your maps mean.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="CSV file_name,split: splits decided by hand.")] = None,
 ) -> None:
     """Make a dataset of your own pictures, with or without maps, in the record that the later stages read.
 
-    A map is `name.depth.png` or `depth/name.png`; a caption is `name.txt`, a row of metadata.jsonl or metadata.csv
-    (file_name, text), or else the file name. What is refused or repaired, and why, is in `report.csv` in the dataset;
-    `usd/ingestion/ingest.py` lists all cases.
+    A map is `name.depth.png`, `name_depth.png` or `depth/name.png`; a caption is `name.txt`, a row of metadata.jsonl or
+    metadata.csv (file_name, text), or else the file name. Folders train/, val/ and test/ are kept. What is refused,
+    repaired or assumed, and why, is in `report.csv` in the dataset; docs/own-data.md explains layouts and maps.
     """
     from rich.console import Console
 
     from usd.ingestion import ingest as ingestion
     from usd.ingestion.findings import as_table
 
-    Console().print(as_table(ingestion.ingest(path, out, layout, size, seed)))
+    Console().print(as_table(ingestion.ingest(path, out, ingestion.Options(layout, size, seed, maps, splits))))
 
 
 @app.command(rich_help_panel=USE, epilog=_examples("usd demo", "usd demo --model models/prompt_diffusion --port 8000"))

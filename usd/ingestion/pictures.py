@@ -1,6 +1,6 @@
 """Picture files as people have them: checked, repaired where that is safe, and brought to the form of the record.
 
-`usd.ingestion` lists what is refused and what is repaired.
+`usd.ingestion.ingest` lists what is refused and what is repaired.
 """
 
 import stat
@@ -34,6 +34,7 @@ FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
 LEAST_SIDE = 16  # pixels
 MOST_PIXELS = 100_000_000
 MOST_BYTES = 2**28
+DARKEST_16_BIT = 2**14  # the brightest pixel of a 16-bit photograph is brighter
 SHAPE_TOLERANCE = 0.02  # of width / height: networks round the sides of their maps
 RESAMPLING = {
     "image": PIL.Image.Resampling.LANCZOS,
@@ -56,15 +57,18 @@ class Picture:
     shape: float  # width / height of the whole picture, upright
     repairs: tuple[str, ...]
     sha256: str  # of the file
+    orientation: int = 1  # of its EXIF, before it was turned upright
+    missing: float = 0.0  # share of a map without a value, since filled
 
     @property
     def blank(self) -> bool:
         """Whether it has a single colour."""
         return bool((self.pixels == self.pixels[0, 0]).all())
 
-    def fits(self, other: "Picture") -> bool:
-        """Whether both have one shape, whatever their sizes."""
-        return abs(self.shape / other.shape - 1) <= SHAPE_TOLERANCE
+
+def same_shape(one: float, other: float) -> bool:
+    """Whether width / height is the same, whatever the sizes."""
+    return abs(one / other - 1) <= SHAPE_TOLERANCE
 
 
 def read_file(path: Path) -> bytes:
@@ -88,17 +92,20 @@ def read_file(path: Path) -> bytes:
 
 
 def read_picture(path: Path, size: int, field: str = "image") -> Picture:
-    """A picture file as `field` of the record: upright, 8-bit RGB, its central square, `size` pixels a side.
+    """A picture file as one sees it: upright, 8-bit RGB, its central square, `size` pixels a side.
+
+    `field` says how it is scaled: pixels of a class map are picked, not mixed.
 
     Raises:
-        Refused: the file is no picture of use.
+        Refused: the file is not a usable picture.
     """
     data = read_file(path)
     try:
         with warnings.catch_warnings(action="ignore"), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
-            _check(file)
+            check_header(file)
             repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
             pixels, shape = _decode(file, size, field, repairs)
+            orientation = int(file.getexif().get(PIL.ExifTags.Base.Orientation, 1))
     except Refused:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -107,10 +114,10 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
         raise Refused("not a picture, or not even its header is whole") from error
     except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
         raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
-    return Picture(pixels, shape, tuple(repairs), sha256(data))
+    return Picture(pixels, shape, tuple(repairs), sha256(data), orientation)
 
 
-def _check(file: PIL.ImageFile.ImageFile) -> None:
+def check_header(file: PIL.ImageFile.ImageFile) -> None:
     """Refuse what the header gives away, before anything is decoded."""
     width, height = file.size
     if min(width, height) < LEAST_SIDE:
@@ -134,7 +141,7 @@ def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[
     upright = PIL.ImageOps.exif_transpose(file)
     picture = _sight(upright, repairs) if kind == "image" else _eight_bit(upright).convert("RGB")
     pixels = np.asarray(PIL.ImageOps.fit(picture, (size, size), RESAMPLING[kind]))
-    return _unit(pixels) if kind == "normal" else pixels, upright.width / upright.height
+    return pixels, upright.width / upright.height
 
 
 def _sight(picture: PIL.Image.Image, repairs: list[str]) -> PIL.Image.Image:
@@ -159,6 +166,8 @@ def _eight_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
     values = np.asarray(picture)
     if picture.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
         raise Refused("neither 8 nor 16 bits a colour")
+    if 255 < values.max() < DARKEST_16_BIT:
+        raise Refused("16-bit values that are measured, such as depth in millimetres: a map, not a picture to look at")
     return PIL.Image.fromarray((values // 257).astype(np.uint8))
 
 
@@ -179,11 +188,3 @@ def _srgb(picture: PIL.Image.Image, profile: bytes, repairs: list[str]) -> PIL.I
 @cache
 def _target() -> PIL.ImageCms.ImageCmsProfile:
     return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB"))
-
-
-def _unit(pixels: np.ndarray) -> np.ndarray:
-    """Encoded normals (…, 3) of length 1 again; towards the viewer where there is none."""
-    normal = pixels / 127.5 - 1
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    normal = np.where(length > 0.1, normal / np.maximum(length, 0.1), (0.0, 0.0, 1.0))
-    return np.rint((normal + 1) * 127.5).astype(np.uint8)

@@ -1,97 +1,171 @@
-"""Where own data come from: which files of a folder make a sample, in either layout. No picture is opened here.
+"""Where your own data come from: which files of a folder make a sample, in either layout. No picture is opened here.
 
-folder: `name.jpg`, its maps `name.depth.png` or `depth/name.png`, its caption `name.txt` or a row of `metadata.jsonl`
-or `metadata.csv` with `file_name` and `text`; else the file name makes the caption. A folder `images` is optional.
+folder: `name.jpg`, its maps `name.depth.png`, `name_depth.png` or `depth/name.png` (`usd.ingestion.names` has all
+words), its caption `name.txt` or a row of a table (`usd.ingestion.tables`); else the file name makes the caption.
+Folders `train`, `val` and `test` are kept as splits.
 
 instruct-pix2pix: `<prompt>/<seed>_0.jpg` and `<seed>_1.jpg`, their maps `<seed>_0_depth.png`, the captions in
 `<prompt>/prompt.json`; `seeds.json`, if it is there, lists what belongs to the dataset.
 """
 
-import csv
-import os
 import re
-from collections.abc import Callable, KeysView
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from usd.ingestion.captions import from_csv, from_jsonl, from_name, from_prompt, from_seeds, from_text, one_line
+from usd.errors import UsdError
+from usd.ingestion.captions import from_name, from_prompt, from_seeds, from_text, one_line
 from usd.ingestion.findings import Finding, name_of, refused
-from usd.ingestion.pictures import SUFFIXES, Refused, read_file
+from usd.ingestion.names import CONDITION, Place, folder_word, one_form, own_splits, place_of
+from usd.ingestion.pictures import SUFFIXES
+from usd.ingestion.raw import ARRAY, UNREAD
+from usd.ingestion.scan import Claims, Sample, Scan, assemble, read_text, walk
+from usd.ingestion.tables import TABLES, Row
 from usd.tasks import MAPS
 
-FROM_IMAGE = ("canny", "outpaint")  # stage `annotate` makes them of the image as it is in the record
-TABLES = {"metadata.jsonl": from_jsonl, "metadata.csv": from_csv}
-IMAGE_FOLDERS = ("image", "images")
 PAIR = re.compile(r"(?P<seed>.+)_(?P<side>[01])(?:_(?P<map>[a-z]+))?")
-
-Claims = dict[str, dict[str, list[Path]]]  # name → field → the files that claim to be it
-Parsed = TypeVar("Parsed")
+CONDITION_REMEDY = "say with --maps which map it is: `condition: depth`, hed, seg or normal; or none, to leave it out"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """An image of the source and what belongs to it."""
+class Entry:
+    """A row of a table, with its paths from the source's root."""
 
-    files: dict[str, Path]  # `image` first, then its maps: field → path in the source
-    caption: str
-    group: str  # samples of one group stay in one split
-
-
-@dataclass
-class Scan:
-    """What a folder holds: samples, and the findings on every file that is in none."""
-
-    samples: list[Sample] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    table: Path
+    row: Row
+    image: Path
+    maps: dict[str, Path]
 
 
-def folder(root: Path) -> Scan:
-    """The samples of a folder of pictures and, if there are any, maps and captions."""
-    scan, claims = Scan(), Claims()
-    texts: dict[str, Path] = {}
-    tables: list[Path] = []
-    for file in _walk(root, scan):
-        name, place = _place(file)
-        if file.suffix.lower() in SUFFIXES:
-            claims.setdefault(name, {}).setdefault(place, []).append(file)
-        elif file.name in TABLES:
-            tables.append(file)
-        elif file.suffix.lower() == ".txt" and name not in texts:
-            texts[name] = file
-        else:
-            scan.findings.append(refused(file, "not a picture, map, metadata file, or an image's only caption"))
-    samples = _assemble(claims, scan)
-    captions = _table_captions(root, tables, samples.keys(), scan)
-    for name, file in texts.items():
+def folder(root: Path, condition: str | None = None) -> Scan:
+    """The samples of a folder of pictures and, if there are any, maps, captions and splits.
+
+    `condition` is the map that ControlNet's folders and columns hold.
+
+    Raises:
+        UsdError: there are such, and `condition` is not given.
+    """
+    scan = Scan()
+    files = walk(root, scan)
+    entries = _entries(root, files, scan)
+    claims, names = _claims(files, entries, scan)
+    samples = assemble(_settle(claims, condition, scan), scan)
+    captions = _captions(root, files, samples, scan)
+    for entry in entries:
+        name = names[entry.image]
         if name not in samples:
-            scan.findings.append(refused(file, "a caption without its image"))
-        elif text := _read(root, file, scan, from_text):
-            captions[name] = text
-    for name, files in samples.items():
-        scan.samples.append(Sample(files, captions.get(name) or from_name(name.rpartition("/")[2]), name))
+            scan.findings.append(refused(entry.table, f"names {one_line(entry.row.image)}, which is no image of use"))
+        elif entry.row.text:
+            captions.setdefault(name, entry.row.text)
+        elif name not in captions:
+            scan.findings.append(refused(entry.table, f"has no text for {one_line(entry.row.image)}"))
+    splits = own_splits({fields["image"] for fields in samples.values()})
+    for name, fields in samples.items():
+        caption = captions.get(name) or from_name(name.rpartition("/")[2])
+        scan.samples.append(Sample(fields, caption, name, splits.get(fields["image"])))
     return scan
 
 
-def instruct_pix2pix(root: Path) -> Scan:
+def _entries(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
+    """The rows of all tables."""
+    there = {one_form(file.as_posix()): file for file in files}
+
+    def path(table: Path, text: str) -> Path:
+        found = table.parent / PurePosixPath(text.replace("\\", "/"))
+        return there.get(one_form(found.as_posix()), found)
+
+    entries = []
+    for table in files:
+        if parse := TABLES.get(table.name.lower()):
+            for row in read_text(root, table, scan, parse) or []:
+                maps = {field: path(table, text) for field, text in row.maps.items()}
+                entries.append(Entry(table, row, path(table, row.image), maps))
+    return entries
+
+
+def _claims(files: list[Path], entries: list[Entry], scan: Scan) -> tuple[Claims, dict[Path, str]]:
+    """Which file claims to be what of which sample, and the sample that each row is about."""
+    paired = {"source", "target"} <= {part.lower() for file in files for part in file.parent.parts}
+    places: dict[Path, Place] = {}
+    for entry in entries:
+        name = place_of(entry.image, paired).name
+        places[entry.image] = Place(name, "image")
+        places |= {file: Place(name, field) for field, file in entry.maps.items()}
+    names = {entry.image: places[entry.image].name for entry in entries}
+    known = set(files)
+    pictures = [file for file in files if file.suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)]
+    pictures += [file for entry in entries for file in entry.maps.values() if file not in known]
+    found = {file: places.get(file) or place_of(file, paired) for file in pictures}
+    images = {place.name for place in found.values() if place.certain and place.field == "image"}
+    mapped = {place.name for place in found.values() if place.field != "image"}
+    claims: Claims = {}
+    for file, place in found.items():
+        field, name = place.field, place.name
+        apart = name in images or name not in mapped if field == "image" else name not in images
+        if not place.certain and apart:
+            field, name = "image", place.whole
+        if field == "image" and file.suffix.lower() not in SUFFIXES:
+            scan.findings.append(refused(file, "not a picture, map, metadata file, or an image's only caption"))
+        else:
+            claims.setdefault(name, {}).setdefault(field, []).append(file)
+    return claims, names
+
+
+def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:
+    """The claims with the map that the layout leaves open named."""
+    for fields in claims.values():
+        if files := fields.pop(CONDITION, None):
+            if condition is None:
+                raise UsdError(f"{name_of(files[0])}: a map of a kind that its layout does not say; {CONDITION_REMEDY}")
+            if condition == "none":
+                scan.findings += [Finding(name_of(file), "accepted", "left out: condition: none") for file in files]
+            else:
+                fields.setdefault(condition, []).extend(files)
+    return {name: fields for name, fields in claims.items() if fields}
+
+
+def _captions(root: Path, files: list[Path], samples: dict[str, dict[str, Path]], scan: Scan) -> dict[str, str]:
+    """Name → caption of the samples that have a text file; files of no use are findings."""
+    captions: dict[str, str] = {}
+    seen: set[str] = set()
+    for file in files:
+        suffix = file.suffix.lower()
+        if suffix in (*SUFFIXES, ARRAY, *UNREAD) or file.name.lower() in TABLES:
+            continue
+        place = place_of(file)
+        name = place.name if place.name in samples and place.field == "image" else place.whole
+        if suffix != ".txt" or name in seen:
+            scan.findings.append(refused(file, "not a picture, map, metadata file, or an image's only caption"))
+        elif any(folder_word(part, False) not in (None, "image") for part in file.parent.parts):
+            scan.findings.append(refused(file, "not a caption: it is in a folder of maps"))
+        elif name not in samples:
+            scan.findings.append(refused(file, "a caption without its image"))
+        elif text := read_text(root, file, scan, from_text):
+            captions[name] = text
+        seen.add(name)
+    return captions
+
+
+def instruct_pix2pix(root: Path, condition: str | None = None) -> Scan:
     """The samples of a dataset in InstructPix2Pix's layout; those of one prompt, before and after, are one group."""
-    scan, claims = Scan(), Claims()
+    scan = Scan()
+    claims: Claims = {}
     prompts: dict[str, dict[str, str]] = {}
     listed: set[str] | None = None
-    for file in _walk(root, scan):
+    for file in walk(root, scan):
         pair = PAIR.fullmatch(file.stem) if file.suffix.lower() in SUFFIXES else None
         if pair and (pair["map"] is None or pair["map"] in MAPS):
             name = (file.parent / f"{pair['seed']}_{pair['side']}").as_posix()
             claims.setdefault(name, {}).setdefault(pair["map"] or "image", []).append(file)
         elif file.name == "prompt.json":
-            prompts[file.parent.as_posix()] = _read(root, file, scan, from_prompt) or {}
+            prompts[file.parent.as_posix()] = read_text(root, file, scan, from_prompt) or {}
         elif file == Path("seeds.json"):
-            listed = _read(root, file, scan, from_seeds)
+            listed = read_text(root, file, scan, from_seeds)
         elif file.name == "metadata.jsonl":
             scan.findings.append(Finding(name_of(file), "accepted", "not needed"))
         else:
             scan.findings.append(refused(file, "not <seed>_0 or <seed>_1, a map of theirs, or prompt.json"))
-    samples = _assemble(claims, scan)
+    samples = assemble(claims, scan)
     for name in sorted((listed or set()) - samples.keys()):
         scan.findings.append(refused(Path("seeds.json"), f"lists {one_line(name)}, which is no image of use"))
     for name, files in samples.items():
@@ -106,93 +180,4 @@ def instruct_pix2pix(root: Path) -> Scan:
     return scan
 
 
-LAYOUTS: dict[str, Callable[[Path], Scan]] = {"folder": folder, "instruct-pix2pix": instruct_pix2pix}
-
-
-def _walk(root: Path, scan: Scan) -> list[Path]:
-    """All files below `root`, relative to it, by name; hidden ones and links to folders are findings instead."""
-    files: list[Path] = []
-
-    def unreadable(error: OSError) -> None:
-        scan.findings.append(refused(Path(os.path.relpath(error.filename, root)), f"not readable: {error.strerror}"))
-
-    for here, folders, names in os.walk(root, onerror=unreadable):
-        for name in folders:
-            path = Path(here, name)
-            if path.is_symlink():
-                scan.findings.append(refused(path.relative_to(root), "a link to a folder is not followed"))
-            elif name.startswith("."):
-                scan.findings.append(refused(path.relative_to(root), "a hidden folder is not read"))
-            elif path.suffix.lower() in SUFFIXES:
-                scan.findings.append(refused(path.relative_to(root), "a folder, not a picture; its files are read"))
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(here, name).relative_to(root)
-            if name.startswith("."):
-                scan.findings.append(refused(path, "a hidden file"))
-            else:
-                files.append(path)
-    return sorted(files)
-
-
-def _place(file: Path) -> tuple[str, str]:
-    """The sample's name and the field of a file: `a/depth/b.png` and `a/b.depth.png` are (`a/b`, `depth`)."""
-    folders = list(file.parent.parts)
-    stem, _, ending = file.stem.rpartition(".")
-    if stem and ending in MAPS:
-        return "/".join((*folders, stem)), ending
-    for number, part in reversed(list(enumerate(folders))):
-        if part in MAPS or part in IMAGE_FOLDERS:
-            del folders[number]
-            return "/".join((*folders, file.stem)), part if part in MAPS else "image"
-    return "/".join((*folders, file.stem)), "image"
-
-
-def _assemble(claims: Claims, scan: Scan) -> dict[str, dict[str, Path]]:
-    """Name → field → file of the samples that are unambiguous, by name; the other files are findings."""
-    samples: dict[str, dict[str, Path]] = {}
-    for name, fields in sorted(claims.items()):
-        for place in FROM_IMAGE:
-            scan.findings += [refused(file, f"a {place} map is made from the image") for file in fields.pop(place, [])]
-        twice = [place for place, files in fields.items() if len(files) > 1]
-        if twice:
-            why = f"{len(fields[twice[0]])} files claim to be one {twice[0]}; give them different names"
-        elif "image" not in fields:
-            why = "a map without its image"
-        else:
-            samples[name] = {place: fields[place][0] for place in ("image", *MAPS) if place in fields}
-            continue
-        scan.findings += [refused(file, why) for files in fields.values() for file in files]
-    return samples
-
-
-def _table_captions(root: Path, tables: list[Path], names: KeysView[str], scan: Scan) -> dict[str, str]:
-    """Name → caption of the images that a table names; rows of no use are findings."""
-    captions: dict[str, str] = {}
-    for table in tables:
-        for file_name, text in _read(root, table, scan, TABLES[table.name]) or []:
-            name = _place(table.parent / file_name)[0]
-            if name not in names:
-                scan.findings.append(refused(table, f"names {one_line(file_name)}, which is no image of use"))
-            elif not text:
-                scan.findings.append(refused(table, f"has no text for {one_line(file_name)}"))
-            else:
-                captions[name] = text
-    return captions
-
-
-def _read(root: Path, file: Path, scan: Scan, parse: Callable[[str], Parsed]) -> Parsed | None:
-    """A text file parsed, and a finding on it; None if it cannot be used."""
-    try:
-        found = parse(read_file(root / file).decode("utf-8-sig"))
-    except Refused as error:
-        reason = str(error)
-    except UnicodeDecodeError:
-        reason = "not UTF-8"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        reason = f"not in its form: {one_line(repr(error))}"
-    else:
-        scan.findings.append(Finding(name_of(file), "accepted"))
-        return found
-    scan.findings.append(refused(file, reason))
-    return None
+LAYOUTS: dict[str, Callable[[Path, str | None], Scan]] = {"folder": folder, "instruct-pix2pix": instruct_pix2pix}

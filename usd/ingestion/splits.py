@@ -1,28 +1,21 @@
 """Splits by content: near-duplicates stay together, and a picture keeps its split when others come."""
 
+import csv
 import hashlib
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from usd.data.likeness import near_pairs
 from usd.data.record import SPLITS
+from usd.errors import UsdError
+from usd.ingestion.names import one_form
 
-TEST, HELD_OUT = 0.05, 0.10  # shares of the families: test, and test and val together
-NEAR = 6  # of 64 bits: the most in which the hashes of near-duplicates differ
-BAND = 10  # bits; 7 bands make 64, so that hashes which differ in at most 6 agree in one
-
-
-def perceptual_hash(picture: np.ndarray) -> int:
-    """64 bits that hardly change when a picture (H, W, 3) uint8 is scaled, brightened or compressed again.
-
-    The signs of its lowest 8 × 8 cosine coefficients, compared with their median (the "pHash").
-    """
-    grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(grey.astype(np.float32))[:8, :8]
-    return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
+SHARES = {"test": 0.05, "val": 0.05}  # of the families; train has the rest
+REMEDY = "decide by hand with --splits FILE (CSV: file_name,split), the same as splits.csv beside the pictures, or folders train/, val/, test/"
 
 
 def families(hashes: list[int], groups: list[str]) -> np.ndarray:
@@ -31,40 +24,79 @@ def families(hashes: list[int], groups: list[str]) -> np.ndarray:
     place = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     samples, first_look, first_group = np.arange(len(hashes)), len(hashes), len(hashes) + len(unique)
     edges = [(samples, first_look + look), (samples, first_group + np.array([place[group] for group in groups]))]
-    edges += [(first_look + left, first_look + right) for left, right in _near(unique)]
+    edges += [(first_look + left, first_look + right) for left, right in near_pairs(unique)]
     rows, columns = (np.concatenate(ends) for ends in zip(*edges, strict=True))
     nodes = first_group + len(place)
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(nodes, nodes))
-    component: np.ndarray = connected_components(graph)[1]
-    return component[samples]
+    found: np.ndarray = connected_components(graph)[1][samples]
+    return found
 
 
-def assign(family: np.ndarray, contents: list[str], seed: int) -> list[str]:
-    """The split of each sample: .90 train, .05 val, .05 test of the families, by a hash of `seed` and content.
+def read_splits(path: Path | None) -> dict[str, str]:
+    """File name → split, of a CSV file with the columns `file_name` and `split`.
 
-    Of three families or more, each split gets one at least.
+    Raises:
+        UsdError: the file is missing or not in its form.
     """
-    first: dict[int, str] = {}
-    for number, content in zip(family.tolist(), contents, strict=True):
-        first[number] = min(content, first.get(number, content))
-    drawn = {number: _draw(f"{seed} {content}") for number, content in first.items()}
-    order = sorted(drawn, key=lambda number: (drawn[number], first[number]))
-    least = int(len(order) >= len(SPLITS))
-    test = max(least, sum(value < TEST for value in drawn.values()))
-    held_out = max(test + least, sum(value < HELD_OUT for value in drawn.values()))
-    split = dict.fromkeys(order, "train") | dict.fromkeys(order[:held_out], "val") | dict.fromkeys(order[:test], "test")
-    return [split[number] for number in family.tolist()]
+    if path is None:
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [(one_form(row["file_name"]), row["split"]) for row in csv.DictReader(file, strict=True)]
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
+        raise UsdError(f"{path}: not a table of file_name,split ({error!r}); see docs/own-data.md") from error
+    for name, split in rows:
+        if split not in SPLITS:
+            raise UsdError(f"{path}: {name}: {split!r} is not a split; expected {', '.join(SPLITS)}")
+    if twice := [name for name, count in Counter(name for name, _ in rows).items() if count > 1]:
+        raise UsdError(f"{path}: names {twice[0]} twice")
+    return dict(rows)
 
 
-def _near(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of places in `hashes` (N,) uint64 that differ in at most NEAR bits."""
-    for band in range(NEAR + 1):
-        part = hashes >> np.uint64(BAND * band) & np.uint64(2**BAND - 1)
-        order = np.argsort(part, kind="stable")
-        for bucket in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
-            for place in bucket[:-1] if len(bucket) > 1 else ():
-                close = bucket[np.bitwise_count(hashes[bucket] ^ hashes[place]) <= NEAR]
-                yield np.full(len(close), place), close
+def assign(
+    family: np.ndarray, contents: list[str], seed: int, given: list[str | None] | None = None
+) -> tuple[list[str], list[str]]:
+    """The split of each sample, and notes on what a person may want to decide.
+
+    A given split is kept. A family without one is drawn by a hash of `seed` and its content alone: .90 train, .05 val,
+    .05 test. A split that none was drawn for takes the family nearest to it, unless splits were given.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for place, number in enumerate(family.tolist()):
+        members[number].append(place)
+    fixed = given or [None] * len(contents)
+    drawn = {n: _draw(f"{seed} {min(contents[place] for place in places)}") for n, places in members.items()}
+    wanted = {n: {fixed[place] for place in places} - {None} for n, places in members.items()}
+    chosen = {n: min(filter(None, wanted[n]), default=_chosen(drawn[n])) for n in members}
+    notes = [] if any(fixed) else _fill(chosen, drawn)
+    split = [own or chosen[number] for own, number in zip(fixed, family.tolist(), strict=True)]
+    if torn := sum(len(each) > 1 for each in wanted.values()):
+        notes.append(f"{torn} families of near-duplicates lie in several of the splits that were given; {REMEDY}")
+    if empty := [name for name in SPLITS if name not in split]:
+        why = "the splits that were given" if any(fixed) else f"{len(members)} families of near-duplicates in all"
+        notes.append(f"no sample in {' and '.join(empty)} ({why}), so stage `validate` will fail; {REMEDY}")
+    return split, notes
+
+
+def _fill(chosen: dict[int, str], drawn: dict[int, float]) -> list[str]:
+    """Give each split that no family was drawn for the one nearest to it, if there are enough; returns a note."""
+    filled = []
+    for name, place in {"test": 0.0, "val": SHARES["test"], "train": 1.0}.items():
+        if name not in chosen.values() and len(chosen) >= len(SPLITS):
+            counts = Counter(chosen.values())
+            spare = [number for number, split in chosen.items() if counts[split] > 1]
+            chosen[min(spare, key=lambda number: abs(drawn[number] - place))] = name
+            filled.append(name)
+    if not filled:
+        return []
+    return [f"{' and '.join(filled)}: empty by chance, so one family of pictures was moved there; or {REMEDY}"]
+
+
+def _chosen(draw: float) -> str:
+    """The split of a draw in [0, 1)."""
+    if draw < SHARES["test"]:
+        return "test"
+    return "val" if draw < SHARES["test"] + SHARES["val"] else "train"
 
 
 def _draw(text: str) -> float:

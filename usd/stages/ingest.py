@@ -6,15 +6,19 @@ from rich.console import Console
 
 from usd import config
 from usd.ingestion.findings import as_table
-from usd.ingestion.ingest import ingest
+from usd.ingestion.ingest import Options, ingest
 from usd.stages import run
 
 
 def main(folder: Path, out: Path) -> None:
-    """Make the dataset OUT of the pictures in FOLDER; what became of each file is in OUT/report.csv."""
+    """Make the dataset OUT of the pictures in FOLDER; what became of each file is in OUT/report.csv.
+
+    maps.yaml and splits.csv in FOLDER say what its maps mean and which split a picture is in.
+    """
     everything = config.load()
     params = everything.ingest
-    Console().print(as_table(ingest(folder, out, params.layout, everything.render.image_size, params.seed)))
+    options = Options(params.layout, everything.render.image_size, params.seed)
+    Console().print(as_table(ingest(folder, out, options)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""The check of a sample: all its files read, by what the values of its maps mean."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import cv2
+
+from usd.data.likeness import perceptual_hash
+from usd.errors import UsdError
+from usd.files import sha256
+from usd.images import encode_png
+from usd.ingestion.classmaps import form_of, settle
+from usd.ingestion.findings import Finding, name_of, refused
+from usd.ingestion.maps import to_picture
+from usd.ingestion.meanings import Maps, Segmentation
+from usd.ingestion.pictures import Picture, Refused, read_picture
+from usd.ingestion.raw import read_raw
+from usd.ingestion.scan import Sample
+from usd.parallel import parallel_map
+
+SERIAL = 32  # files; below, starting worker processes takes longer than the work
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sample to be checked, and where to put its pictures."""
+
+    number: int
+    sample: Sample
+    source: Path
+    incoming: Path
+    size: int  # pixels a side
+    maps: Maps
+
+    def path(self, field: str) -> Path:
+        """Where a picture waits for its key."""
+        return self.incoming / f"{self.number}.{field}.png"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a sample; the row is empty if it is refused."""
+
+    job: Job
+    findings: list[Finding]  # on its files
+    row: dict[str, object]  # of the manifest: digests, meanings, shares of missing values
+    content: str = ""  # sha256 of the image file
+    look: int = 0  # perceptual hash of the image
+
+
+def spread(work: Callable[[Item], Result], jobs: list[Item], title: str) -> Iterable[Result]:
+    """`map`, over processes where that pays."""
+    cv2.setNumThreads(1)  # threads of this process would leave their locks to forked workers
+    return map(work, jobs) if len(jobs) < SERIAL else parallel_map(work, jobs, title, len(jobs))
+
+
+def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
+    """The declarations, with one meaning for all class maps of the source.
+
+    Raises:
+        UsdError: it cannot be known.
+    """
+    files = [source / sample.files["seg"] for sample in samples if "seg" in sample.files]
+    if not files:
+        return maps
+    declared = maps.seg or Segmentation()
+    found = spread(survey, [Survey(file, declared) for file in files], "class maps")
+    try:
+        settled = settle([(each.kind, each.used) for each in found if each is not None], declared)
+    except Refused as reason:
+        raise UsdError(f"{source}: {reason}; --maps takes the file that says so, see docs/own-data.md") from reason
+    return maps.model_copy(update={"seg": settled})
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A class map to be looked into before any is read."""
+
+    file: Path
+    declared: Segmentation
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """Which ids or colours a class map holds."""
+
+    kind: Literal["ids", "colours"]
+    used: frozenset[int]
+
+
+def survey(job: Survey) -> Surveyed | None:
+    """What a class map holds; None if it is refused, which `check` says."""
+    try:
+        form = form_of(read_raw(job.file), job.declared)
+    except Refused:
+        return None
+    return Surveyed(form.kind, form.used)
+
+
+def check(job: Job) -> Checked:
+    """Read all files of a sample; if all are sound, its pictures wait for their key."""
+    pictures: dict[str, Picture] = {}
+    bad: list[Finding] = []
+    for field, file in job.sample.files.items():
+        try:
+            if field == "image":
+                pictures[field] = read_picture(job.source / file, job.size)
+            elif "image" in pictures:
+                pictures[field] = to_picture(read_raw(job.source / file), field, job.maps, pictures["image"], job.size)
+            else:
+                continue
+            if field != "seg" and pictures[field].blank:
+                del pictures[field]
+                raise Refused("blank: a single colour")
+        except Refused as reason:
+            bad.append(refused(file, str(reason)))
+    if bad:
+        why = f"taken with all its files or not at all: {name_of(Path(bad[0].file))} is refused"
+        named = {each.file for each in bad}
+        rest = [file for file in job.sample.files.values() if name_of(file) not in named]
+        return Checked(job, bad + [refused(file, why) for file in rest], {})
+    row: dict[str, object] = {}
+    for field, picture in pictures.items():
+        data = encode_png(picture.pixels)
+        job.path(field).write_bytes(data)
+        row[f"{field}_sha256"] = sha256(data)
+        if field != "image":
+            row[f"{field}_meaning"] = job.maps.describe(field)
+        if field in ("depth", "seg"):
+            row[f"{field}_missing"] = picture.missing
+    good = [_sound(job.sample.files[field], picture) for field, picture in pictures.items()]
+    image = pictures["image"]
+    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels))
+
+
+def _sound(file: Path, picture: Picture) -> Finding:
+    return Finding(name_of(file), "repaired" if picture.repairs else "accepted", ", ".join(picture.repairs))

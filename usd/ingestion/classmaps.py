@@ -1,0 +1,150 @@
+"""Class maps: the ids or colours that a file holds, and the colours that they get in the record.
+
+Void pixels take the class beside them, since the record has no void; their share is counted.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from usd.data.classes import CLASSES, PALETTE, bit_colours
+from usd.ingestion.meanings import Detected, Segmentation, rgb
+from usd.ingestion.pictures import Refused
+from usd.ingestion.raw import Raw
+
+MOST_CLASSES = 256
+FEW = 8  # values that any class map may have; of more, half must fill an area
+BLOCK = np.ones((3, 3), np.uint8)  # the smallest area
+MOST_ID_BESIDE_VOID = 63  # with higher ids, 255 may be a class: grey levels rather than ids
+VOC = bit_colours(256)  # the palette of PASCAL VOC's PNGs; their indices are class ids
+GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+
+
+def _id_colours() -> np.ndarray:
+    """A colour for each id (256, 3) uint8: the project's palette, so that no class merges, then others."""
+    taken = {tuple(colour) for colour in PALETTE.tolist()}
+    others = [colour for colour in VOC.tolist() if tuple(colour) not in taken]
+    return np.array([*PALETTE.tolist(), *others][:256], np.uint8)
+
+
+ID_COLOURS = _id_colours()
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a class map is made of."""
+
+    kind: Literal["ids", "colours"]
+    values: np.ndarray  # (H, W) int32: ids, or colours as 0xRRGGBB
+
+    @property
+    def used(self) -> frozenset[int]:
+        """The ids or colours in it."""
+        return frozenset(np.unique(self.values).tolist())
+
+
+def form_of(raw: Raw, declared: Segmentation) -> Form:
+    """The ids or colours of a class map.
+
+    Raises:
+        Refused: it is not a class map: lossy, anti-aliased, a photograph, with a mask in the wrong place.
+    """
+    values, opaque = raw.values, raw.opaque
+    if raw.lossy:
+        raise Refused("lossy: JPEG mixes the colours at class borders; save the class map as PNG")
+    if opaque is not None and not opaque.all():
+        colours = values.reshape(-1, values.shape[-1] if values.ndim == 3 else 1)
+        if (colours != colours[0]).any() and (colours[opaque.ravel()] != colours[opaque.ravel()][:1]).any():
+            raise Refused("has transparency: is the mask its alpha or its colours? save it without alpha")
+        return Form("ids", np.where(opaque, 255, 0).astype(np.int32))  # the mask is the alpha channel
+    if raw.palette is not None:
+        used = np.unique(values)
+        known = any((raw.palette[used] == table[used]).all() for table in (VOC, GREYS))
+        if known or declared.kind == "ids":
+            return _sound(Form("ids", values.astype(np.int32)))
+        values = raw.palette[values]
+    if values.ndim == 3 and declared.kind != "colours" and (values == values[..., :1]).all():
+        values = values[..., 0]
+    if values.ndim == 2:
+        if values.dtype.kind == "f" or int(values.max()) > 255 or int(values.min()) < 0:
+            raise Refused("class ids beyond 0 to 255; a class map has an id of 8 bits a pixel")
+        return _sound(Form("ids", values.astype(np.int32)))
+    return _sound(Form("colours", values.astype(np.int32) @ np.array([0x10000, 0x100, 1], np.int32)))
+
+
+def _sound(form: Form) -> Form:
+    """The form, if its values fill areas as classes do."""
+    values = form.values.astype(np.float32)  # exact below 2²⁴
+    inside = cv2.erode(values, BLOCK) == cv2.dilate(values, BLOCK)  # of one value with all neighbours
+    found = np.unique(form.values)
+    what = "grey levels" if form.kind == "ids" else "colours"
+    rare = len(found) - len(np.unique(form.values[inside]))
+    if len(found) > MOST_CLASSES or (len(found) > FEW and rare > len(found) / 2):
+        raise Refused(f"too many {what} that fill no area: lossy, anti-aliased or no class map; save it anew as PNG")
+    return form
+
+
+def settle(forms: Iterable[tuple[Literal["ids", "colours"], frozenset[int]]], declared: Segmentation) -> Segmentation:
+    """The one meaning of all class maps of a source, from their kinds and the values used in them.
+
+    Raises:
+        Refused: that cannot be known.
+    """
+    found = list(forms)
+    kinds = {kind for kind, _ in found}
+    used: frozenset[int] = frozenset().union(*(values for _, values in found))
+    if len(kinds) > 1:
+        raise Refused("some class maps hold ids and others colours; keep one form, or put the others elsewhere")
+    kind = kinds.pop() if kinds else "ids"
+    if kind == "colours" and len(used) > MOST_CLASSES:
+        raise Refused(f"{len(used)} colours in all class maps: instances rather than classes; at most {MOST_CLASSES}")
+    void = declared.void
+    if void == "auto":
+        others = used - {0, 255}
+        if kind == "ids" and 255 in used and others:
+            if max(others) > MOST_ID_BESIDE_VOID:
+                raise Refused("grey values up to 255: is 255 void or a class? say `seg: {void: 255}` or `void: none`")
+            void = 255
+        else:
+            void = "none"
+    if declared == Segmentation():
+        return Detected(kind=kind, void=void)
+    return declared.model_copy(update={"kind": kind, "void": void})
+
+
+def recolour(values: np.ndarray, meaning: Segmentation) -> tuple[np.ndarray, np.ndarray]:
+    """Class colours (H, W, 3) uint8 and where there is one (H, W) bool, of ids or colours (H, W) int32.
+
+    Raises:
+        Refused: a value is none of the declared classes.
+    """
+    known = np.ones(values.shape, bool) if meaning.void == "none" else values != _code(meaning.void)
+    if meaning.classes is not None:
+        table = {_code(value): _colour(name) for value, name in meaning.classes.items()}
+        if strange := set(np.unique(values[known]).tolist()) - table.keys():
+            shown = ", ".join(str(v) if meaning.kind == "ids" else f"#{v:06x}" for v in sorted(strange)[:5])
+            raise Refused(f"holds {shown}, which seg.classes does not declare")
+        codes = np.array(sorted(table))
+        colours = np.array([table[code] for code in codes.tolist()], np.uint8)
+        return colours[np.searchsorted(codes, values).clip(max=len(codes) - 1)], known
+    if meaning.kind == "ids":
+        return ID_COLOURS[values], known
+    return np.stack([values >> 16, values >> 8 & 255, values & 255], axis=-1).astype(np.uint8), known
+
+
+def _code(value: int | str) -> int:
+    if isinstance(value, int):
+        return value
+    red, green, blue = rgb(value)
+    return red << 16 | green << 8 | blue
+
+
+def _colour(name: str) -> tuple[int, int, int]:
+    """The colour of a class of the project, or #rrggbb."""
+    if name in CLASSES:
+        red, green, blue = PALETTE[CLASSES.index(name)].tolist()
+        return red, green, blue
+    return rgb(name)

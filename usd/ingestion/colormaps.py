@@ -1,0 +1,42 @@
+"""Depth maps that were coloured for the eye: which colour map, and back to its values."""
+
+import cv2
+import numpy as np
+
+NAMES = ("jet", "viridis", "magma", "inferno", "plasma", "turbo", "hot", "bone", "parula", "rainbow", "hsv", "cividis")
+NEAR = 14.0  # mean distance in RGB of a picture to a colour map that it was made with, JPEG included
+GREY = 6.0  # mean spread of red, green and blue in a grey picture that was saved as JPEG
+
+
+def table(name: str) -> np.ndarray:
+    """The colours of a colour map, (256, 3) float32 RGB."""
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    coloured = cv2.applyColorMap(ramp, int(getattr(cv2, f"COLORMAP_{name.upper()}")))
+    return np.asarray(coloured[:, 0, ::-1], np.float32)
+
+
+def is_grey(picture: np.ndarray) -> bool:
+    """Whether (H, W, 3) uint8 has no colour, save what JPEG leaves."""
+    return float(np.ptp(picture, axis=-1).mean()) <= GREY
+
+
+def detect(picture: np.ndarray) -> str | None:
+    """The colour map that (H, W, 3) uint8 was made with, either way round."""
+    pixels = picture.reshape(-1, 3)
+    sample = pixels[:: max(1, len(pixels) // 2000)].astype(np.float32)
+    distances = {name: float(_nearest(sample, table(name))[1].mean()) for name in NAMES}
+    best = min(distances, key=lambda name: distances[name])
+    return best if distances[best] <= NEAR else None
+
+
+def values(picture: np.ndarray, name: str) -> np.ndarray:
+    """The place of each pixel's colour in a colour map: (H, W) uint8 of (H, W, 3) uint8."""
+    flat, inverse = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True)
+    places = [_nearest(part.astype(np.float32), table(name))[0] for part in np.array_split(flat, len(flat) // 4096 + 1)]
+    return np.concatenate(places).astype(np.uint8)[inverse.ravel()].reshape(picture.shape[:2])
+
+
+def _nearest(colours: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each colour (N, 3) the place of the nearest known one (K, 3), and its distance. (N,), (N,)."""
+    distance = np.linalg.norm(colours[:, None] - known[None], axis=-1)
+    return distance.argmin(1), distance.min(1)

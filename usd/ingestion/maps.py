@@ -1,0 +1,193 @@
+"""Map files brought to the form of the record: their values by the declared or detected meaning, upright, square."""
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from scipy.ndimage import distance_transform_edt
+
+from usd.ingestion import colormaps
+from usd.ingestion.classmaps import form_of, recolour
+from usd.ingestion.meanings import Depth, Maps, Normals, Segmentation, SoftEdges
+from usd.ingestion.pictures import Picture, Refused, same_shape
+from usd.ingestion.raw import Raw
+
+DEPTH_REMEDY = "say what they mean with --maps, such as `depth: {kind: depth, unit: mm, near: 0.5, far: 10}`"
+TURN_REMEDY = "say with --maps whether they are turned too: `orientation: stored` or `orientation: upright`"
+MOST_OFF_NORMAL = 0.2  # share of the pixels whose vector is far from length 1
+TURNS = {  # EXIF orientation → the stored array turned upright
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> Picture:
+    """A map in the form of the record, beside its image.
+
+    Raises:
+        Refused: its shape, orientation or values do not fit or cannot be known.
+    """
+    turn, repairs = _turn(raw, maps, image), list(raw.repairs)
+    if turn != 1:
+        repairs.append("EXIF rotation")
+    shape = 1 / raw.shape if turn >= 5 else raw.shape
+    if not same_shape(shape, image.shape):
+        raise Refused("of another shape than its image")
+    missing = 0.0
+    if field == "depth":
+        value, valid = _depth(raw, maps.depth)
+        pixels, missing = _fill_depth(_upright(value, turn), _upright(valid, turn), size, maps.depth or Depth())
+    elif field == "seg":
+        meaning = maps.seg or Segmentation()
+        colours, known = recolour(form_of(raw, meaning).values, meaning)
+        pixels, missing = _fill_classes(_upright(colours, turn), _upright(known, turn), size, meaning)
+    elif field == "normal":
+        pixels = _normals(_upright(_three(raw, field), turn), turn, size, maps.normal or Normals())
+    else:
+        pixels = _edges(_upright(_three(raw, field), turn), size, maps.hed or SoftEdges())
+    if missing:
+        repairs.append(f"missing readings filled: {missing:.1%}" if field == "depth" else f"void filled: {missing:.1%}")
+    return Picture(pixels, shape, tuple(repairs), raw.sha256, missing=missing)
+
+
+def _turn(raw: Raw, maps: Maps, image: Picture) -> int:
+    """The orientation by which a map is turned: its own, or that of an image whose stored pixels it was made from."""
+    if raw.orientation in TURNS:
+        return raw.orientation
+    if image.orientation not in TURNS or maps.orientation == "upright":
+        return 1
+    upright = same_shape(raw.shape, image.shape)
+    stored = same_shape(1 / raw.shape if image.orientation >= 5 else raw.shape, image.shape)
+    if maps.orientation == "stored" or (stored and not upright):
+        return image.orientation
+    if stored and upright:
+        raise Refused(f"its image has an EXIF orientation and fits maps turned or not; {TURN_REMEDY}")
+    return 1
+
+
+def _upright(values: np.ndarray, turn: int) -> np.ndarray:
+    return np.ascontiguousarray(TURNS[turn](values) if turn in TURNS else values)
+
+
+def _three(raw: Raw, field: str) -> np.ndarray:
+    """The map as (H, W, 3) uint8 colours."""
+    values = raw.values if raw.palette is None else raw.palette[raw.values]
+    if raw.opaque is not None:
+        raise Refused(f"a {field} map with transparency; save it without alpha")
+    if values.dtype != np.uint8:
+        raise Refused(f"a {field} map of {values.dtype} values; save it as 8-bit PNG")
+    return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=-1)
+
+
+def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse depth in [0, 1] and where there is a reading, (H, W) each."""
+    meaning, values = declared or Depth(), raw.values
+    if raw.palette is not None:
+        values = raw.palette[values]
+    if values.ndim == 3:
+        if meaning.colormap in colormaps.NAMES:
+            values = colormaps.values(values, str(meaning.colormap))
+        elif meaning.colormap:
+            raise Refused(f"depth.colormap: {meaning.colormap} is not one of {', '.join(colormaps.NAMES)}")
+        elif colormaps.is_grey(values):
+            values = values[..., 1]
+        elif name := colormaps.detect(values):
+            raise Refused(f"coloured with {name}: declare it with --maps, `depth: {{colormap: {name}}}`, or save grey")
+        else:
+            raise Refused("in colour: a depth map is grey, or declares its `depth: {colormap: …}` with --maps")
+    if declared is None and (values.dtype.kind == "f" or raw.full > 255):
+        raise Refused(f"depth values of {'floating point' if values.dtype.kind == 'f' else '16 bits'}: {DEPTH_REMEDY}")
+    number = values.astype(np.float64)
+    valid = np.isfinite(number) & (number != meaning.gap if meaning.gap is not None else True)
+    if raw.opaque is not None:
+        valid &= raw.opaque
+    return _inverse(np.where(valid, number, 1.0), meaning, raw.full), valid
+
+
+def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
+    """The record's inverse depth, 0 far and 1 near, of the values in a file."""
+    far = meaning.far or 0.0
+    if meaning.metric and meaning.near is not None:
+        metres = np.maximum(number * meaning.scale, 1e-6)
+        found = (1 / metres - 1 / far) / (1 / meaning.near - 1 / far)
+    elif meaning.kind == "depth":
+        found = 1 - number / full
+    else:
+        scale = meaning.scale if meaning.kind == "disparity" else 1.0
+        found = (number * scale - far) / ((meaning.near or full) - far)
+    if meaning.kind == "inverse" and meaning.near is None and (found.min() < 0 or found.max() > 1):
+        raise Refused(f"values beyond 0 to {full:g}: {DEPTH_REMEDY}")
+    return np.clip(found, 0, 1)
+
+
+def _fill_depth(value: np.ndarray, valid: np.ndarray, size: int, meaning: Depth) -> tuple[np.ndarray, float]:
+    """Grey pixels (size, size, 3) and the share of missing readings, which the nearest reading fills."""
+    missing = 1 - float(valid.mean())
+    if missing > meaning.most_missing:
+        raise Refused(f"more than {meaning.most_missing:.0%} of its readings are missing (depth.most_missing)")
+    weight = _fit(valid.astype(np.float32), size)
+    total = _fit(np.where(valid, value, 0).astype(np.float32), size)
+    known = weight > 0.01
+    if not known.any():
+        raise Refused("no reading in the central square")
+    small = np.where(known, total / np.maximum(weight, 0.01), 0)
+    grey = np.rint(np.clip(_nearest(small, known), 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1), missing
+
+
+def _fill_classes(colours: np.ndarray, known: np.ndarray, size: int, meaning: Segmentation) -> tuple[np.ndarray, float]:
+    """Class colours (size, size, 3) and the share of void, which the nearest class fills."""
+    missing = 1 - float(known.mean())
+    if missing > meaning.most_missing:
+        raise Refused(f"more than {meaning.most_missing:.0%} of it is void (seg.most_missing)")
+    nearest = PIL.Image.Resampling.NEAREST
+    small = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(colours), (size, size), nearest))
+    inside = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(known.astype(np.uint8)), (size, size), nearest)) > 0
+    if not inside.any():
+        raise Refused("only void in the central square")
+    return _nearest(small, inside), missing
+
+
+def _nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The values, those that are not known replaced by the nearest known one."""
+    if known.all():
+        return values
+    places = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    found: np.ndarray = values[tuple(places)]
+    return found
+
+
+def _edges(picture: np.ndarray, size: int, meaning: SoftEdges) -> np.ndarray:
+    if not colormaps.is_grey(picture):
+        raise Refused("in colour: a soft-edge map is grey")
+    small = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(picture), (size, size), PIL.Image.Resampling.BILINEAR))
+    if meaning.bright == "flat":
+        small = 255 - small
+    if np.median(small) > 127:
+        raise Refused("mostly bright, so its edges are dark; declare with --maps `hed: {bright: flat}`")
+    return small
+
+
+def _normals(picture: np.ndarray, turn: int, size: int, meaning: Normals) -> np.ndarray:
+    """Vectors of length 1 again; towards the viewer where there is none."""
+    if turn != 1:
+        raise Refused("a normal map of a turned picture; save both upright, since its vectors would turn too")
+    vector = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(picture), (size, size), PIL.Image.Resampling.BILINEAR))
+    normal = vector / 127.5 - 1
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    if float((np.abs(length - 1) > 0.3).mean()) > MOST_OFF_NORMAL or float((normal[..., 2] < 0).mean()) > 0.5:
+        raise Refused("not camera-space normals, (n + 1) / 2 with z towards the viewer")
+    if meaning.y == "down":
+        normal = normal * (1, -1, 1)
+    normal = np.where(length > 0.1, normal / np.maximum(length, 0.1), (0.0, 0.0, 1.0))
+    return np.rint((normal + 1) * 127.5).astype(np.uint8)
+
+
+def _fit(values: np.ndarray, size: int) -> np.ndarray:
+    """The central square of (H, W) float32, (size, size)."""
+    picture = PIL.ImageOps.fit(PIL.Image.fromarray(values, "F"), (size, size), PIL.Image.Resampling.BILINEAR)
+    return np.asarray(picture)

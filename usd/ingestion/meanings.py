@@ -1,0 +1,185 @@
+"""What the values of your own maps mean: declared in a YAML file, or detected.
+
+The file is maps.yaml beside the pictures, or the one that `usd ingest --maps` names.
+
+Every key is optional; what is not declared is detected where the file itself settles it and refused where it does not.
+
+    depth: {kind: depth, unit: mm, near: 0.5, far: 10}    # metres; also unit: 1/5000, kind: disparity or inverse
+    seg: {kind: ids, void: 255, classes: {7: duck, 15: "#c08040"}}
+    hed: {bright: flat}
+    normal: {y: down}
+    orientation: stored    # maps were made from the stored pixels of photographs with an EXIF orientation
+    condition: hed         # what ControlNet's source/, or a column conditioning_image, holds; none leaves it out
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from usd.data.classes import CLASSES
+from usd.errors import UsdError
+
+METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _number(value: object) -> object:
+    """Numbers as they are, and "1/5000"."""
+    if isinstance(value, str) and "/" in value:
+        try:
+            return float(Fraction(value))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+class _Meaning(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Depth(_Meaning):
+    """Depth maps: how a value becomes the record's inverse depth, 0 far and 1 near."""
+
+    kind: Literal["inverse", "disparity", "depth"] = "inverse"
+    unit: Annotated[Literal["m", "cm", "mm", "relative"] | PositiveFloat, BeforeValidator(_number)] = "relative"
+    near: PositiveFloat | None = None  # becomes 1: metres of depth, pixels of disparity, else a value of the file
+    far: Annotated[float, Field(ge=0)] | None = None  # becomes 0
+    missing: float | Literal["auto", "none"] = "auto"  # no reading; auto: 0 where values are measured
+    most_missing: Share = 0.5  # a map that lacks more is refused
+    colormap: str | None = None  # the maps are coloured with it
+
+    @property
+    def metric(self) -> bool:
+        """Whether values are metres of depth."""
+        return self.kind == "depth" and self.unit != "relative"
+
+    @property
+    def scale(self) -> float:
+        """Metres or pixels that a value of 1 stands for."""
+        return METRES.get(self.unit, 1.0) if isinstance(self.unit, str) else self.unit
+
+    @property
+    def gap(self) -> float | None:
+        """The value of a missing reading."""
+        if self.missing == "auto":
+            return 0.0 if self.metric or self.kind == "disparity" else None
+        return None if self.missing == "none" else float(self.missing)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.metric and (self.near is None or self.far is None or self.near >= self.far):
+            raise ValueError("kind: depth with a unit needs near and far in metres, near less than far")
+        if self.kind == "disparity" and (self.near is None or self.near <= (self.far or 0)):
+            raise ValueError("kind: disparity needs near, the disparity that becomes 1, more than far (else 0)")
+        if self.kind == "inverse" and self.near is not None and self.near <= (self.far or 0):
+            raise ValueError("kind: inverse: near, the value that becomes 1, must be more than far")
+        if self.kind == "depth" and self.unit == "relative" and (self.near is not None or self.far is not None):
+            raise ValueError("kind: depth needs a unit, such as mm, for near and far; without one it takes neither")
+        return self
+
+    def __str__(self) -> str:
+        ends = "" if self.near is None else f", near {self.near:g}, far {self.far or 0:g}"
+        unit = "" if self.unit == "relative" else f" in {self.unit if isinstance(self.unit, str) else f'{self.unit:g}'}"
+        return f"{self.kind}{unit}{ends}" + (f", coloured with {self.colormap}" if self.colormap else "")
+
+
+class Segmentation(_Meaning):
+    """Class maps: ids or colours, which of them are void, and the classes that they mean."""
+
+    kind: Literal["auto", "ids", "colours"] = "auto"
+    void: int | str | Literal["auto", "none"] = "auto"  # an id or #rrggbb; its pixels take the class beside them
+    classes: Mapping[int | str, str] | None = None  # id or #rrggbb → a class of the project or #rrggbb
+    most_missing: Share = 0.5  # a map with more void is refused
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for value in [*(self.classes or {}), *(self.classes or {}).values(), self.void]:
+            if isinstance(value, int) and not 0 <= value <= 255:
+                raise ValueError(f"class id {value} is not in 0 to 255")
+            if isinstance(value, str) and value not in (*CLASSES, "auto", "none"):
+                rgb(value)
+        return self
+
+    def __str__(self) -> str:
+        void = "" if self.void in ("auto", "none") else f", void {self.void}"
+        return f"class {self.kind}{void}" + (f", {len(self.classes)} classes declared" if self.classes else "")
+
+
+class Detected(Segmentation):
+    """The meaning that the files themselves settle."""
+
+
+class SoftEdges(_Meaning):
+    """Soft edges: what is bright in them."""
+
+    bright: Literal["edges", "flat"] = "edges"
+
+    def __str__(self) -> str:
+        return f"bright is {self.bright}"
+
+
+class Normals(_Meaning):
+    """Normals: where the green channel points."""
+
+    y: Literal["up", "down"] = "up"
+
+    def __str__(self) -> str:
+        return f"y {self.y}"
+
+
+class Maps(_Meaning):
+    """The meaning of all maps of a source; None is not declared."""
+
+    depth: Depth | None = None
+    seg: Segmentation | None = None
+    hed: SoftEdges | None = None
+    normal: Normals | None = None
+    orientation: Literal["stored", "upright"] | None = None
+    condition: Literal["depth", "hed", "seg", "normal", "none"] | None = None
+
+    def describe(self, field: str) -> str:
+        """The meaning of a field, and how it is known."""
+        meanings = {"depth": self.depth, "seg": self.seg, "hed": self.hed, "normal": self.normal}
+        defaults = {"depth": Depth(), "seg": Segmentation(), "hed": SoftEdges(), "normal": Normals()}
+        found = meanings[field]
+        if found is None:
+            return f"{defaults[field]} (assumed)"
+        return f"{found} ({'detected' if isinstance(found, Detected) else 'declared'})"
+
+
+def rgb(text: str) -> tuple[int, int, int]:
+    """The colour #rrggbb.
+
+    Raises:
+        ValueError: the text is neither that nor a class of the project.
+    """
+    digits = text.removeprefix("#")
+    if len(digits) != 6 or not text.startswith("#"):
+        raise ValueError(f"{text!r} is neither #rrggbb nor a class: {', '.join(CLASSES)}")
+    value = int(digits, 16)
+    return value >> 16, value >> 8 & 255, value & 255
+
+
+def read_maps(path: Path | None) -> Maps:
+    """The declarations in a YAML file; none if there is no file.
+
+    Raises:
+        UsdError: the file is missing or not in its form; all mistakes are named.
+    """
+    if path is None:
+        return Maps()
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return Maps.model_validate({} if values is None else values)
+    except OSError as error:
+        raise UsdError(f"{path}: not readable: {error.strerror}; --maps takes a YAML file") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UsdError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()]
+        raise UsdError(f"{path}: {'; '.join(faults)}; see docs/own-data.md") from error

@@ -1,0 +1,100 @@
+"""Map files as they are stored: every bit of their values, with the palette, the transparency and the orientation."""
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+
+from usd.files import sha256
+from usd.ingestion.pictures import FORMATS, LEAST_SIDE, MOST_PIXELS, SUFFIXES, Refused, check_header, read_file
+
+ARRAY = ".npy"
+UNREAD = (".exr", ".pfm", ".npz", ".mat", ".hdr", ".h5", ".hdf5", ".pgm", ".ppm", ".dpt", ".raw", ".tfrecord")
+LOSSY = ("JPEG", "MPO")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A map file, decoded."""
+
+    values: np.ndarray  # (H, W) of any number type, or (H, W, 3) uint8
+    full: float  # the largest value of its type, 1 for floating point
+    opaque: np.ndarray | None  # (H, W) bool, None where it has no alpha
+    palette: np.ndarray | None  # (256, 3) uint8 if the values are indices
+    lossy: bool
+    orientation: int  # of its EXIF, 1 if it has none
+    repairs: tuple[str, ...]
+    sha256: str  # of the file
+
+    @property
+    def shape(self) -> float:
+        """Width / height as stored."""
+        return float(self.values.shape[1] / self.values.shape[0])
+
+
+def read_raw(path: Path) -> Raw:
+    """A map file's values.
+
+    Raises:
+        Refused: the file is no map of use.
+    """
+    if path.suffix.lower() in UNREAD:
+        raise Refused(f"{path.suffix.lower()} files are not read; save the values as .npy or 16-bit PNG")
+    data = read_file(path)
+    try:
+        if path.suffix.lower() == ARRAY:
+            return _array(np.load(BytesIO(data), allow_pickle=False), sha256(data))
+        with warnings.catch_warnings(action="ignore"), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
+            check_header(file)
+            repairs = () if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ("wrong extension",)
+            orientation = int(file.getexif().get(PIL.ExifTags.Base.Orientation, 1))
+            values, full, opaque, palette = _decode(file)
+            return Raw(values, full, opaque, palette, file.format in LOSSY, orientation, repairs, sha256(data))
+    except Refused:
+        raise
+    except PIL.Image.DecompressionBombError as error:
+        raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels") from error
+    except PIL.UnidentifiedImageError as error:
+        raise Refused("not a picture, or not even its header is whole") from error
+    except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
+        raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _decode(file: PIL.Image.Image) -> tuple[np.ndarray, float, np.ndarray | None, np.ndarray | None]:
+    """Values, the largest of their type, where it is opaque, and the palette of indices."""
+    mode = file.mode
+    if mode in ("P", "PA"):
+        indices = np.asarray(file.convert("P") if mode == "PA" else file)
+        colours = np.zeros((256, 3), np.uint8)
+        given = np.array(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        colours[: len(given)] = given
+        return indices, 255, None, colours
+    if mode == "1":
+        return np.asarray(file.convert("L")), 255, None, None
+    if mode.startswith("F"):
+        return np.asarray(file, np.float64), 1, None, None
+    if mode.startswith("I"):
+        return np.asarray(file).astype(np.int64), 65535, None, None
+    if mode in ("LA", "RGBA", "La", "RGBa"):
+        picture = file.convert("RGBA" if mode.startswith("RGB") else "LA")
+        bands = np.asarray(picture)
+        opaque = bands[..., -1] >= 128
+        values = bands[..., 0] if bands.shape[-1] == 2 else bands[..., :3]
+        return values, 255, None if opaque.all() else opaque, None
+    return np.asarray(file if mode in ("L", "RGB") else file.convert("RGB")), 255, None, None
+
+
+def _array(values: np.ndarray, digest: str) -> Raw:
+    """An array of NumPy's: (H, W), (1, H, W) or (H, W, 1) of numbers, or (H, W, 3) uint8."""
+    values = values.squeeze() if values.ndim == 3 and 1 in values.shape else values
+    coloured = values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8
+    if (values.ndim != 2 and not coloured) or values.dtype.kind not in "uif":
+        raise Refused(f"an array {values.shape} of {values.dtype}; a map is (H, W) numbers")
+    if min(values.shape[:2]) < LEAST_SIDE:
+        raise Refused(f"{values.shape[1]}x{values.shape[0]} pixels: a side of less than {LEAST_SIDE}")
+    full = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
+    return Raw(values, full, None, None, False, 1, (), digest)

@@ -1,0 +1,105 @@
+"""The files of a source, and the samples and findings that come of them."""
+
+import csv
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from usd.ingestion.captions import one_line
+from usd.ingestion.findings import Finding, name_of, refused
+from usd.ingestion.names import FOREIGN
+from usd.ingestion.pictures import SUFFIXES, Refused, read_file
+from usd.tasks import MAPS
+
+MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
+FROM_IMAGE = ("canny", "outpaint")  # stage `annotate` makes them of the image as it is in the record
+
+Claims = dict[str, dict[str, list[Path]]]  # name → field → the files that claim to be it
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image of the source and what belongs to it."""
+
+    files: dict[str, Path]  # `image` first, then its maps: field → path in the source
+    caption: str
+    group: str  # samples of one group stay in one split
+    split: str | None = None  # the source's own
+
+
+@dataclass
+class Scan:
+    """What a folder holds: samples, and the findings on every file that is in none."""
+
+    samples: list[Sample] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def walk(root: Path, scan: Scan) -> list[Path]:
+    """All files below `root`, relative to it, by name; hidden ones and links to folders are findings instead."""
+    files: list[Path] = []
+
+    def unreadable(error: OSError) -> None:
+        scan.findings.append(refused(Path(os.path.relpath(error.filename, root)), f"not readable: {error.strerror}"))
+
+    for here, folders, names in os.walk(root, onerror=unreadable):
+        for name in folders:
+            path = Path(here, name)
+            if path.is_symlink():
+                scan.findings.append(refused(path.relative_to(root), "a link to a folder is not followed"))
+            elif name.startswith("."):
+                scan.findings.append(refused(path.relative_to(root), "a hidden folder is not read"))
+            elif path.suffix.lower() in SUFFIXES:
+                scan.findings.append(refused(path.relative_to(root), "a folder, not a picture; its files are read"))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(here, name).relative_to(root)
+            if name.startswith("."):
+                scan.findings.append(refused(path, "a hidden file"))
+            elif path.as_posix() in (MAPS_FILE, SPLITS_FILE):
+                scan.findings.append(Finding(name_of(path), "accepted"))
+            else:
+                files.append(path)
+    return sorted(files)
+
+
+def assemble(claims: Claims, scan: Scan) -> dict[str, dict[str, Path]]:
+    """Name → field → file of the samples that are unambiguous, by name; the other files are findings."""
+    samples: dict[str, dict[str, Path]] = {}
+    for name, fields in sorted(claims.items()):
+        for place in FROM_IMAGE:
+            scan.findings += [refused(file, f"a {place} map is made from the image") for file in fields.pop(place, [])]
+        for file in fields.pop(FOREIGN, []):
+            scan.findings.append(refused(file, "a map of another kind than depth, hed, seg or normal; it is not used"))
+        if not fields:
+            continue
+        twice = [place for place, files in fields.items() if len(files) > 1]
+        if twice:
+            why = f"{len(fields[twice[0]])} files claim to be one {twice[0]}; give them different names"
+        elif "image" not in fields:
+            why = "a map without its image"
+        else:
+            samples[name] = {place: fields[place][0] for place in ("image", *MAPS) if place in fields}
+            continue
+        scan.findings += [refused(file, why) for files in fields.values() for file in files]
+    return samples
+
+
+def read_text(root: Path, file: Path, scan: Scan, parse: Callable[[str], Parsed]) -> Parsed | None:
+    """A text file parsed, and a finding on it; None if it cannot be used."""
+    try:
+        found = parse(read_file(root / file).decode("utf-8-sig"))
+    except Refused as error:
+        reason = str(error)
+    except UnicodeDecodeError:
+        reason = "not UTF-8"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+        reason = f"not in its form: {one_line(repr(error))}"
+    else:
+        scan.findings.append(Finding(name_of(file), "accepted"))
+        return found
+    scan.findings.append(refused(file, reason))
+    return None
