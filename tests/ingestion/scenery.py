@@ -37,7 +37,8 @@ def take(root: Path, maps: str = "", splits: str = "", size: int = 32) -> dict[s
     """The findings of ingesting `root/source` into `root/out`, the last of each file."""
     (root / "maps.yaml").write_text(maps, encoding="utf-8")
     (root / "splits.csv").write_text(splits, encoding="utf-8")
-    options = Options(size=size, maps=root / "maps.yaml", splits=root / "splits.csv" if splits else None)
+    paths = [root / name if text else None for name, text in (("maps.yaml", maps), ("splits.csv", splits))]
+    options = Options(size=size, maps=paths[0], splits=paths[1])
     return {finding.file: finding for finding in ingest(root / "source", root / "out", options)}
 
 

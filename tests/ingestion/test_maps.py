@@ -1,5 +1,6 @@
 """The values of maps: read by their meaning, or refused by name with a remedy; never silently wrong."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
+from tests.conftest import ROOT
 from tests.ingestion.scenery import kept, notes, save, sight, take
 from usd.data.classes import PALETTE, bit_colours
 from usd.data.record import read_manifest
 from usd.errors import UsdError
 from usd.ingestion.classmaps import ID_COLOURS
 from usd.ingestion.maps import _inverse
-from usd.ingestion.meanings import Depth
+from usd.ingestion.meanings import Depth, Maps
 
 METRES = np.tile(np.linspace(1, 10, 72), (72, 1))  # (72, 72), near on the left
 METRES[20:40, 20:40] = 0.7
@@ -279,3 +282,11 @@ def test_a_mistake_in_the_declaration_is_one_line(maps: str, message: str, tmp_p
     with pytest.raises(UsdError, match=message) as error:
         take(tmp_path, maps)
     assert "\n" not in str(error.value)
+
+
+def test_every_declaration_of_the_documentation_is_read() -> None:
+    table = (ROOT / "docs/own-data.md").read_text().split("## What the values of your maps mean")[1]
+    found = [code for code in re.findall(r"`([a-z]+: [^`]+)`", table) if code.split(":")[0] in Maps.model_fields]
+    assert len(found) > 12
+    for code in found:
+        Maps.model_validate(YAML(typ="safe", pure=True).load(code))

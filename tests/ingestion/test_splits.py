@@ -88,6 +88,11 @@ def test_what_one_family_leaves_empty_is_said_and_decided_by_hand(tmp_path: Path
     take(tmp_path, splits="file_name,split\n0.png,val\n1.png,test\n2.png,train\n3.png,train\n4.png,train\n")
     table = read_manifest(tmp_path / "out").set_index("source")["split"]
     assert dict(table) == {"0.png": "val", "1.png": "test", "2.png": "train", "3.png": "train", "4.png": "train"}
+    (tmp_path / "source/splits.csv").write_text("file_name,split\n3.png,test\n")
+    assert take(tmp_path)["splits.csv"].status == "accepted"
+    assert dict(read_manifest(tmp_path / "out").set_index("source")["split"]) == dict.fromkeys(
+        (f"{number}.png" for number in range(5)), "test"
+    )
     for splits, message in {
         "file_name,split\n9.png,val\n": r"9\.png is not an image",
         "file_name,split\n0.png,dev\n": "'dev' is not a split",

@@ -120,7 +120,9 @@ def _store(taken: list[Checked], scratch: Path, options: Options, splits: dict[s
         (scratch / split).mkdir()
     files = [one_form(name_of(each.job.sample.files["image"])) for each in taken]
     if strange := sorted(splits.keys() - set(files)):
-        raise UsdError(f"{options.splits or SPLITS_FILE}: {strange[0]} is not an image of the dataset ({len(strange)} such names)")
+        raise UsdError(
+            f"{options.splits or SPLITS_FILE}: {strange[0]} is not an image of the dataset ({len(strange)} such names)"
+        )
     given = [splits.get(file) or each.job.sample.split for file, each in zip(files, taken, strict=True)]
     family = families([each.look for each in taken], [each.job.sample.group for each in taken])
     chosen, notes = assign(family, [each.content for each in taken], options.seed, given)

@@ -15,7 +15,7 @@ from usd.errors import UsdError
 from usd.ingestion.names import one_form
 
 SHARES = {"test": 0.05, "val": 0.05}  # of the families; train has the rest
-REMEDY = "decide by hand with --splits FILE (CSV: file_name,split), the same as splits.csv beside the pictures, or folders train/, val/, test/"
+REMEDY = "decide by hand: splits.csv beside the pictures or --splits FILE, or folders train/, val/, test/"
 
 
 def families(hashes: list[int], groups: list[str]) -> np.ndarray:
