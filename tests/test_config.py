@@ -35,7 +35,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
     ("old", "new", "message"),
     [
         ("  image_size: 64", "  image_syze: 64", "render.image_syze: unknown key; did you mean image_size"),
-        ("  image_size: 64", "  x: 64", "render.x: unknown key; known: seed, image_size, objects, train"),
+        ("  image_size: 64", "  x: 64", "render.x: unknown key; known: seed, test_seed, image_size, objects, train"),
         ("  image_size: 64\n", "", "render.image_size: is missing"),
         ("  image_size: 64", "  image_size: big", "render.image_size: must be a whole number, found 'big'"),
         ("  image_size: 64", "  image_size: 64.0", "render.image_size: must be a whole number, found 64.0"),

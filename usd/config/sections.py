@@ -47,6 +47,7 @@ class Render:
     """Section `render`: the embedded dataset."""
 
     seed: Whole
+    test_seed: Whole
     image_size: Annotated[Count, Field(multiple_of=8)]
     objects: Annotated[list[Count], Field(min_length=2, max_length=2)]
     train: Count
