@@ -9,7 +9,7 @@ import torch
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.classes import CLASSES, PALETTE, nearest_class
 from usd.data.record import field_path, read_manifest
-from usd.data.transforms import augment
+from usd.data.transforms import augment, mirrored_caption
 from usd.errors import UsdError
 from usd.files import atomic_directory
 from usd.images import decode_png, encode_png, read_png
@@ -118,3 +118,16 @@ def test_a_failed_directory_leaves_the_earlier_one(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match="No space left"), atomic_directory(tmp_path / "out"):
         raise OSError(28, "No space left on device")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "mirrored"),
+    {
+        "a cat left of a dog": "a cat right of a dog",
+        "Left: the LEFTMOST mug, right-hand side": "Right: the RIGHTMOST mug, left-hand side",
+        "a bright leftover, upright": "a bright leftover, upright",
+    }.items(),
+)
+def test_a_mirrored_caption_changes_its_sides(caption: str, mirrored: str) -> None:
+    assert mirrored_caption(caption) == mirrored
+    assert mirrored_caption(mirrored) == caption

@@ -24,7 +24,7 @@ from usd.data.encoded import Encoded, Picture
 from usd.data.order import permuted, words
 from usd.data.shards import Split, Wanted
 from usd.data.storage import is_remote
-from usd.data.transforms import augment
+from usd.data.transforms import augment, mirrored_caption
 from usd.errors import UsdError
 from usd.tasks import TRAINED, Task
 
@@ -150,9 +150,12 @@ class TrainingStream:
             for part, each in enumerate(wanted, 2 * (number % 2)):
                 pictures[part, number // 2] = augmented[each.field]
         prompts = [
-            self.tasks[item.task].prompt(rows.caption(number))
-            for numbers in ([item.query for item in items], [item.example for item in items])
-            for item, number in zip(items, numbers, strict=True)
+            self.tasks[item.task].prompt(mirrored_caption(rows.caption(number)) if flipped else rows.caption(number))
+            for numbers, flips in (
+                ([item.query for item in items], mirrored[::2]),
+                ([item.example for item in items], mirrored[1::2]),
+            )
+            for item, number, flipped in zip(items, numbers, flips, strict=True)
         ]
         keys = [rows.key(item.query) for item in items]
         tasks, states = [item.task for item in items], self._encoded(items, mirrored[::2])

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,20 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 MARKER = "column"  # a mask of column numbers: tells after the transform whether it was mirrored
+
+
+SIDE = re.compile(r"\b(left|right)(?=(most|wards?|hand|handed)?\b)", re.IGNORECASE)
+
+
+def mirrored_caption(caption: str) -> str:
+    """The caption of the mirrored picture: left and right, leftmost and rightmost, change places; letter case stays."""
+
+    def other(found: re.Match[str]) -> str:
+        word = found[0]
+        swapped = "right" if word.lower() == "left" else "left"
+        return swapped.upper() if word.isupper() else swapped.title() if word[0].isupper() else swapped
+
+    return SIDE.sub(other, caption)
 
 
 @cache
