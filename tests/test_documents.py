@@ -16,6 +16,7 @@ from dvc.cli import parse_args
 from docs import results
 from tests.conftest import ROOT
 from tests.documents import PAGES, Block, Command, blocks, commands, mentions, name
+from usd import config
 from usd.cli import app
 
 README_LINES = 120
@@ -125,6 +126,14 @@ def test_commands_named_in_a_sentence_exist(command: Command) -> None:
         found = parser(words[1])
         inner = found.commands.get(words[2]) if isinstance(found, click.Group) and words[2:] else found
         assert asked <= options(inner)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_parameters_named_in_a_sentence_exist(page: Path) -> None:
+    params = config.load(ROOT / "params.yaml")
+    for section, key in re.findall(r"`(\w+)\.(\w+)(?:: [^`]*)?`", page.read_text()):
+        if hasattr(params, section) and key not in ("csv", "json", "md", "py", "yaml"):
+            assert hasattr(getattr(params, section), key), f"{section}.{key}"
 
 
 @pytest.mark.parametrize("block", blocks("sh", "python", "yaml", "json"), ids=str)

@@ -26,7 +26,7 @@ def decode_png(data: bytes, name: str) -> np.ndarray:
     """The array of PNG bytes: (H, W) or (H, W, 3) RGB, uint8 or uint16.
 
     Raises:
-        UsdError: the bytes are no complete picture; `name` is in the message.
+        UsdError: the bytes are not a complete picture; `name` is in the message.
     """
     complete = data.rstrip(b"\0").endswith(b"IEND\xaeB`\x82")
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if complete else None
