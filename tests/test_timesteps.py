@@ -21,6 +21,11 @@ def test_the_papers_lists_are_kept() -> None:
         assert timesteps("ess", count) == steps
 
 
+def test_fewer_steps_than_ten_are_timesteps_of_the_ten() -> None:
+    for count in range(1, 10):
+        assert set(timesteps("ess", count)) <= set(LISTS[10])
+
+
 @given(st.integers(3, 60))
 def test_ess_is_dense_where_noise_is_high(count) -> None:
     steps = timesteps("ess", count)

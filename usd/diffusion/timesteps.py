@@ -20,8 +20,9 @@ LISTS: dict[int, list[int]] = {  # paper, section on ESS
 def timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[int]:
     """`count` timesteps in ascending order, the highest among them.
 
-    ESS counts that the paper does not list are read off the 10-list as a monotone quantile function; one step is
-    the highest timestep.
+    ESS counts that the paper does not list are read off the 10-list as a monotone quantile function. Below ten they
+    take the nearest of its own entries, so that a model trained on the 10-list never samples a timestep it has not
+    seen; one step is the highest timestep.
 
     Raises:
         UsdError: count is not within 1 … 999.
@@ -34,6 +35,8 @@ def timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[int]:
         return list(LISTS[count])
     quantiles = np.linspace(0, 1, len(LISTS[10]))
     wanted = np.linspace(0, 1, count) if count > 1 else np.ones(1)
+    if count < len(LISTS[10]):
+        return [LISTS[10][round(quantile * (len(LISTS[10]) - 1))] for quantile in wanted]
     steps = np.rint(np.interp(wanted, quantiles, LISTS[10])).astype(int)
     for i in range(count - 2, -1, -1):  # rounding may have made neighbours equal
         steps[i] = min(steps[i], steps[i + 1] - 1)
