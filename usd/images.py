@@ -13,6 +13,8 @@ from usd.errors import UsdError
 if TYPE_CHECKING:
     from torch import Tensor
 
+FEW_COLOURS = 64
+
 ZOOM, HEADER = 2, 16  # of a grid: its enlargement, and the height of its titles in pixels
 
 
@@ -71,3 +73,8 @@ def write_grid(rows: list[list[np.ndarray]], columns: list[str], path: Path) -> 
         draw.text((number * width * ZOOM + 3, 2), title, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path, optimize=True)
+
+
+def few_colours(picture: PIL.Image.Image) -> bool:
+    """Whether it is taken for a map of classes or lines, whose pixels are picked when it is scaled, not mixed."""
+    return not picture.has_transparency_data and bool(picture.convert("RGB").getcolors(FEW_COLOURS))

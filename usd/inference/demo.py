@@ -6,7 +6,7 @@ from pathlib import Path
 import PIL.Image
 
 from usd.errors import UsdError
-from usd.inference.files import Request, generate_picture, load_pipeline, read_picture
+from usd.inference.files import Request, generate_picture, load_pipeline, read_example, read_picture
 from usd.inference.pipeline import USDiffusionPipeline
 
 try:
@@ -48,8 +48,8 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
         try:
             if not (source and target and query):
                 raise UsdError("Click an example pair and upload a query.")
-            pair = (read_picture(Path(source), size), read_picture(Path(target), size))
-            request = Request(prompt, task=None, steps=int(steps), guidance_scale=1.0, seed=int(seed or 0))
+            pair = read_example(Path(source), Path(target), size)
+            request = Request(prompt, task=None, steps=int(steps) or None, guidance_scale=None, seed=int(seed or 0))
             picked = read_picture(Path(query), size)
             began = time.perf_counter()
             picture, indicator = generate_picture(pipeline, pair, picked, request)
@@ -68,13 +68,13 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
             )
         with gr.Row():
             prompt = gr.Textbox(label="Prompt", info="A caption for images; for maps, the map's name.")
-            steps = gr.Slider(1, 20, value=10, step=1, label="Steps", info="Length of the ESS list.")
-            seed = gr.Number(0, label="Seed", info="Of the starting noise.", precision=0, minimum=0, maximum=2**53)
+            steps = gr.Slider(0, 20, value=0, step=1, label="Steps", info="Length of the ESS list; 0: the model's own.")
+            seed = gr.Number(0, label="Seed", info="Seed of the starting noise.", precision=0, minimum=0, maximum=2**53)
         run = gr.Button("Run", variant="primary")
         gr.Examples(examples, [source, target, query, prompt], label="Example pairs", elem_id="examples")
         with gr.Row():
             timing = gr.Textbox(label="Time", interactive=False, elem_id="time")
-            indicator = gr.Label(label="The task, as read off the pair", num_top_classes=3)
+            indicator = gr.Label(label="Task read off the pair", num_top_classes=3)
         run.click(answer, [source, target, query, prompt, steps, seed], [result, timing, indicator], api_name="answer")
     return page
 
@@ -96,7 +96,7 @@ def serve(
 
 
 def _upload(name: str) -> gr.Image:
-    """A picture, handed on as the very file that came, so that it is read as `usd generate` reads it."""
+    """A picture, handed on as the uploaded file, so that it is read as `usd generate` reads it."""
     return gr.Image(
         label=name,
         type="filepath",

@@ -4,6 +4,7 @@
 """
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,6 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.files import atomic_write, sha256
 from usd.images import to_tensor
@@ -22,7 +22,7 @@ from usd.inference.pipeline import USDiffusionPipeline
 from usd.ingestion import pictures
 from usd.ingestion.findings import name_of
 
-MAP_COLOURS = 64  # a picture of at most as many is no photograph
+MODELS = (Path("models/us_diffusion"), Path("models/reference"))  # your own, and the one kept in git
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,23 @@ class Request:
 
     prompt: str
     task: str | None
-    steps: int
-    guidance_scale: float
+    steps: int | None  # None: as the model is sampled by default
+    guidance_scale: float | None
     seed: int
+
+
+def model_of(path: Path | None) -> Path:
+    """The model asked for, else the one that you have trained, else the one kept in git.
+
+    Raises:
+        UsdError: there is none.
+    """
+    if path is not None:
+        return path
+    for each in MODELS:
+        if (each / "model_index.json").is_file():
+            return each
+    raise UsdError(f"no model: neither {MODELS[0]} nor {MODELS[1]} is there; run `dvc repro`, or name one: --model")
 
 
 def load_pipeline(model: Path) -> USDiffusionPipeline:
@@ -67,11 +81,32 @@ def read_picture(path: Path, size: int) -> Tensor:
     Raises:
         UsdError: the file is missing or no complete picture.
     """
+    return to_tensor(_read(path, size).pixels[None])
+
+
+def read_example(source: Path, target: Path, size: int) -> tuple[Tensor, Tensor]:
+    """The example pair, each as `read_picture` reads it.
+
+    Raises:
+        UsdError: a file is not readable, or the two are not of one shape.
+    """
+    first, second = _read(source, size), _read(target, size)
+    turned = [path for path, each in ((source, first), (target, second)) if "EXIF rotation" in each.repairs]
+    hint = ""
+    if len(turned) == 1:
+        hint = f"{turned[0]} was turned upright as its EXIF orientation says, and the other has none"
+    if not pictures.same_shape(first.shape, second.shape):
+        reason = f" ({hint}; save both upright)" if hint else ""
+        shapes = f"{first.shape:.2f} and {second.shape:.2f} wide for a height of 1"
+        raise UsdError(f"{source} and {target}: not of one shape, {shapes}{reason}; a pair shows the same view twice")
+    if hint:
+        print(f"warning: {hint}; if they do not match, save both upright", file=sys.stderr)
+    return to_tensor(first.pixels[None]), to_tensor(second.pixels[None])
+
+
+def _read(path: Path, size: int) -> pictures.Picture:
     try:
-        picture = pictures.read_picture(path, size)
-        if _few_colours(path):
-            picture = pictures.read_picture(path, size, "seg")
-        return to_tensor(picture.pixels[None])
+        return pictures.read_picture(path, size, pictures.UNKNOWN)
     except pictures.Refused as error:
         raise UsdError(f"{path}: not a readable picture ({error})") from error
 
@@ -89,7 +124,7 @@ def generate_picture(
         example,
         query,
         task=request.task,
-        timesteps=sampling_timesteps("ess", request.steps),
+        num_inference_steps=request.steps,
         guidance_scale=request.guidance_scale,
         generator=torch.Generator().manual_seed(request.seed),
     )
@@ -118,7 +153,7 @@ def generate_files(
             raise UsdError(f"{picture}: the result would be written over this picture; choose another --out")
     pipeline = load_pipeline(model)
     size = pipeline.picture_size
-    source, target = (read_picture(path, size) for path in example)
+    source, target = read_example(*example, size)
     out.mkdir(parents=True, exist_ok=True)
     shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
     written = []
@@ -128,15 +163,15 @@ def generate_files(
         scratch = picture.with_name(f".{picture.name}.partial")
         image.save(scratch, format="PNG")
         scratch.replace(picture)
-        note = {"query": _file(path), **shared, "indicator": indicator, "output": _file(picture)}
+        used = {
+            "timesteps": pipeline.scheduler.timesteps.tolist(),
+            "guidance_scale": pipeline.guidance_scale,
+            "indicator": indicator,
+        }
+        note = {"query": _file(path), **shared, **used, "output": _file(picture)}
         atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
         written.append(picture)
     return written
-
-
-def _few_colours(path: Path) -> bool:
-    with PIL.Image.open(path) as file:
-        return not file.has_transparency_data and bool(file.convert("RGB").getcolors(MAP_COLOURS))
 
 
 def _origin(model: Path) -> dict[str, Any]:

@@ -1,21 +1,30 @@
 """What the pipeline takes as images, and what it returns: PIL pictures, arrays and tensors."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
+from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from usd.errors import UsdError
-from usd.images import to_array
+from usd.images import few_colours, to_array
 
 Picture = PIL.Image.Image | np.ndarray | Tensor
 Images = Picture | list[Picture]  # a list is a batch
 Pair = tuple[Images, Images]  # source and target
 OutputType = Literal["pil", "np", "pt", "latent"]
-MAP_COLOURS = 64  # a picture of at most this many colours is taken for a map
+
+
+@dataclass
+class USDiffusionOutput(BaseOutput):  # type: ignore[misc]  # diffusers is not typed
+    """What a call returns."""
+
+    images: Any  # list of PIL pictures; (B, H, W, 3) or (B, 3, H, W) in [0, 1]; or latents (B, C, h, w)
+    indicator: Tensor  # (B, N): the task weights that the adapter used
 
 
 def as_batch(name: str, images: Images, size: int) -> Tensor:
@@ -57,11 +66,6 @@ def as_output(images: Tensor, output_type: OutputType) -> Any:
     if output_type == "pil":
         return [PIL.Image.fromarray(array) for array in to_array(images)]
     return images.movedim(1, -1).cpu().numpy() if output_type == "np" else images.cpu()
-
-
-def few_colours(picture: PIL.Image.Image) -> bool:
-    """Whether it is taken for a map of classes or lines, whose pixels are picked when it is scaled, not mixed."""
-    return not picture.has_transparency_data and bool(picture.convert("RGB").getcolors(MAP_COLOURS))
 
 
 def _batch(name: str, image: Picture, size: int) -> Tensor:

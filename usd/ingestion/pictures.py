@@ -18,6 +18,7 @@ import PIL.ImageFile
 import PIL.ImageOps
 
 from usd.files import sha256
+from usd.images import few_colours
 from usd.tasks import MAPS
 
 SUFFIXES = {
@@ -36,6 +37,7 @@ MOST_PIXELS = 100_000_000
 MOST_BYTES = 2**28
 DARKEST_16_BIT = 2**14  # the brightest pixel of a 16-bit photograph is brighter
 SHAPE_TOLERANCE = 0.02  # of width / height: networks round the sides of their maps
+UNKNOWN = "unknown"  # a field: a map if it has few colours, else an image
 RESAMPLING = {
     "image": PIL.Image.Resampling.LANCZOS,
     "continuous": PIL.Image.Resampling.BILINEAR,
@@ -139,6 +141,8 @@ def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[
     if file.getexif().get(PIL.ExifTags.Base.Orientation) in range(2, 9):
         repairs.append("EXIF rotation")
     upright = PIL.ImageOps.exif_transpose(file)
+    if field == UNKNOWN and few_colours(upright):
+        kind = "palette"
     picture = _sight(upright, repairs) if kind == "image" else _eight_bit(upright).convert("RGB")
     pixels = np.asarray(PIL.ImageOps.fit(picture, (size, size), RESAMPLING[kind]))
     return pixels, upright.width / upright.height
