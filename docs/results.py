@@ -1,12 +1,16 @@
 """Writes the README's table of results from the files in results/: `python -m docs.results`."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import typer
 
-from usd.tasks import MAPS
+from usd.evaluation.names import named
+from usd.evaluation.references import BASE_ALONE
+from usd.tasks import DIRECTIONS, TASKS
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results: python -m docs.results -->\n", "<!-- end -->"
@@ -17,38 +21,52 @@ def _read(path: str) -> Any:
     return json.loads((ROOT / "results" / path).read_text())
 
 
-def _mean(metrics: dict[str, dict[str, float]], name: str) -> float:
-    return sum(each[name] for each in metrics.values()) / len(metrics)
+def _base_alone() -> dict[str, Any]:
+    """The untouched base's scores on the trained tasks, arranged as a variant's; empty before they are measured."""
+    path = ROOT / "results/references/references.json"
+    found: dict[str, Any] = {}
+    for row in json.loads(path.read_text()) if path.exists() else []:
+        if row["name"] == BASE_ALONE and TASKS[row["task"]].map.trained:
+            task = TASKS[row["task"]]
+            found.setdefault(task.direction, {})[task.map.name] = row
+    return found
 
 
 def table() -> str:
     """The headline of both variants, and where the numbers come from."""
-    found = {variant: _read(f"{variant}/metrics.json") for variant in VARIANTS}
+    columns = {variant: _read(f"{variant}/metrics.json") for variant in VARIANTS}
     benchmark = _read("benchmark.json")
+    ours = columns["us_diffusion"]
+    alone = _base_alone()
 
-    def row(what: str, *cells: str) -> str:
-        return f"| {what} | {' | '.join(cells)} |\n"
+    def row(what: str, values: Iterable[str]) -> str:
+        return f"| {what} | {' | '.join(values)} |\n"
 
-    def each(what: str, form: str, direction: str, name: str) -> str:
-        return row(what, *(format(_mean(metrics[direction], name), form) for metrics in found.values()))
+    def means(what: str, form: str, direction: str, name: str) -> str:
+        scores = [each[direction].values() for each in columns.values()]
+        return row(what, (format(fmean(score[name] for score in each), form) for each in scores))
 
     def steps(metrics: Any) -> str:
-        chosen = metrics["sampling"]
-        return f"{chosen['image2map']['steps']} / {chosen['map2image']['steps']}"
+        return " / ".join(str(metrics["sampling"][direction]["steps"]) for direction in DIRECTIONS)
 
-    lines = row("test split", "Prompt Diffusion (baseline)", "US-Diffusion") + "|---|---|---|\n"
-    lines += row("steps, image → map / map → image", *map(steps, found.values()))
-    for name in found["us_diffusion"]["image2map"]:
-        ratios = (format(metrics["image2map"][name]["floor_ratio"], ".2f") for metrics in found.values())
-        lines += row(f"{MAPS[name].prompt}: RMSE / RMSE of the mean map", *ratios)
-    lines += each("mean RMSE, image → map", ".4f", "image2map", "rmse")
-    lines += each("mean Fréchet distance, map → image", ".0f", "map2image", "fd")
-    lines += each("mean control adherence RMSE, map → image", ".4f", "map2image", "adherence_rmse")
-    fast, steps_of = benchmark["speedup_end_to_end"], benchmark["variants"]
-    counts = [f"{steps_of[variant]['timesteps']} steps" for variant in VARIANTS]
-    lines += row("speed at the paper's step counts", f"1 × ({counts[0]})", f"{fast:.1f} × ({counts[1]})")
-    source = "From `results/*/metrics.json` and `results/benchmark.json`, measured on " + benchmark["device"]
-    return f"{lines}\n{source}. Lower is better, except for the speed.\n"
+    heads = ["Prompt Diffusion (baseline)", "US-Diffusion"] + ["the base alone"] * bool(alone)
+    lines = row("test split", heads) + "|---" * (len(heads) + 1) + "|\n"
+    lines += row("steps, image → map / map → image", [*map(steps, columns.values())] + ["1 / 1"] * bool(alone))
+    columns |= {"base alone": alone} if alone else {}
+    for name in ours["image2map"]:
+        ratios = (format(each["image2map"][name]["floor_ratio"], ".2f") for each in columns.values())
+        lines += row(f"{named(name)}: RMSE / RMSE of the mean map", ratios)
+    lines += means("mean RMSE, image → map", ".4f", "image2map", "rmse")
+    lines += means("mean Fréchet distance, map → image", ".0f", "map2image", "fd")
+    lines += means("mean control adherence RMSE, map → image", ".4f", "map2image", "adherence_rmse")
+    counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
+    return (
+        f"{lines}\nFrom `results/*/metrics.json`{' and `results/references/references.json`' * bool(alone)}. "
+        "Lower is better.\n"
+        f"With {counts[1]} evaluations of the network for each image, US-Diffusion is "
+        f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline with\n{counts[0]} "
+        f"(`results/benchmark.json`, {benchmark['device']}).\n"
+    )
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ from usd.evaluation.references import base_alone, trivial
 from usd.evaluation.sampling import Candidate, Shown
 from usd.tasks import TASKS, TRAINED, UNSEEN
 
+pytestmark = pytest.mark.slow
+
 ONE = Candidate(1, 1.0)
 
 

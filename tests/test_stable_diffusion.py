@@ -23,6 +23,8 @@ from usd.model.base import load_base
 from usd.model.untrained import fit_tokenizer
 from usd.training.control import finetune, new_denoiser
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = (32, 32, 64, 64)
 US_DIFFUSION = config.load(ROOT / "params.yaml").variants["us_diffusion"]
 
