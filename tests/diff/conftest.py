@@ -15,7 +15,12 @@ from usd.diff.dag import read_stages
 from usd.diff.revision import find
 from usd.evaluation.names import VARIANTS
 
-CODE = (*sorted((ROOT / "usd").rglob("*.py")), ROOT / "dvc.yaml", ROOT / "params.yaml")
+CODE = (
+    *sorted((ROOT / "usd").rglob("*.py")),
+    ROOT / "dvc.yaml",
+    ROOT / "params.yaml",
+    ROOT / "models/no_networks/README.md",
+)
 GATE = {"rmse_gain": 0.05, "floor_ratio": 0.8, "fd_gain": 1.0, "adherence_gain": 0.05, "speedup": 5.0}
 GATE |= {"swapped_change": 0.02, **{name: 0.5 for name in Gate.__annotations__ if name.startswith("target_")}}
 

@@ -28,13 +28,14 @@ def test_stages_that_rerun_are_the_changed_ones_and_all_that_follow(project: Pro
     names = {stage.name for stage in read_stages(find("HEAD", project.root))}
     assert {rerun.name for rerun in found.reruns} == names - {"render", "base", "study"}
     reasons = {rerun.name: (rerun.reasons, rerun.after) for rerun in found.reruns}
-    assert reasons["annotate"] == (["usd/annotators/maps.py changed"], [])
+    assert reasons["annotate"] == (["usd/annotators changed"], [])
     assert reasons["shard"] == ([], ["annotate", "validate"])
     project.edit("dvc.lock", lambda lock: lock["stages"].pop("evaluate@us_diffusion"))
     project.edit("params.yaml", lambda params: params["base"].update(steps=1))
     found = plan(find("workspace", project.root))
     assert next(each for each in found.reruns if each.name == "evaluate@us_diffusion").reasons == ["not in dvc.lock"]
-    assert [(each.name, each.reasons) for each in found.frozen] == [("base", ["params.yaml: base.steps"])]
+    frozen = [("base", ["params.yaml: base.steps"]), ("study", ["usd/annotators changed"])]
+    assert [(each.name, each.reasons) for each in found.frozen] == frozen
 
 
 def test_stages_agree_with_dvc_status(project: Project) -> None:
@@ -62,8 +63,8 @@ def test_what_is_outside_of_git_is_taken_as_recorded(project: Project) -> None:
     """A dependency in object storage, and data that `dvc add` tracks."""
 
     def depend(file: Any) -> None:
-        file["vars"] = [{"paths": {"photos": "data/photos", "shards": "s3://bucket/shards"}}]
-        file["stages"]["render"]["deps"] += ["${paths.photos}", "${paths.shards}"]
+        file["vars"] = [{"outside": {"photos": "data/photos", "shards": "s3://bucket/shards"}}]
+        file["stages"]["render"]["deps"] += ["${outside.photos}", "${outside.shards}"]
 
     def record(lock: Any) -> None:
         deps = lock["stages"]["render"]["deps"]

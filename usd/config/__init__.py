@@ -1,26 +1,11 @@
 """Parameters: what params.yaml may hold, and how it is read, checked and changed."""
 
+from usd.config.data import Annotate, Ingest, Paths, Render, Shard, Validate
 from usd.config.loading import PARAMS, build, load, parse
-from usd.config.sections import (
-    Annotate,
-    Annotators,
-    Base,
-    Benchmark,
-    Device,
-    Evaluate,
-    Gate,
-    Ingest,
-    Optimisation,
-    Params,
-    Paths,
-    Precision,
-    Render,
-    Shard,
-    Study,
-    Train,
-    Validate,
-    Variant,
-)
+from usd.config.results import Benchmark, Evaluate, Gate, Study
+from usd.config.sections import Params
+from usd.config.training import Annotators, Base, Optimisation, Train, Variant
+from usd.config.values import Device, Precision
 
 __all__ = [
     "PARAMS",

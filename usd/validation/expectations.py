@@ -131,6 +131,14 @@ def _suite(table: pd.DataFrame, params: Validate) -> Iterator[Any]:
     for column in MEASURED:
         if column in known:
             yield gxe.ExpectColumnValuesToNotBeNull(column=column, description=f"{column} is a number")
+    yield from _alignment(table, params, known)
+
+
+def _alignment(table: pd.DataFrame, params: Validate, known: set[str]) -> Iterator[Any]:
+    """The expectations on maps whose edges must lie on those of the image."""
+    from great_expectations import expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
     for split in SPLITS:
         words = f"{split}: class boundaries lie on image edges, mean alignment at least {params.min_alignment}"
         if table.loc[table["split"] == split, "alignment_seg"].notna().any():
@@ -144,7 +152,7 @@ def _suite(table: pd.DataFrame, params: Validate) -> Iterator[Any]:
     for name in ALIGNED:
         words = f"{name} map: edges lie on image edges, alignment at least {least_each:g} in each sample"
         if f"alignment_{name}" in known:
-            yield between(column=f"alignment_{name}", min_value=least_each, description=words)
+            yield gxe.ExpectColumnValuesToBeBetween(column=f"alignment_{name}", min_value=least_each, description=words)
 
 
 def _outcome(result: Any) -> Outcome:

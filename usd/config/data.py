@@ -1,0 +1,102 @@
+"""The sections on data: where they are, how they are made, checked and packed."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
+
+from usd.config.values import (
+    EXACT,
+    Amount,
+    Count,
+    Number,
+    Share,
+    Text,
+    Whole,
+    at_least,
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Paths:
+    """Section `paths`: what dvc.yaml's commands and dependencies take from here."""
+
+    scenes: Text
+    photos: list[Annotated[str, Field(pattern=r"^[\w-]+$")]]
+    shards: Text
+    annotators: Text
+    judges: Text
+    launch: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Render:
+    """Section `render`: the embedded dataset."""
+
+    seed: Whole
+    test_seed: Whole
+    image_size: Annotated[Count, Field(multiple_of=8)]
+    objects: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    train: Count
+    val: Count
+    test: Count
+
+    @field_validator("objects")
+    @classmethod
+    def _ordered(cls, objects: list[int]) -> list[int]:
+        if objects[0] > objects[1]:
+            raise ValueError(f"must be the fewest and the most objects, such as [2, 5], found {objects}")
+        return objects
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Scenes by split."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Ingest:
+    """Section `ingest`: datasets made of your own pictures."""
+
+    layout: Literal["folder", "instruct-pix2pix"]
+    seed: Whole
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Annotate:
+    """Section `annotate`: the maps that are computed from the data."""
+
+    near: Amount
+    far: Amount
+    canny_low: Amount
+    canny_high: Amount
+    outpaint_margin: Annotated[Share, Field(le=0.49)]
+    networks: Text
+
+    @field_validator("far", "canny_high")
+    @classmethod
+    def _above(cls, high: float, info: ValidationInfo) -> float:
+        lower = {"far": "near", "canny_high": "canny_low"}[str(info.field_name)]
+        return at_least(high, lower, info, strictly=lower == "near")
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Validate:
+    """Section `validate`: what the data must satisfy before it is packed."""
+
+    min_caption: Whole
+    max_caption: Count
+    min_alignment: Number
+    min_samples: Whole
+
+    @field_validator("max_caption")
+    @classmethod
+    def _above(cls, high: int, info: ValidationInfo) -> int:
+        return at_least(high, "min_caption", info)
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Shard:
+    """Section `shard`: WebDataset packing."""
+
+    samples: Count

@@ -1,0 +1,94 @@
+"""The sections on results: evaluation, timing, the gate and the study."""
+
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
+
+from usd.config.values import (
+    EXACT,
+    Amount,
+    Count,
+    Number,
+    Several,
+    Share,
+    Whole,
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Evaluate:
+    """Section `evaluate`: the fixed test manifest, and what is chosen on validation."""
+
+    seed: Whole
+    items: Several  # a Fréchet distance needs two
+    curve_items: Several
+    unseen_items: Several
+    validation_items: Several
+    batch_size: Count
+    steps: Annotated[list[Count], Field(min_length=1)]
+    guidance_scales: Annotated[list[Amount], Field(min_length=1)]
+    ess_steps: Several
+    baseline_steps: Count
+    replicates: Several
+    grid_items: Count
+
+    @field_validator("curve_items")
+    @classmethod
+    def _a_part(cls, count: int, info: ValidationInfo) -> int:
+        if count > info.data.get("items", count):
+            raise ValueError(f"must be at most evaluate.items, which is {info.data['items']}, found {count}")
+        return count
+
+    @field_validator("grid_items")
+    @classmethod
+    def _enough(cls, rows: int, info: ValidationInfo) -> int:
+        for name in ("curve_items", "unseen_items"):
+            if rows > info.data.get(name, rows):
+                raise ValueError(f"{rows} rows need as many evaluate.{name}, found {info.data[name]}")
+        return rows
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Benchmark:
+    """Section `benchmark`: timing of both variants, interleaved."""
+
+    seed: Whole
+    batch_sizes: Annotated[list[Count], Field(min_length=1)]
+    repeats: Count
+    min_run_time: Amount
+    baseline_steps: Count
+    ess_steps: Count
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Gate:
+    """Section `gate`: what `dvc repro` fails on, and targets that it only reports (docs/study.md)."""
+
+    rmse_gain: Number
+    fd_gain: Number
+    adherence_gain: Number
+    floor_ratio: Number
+    swapped_change: Number
+    speedup: Number
+    target_rmse_gain: Number
+    target_speedup: Number
+    target_depth: Number
+    target_edges: Number
+    target_segments: Number
+    target_miou: Share
+    target_blurred: Number
+    target_obeys: Share
+    target_swapped: Number
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Study:
+    """Section `study`: several training seeds of all variants, and of SGA, FAL and ESS removed one at a time."""
+
+    seeds: Annotated[list[Whole], Field(min_length=1)]
+    training_steps: Count
+    variants: Annotated[list[str], Field(min_length=1)]
+    steps: Annotated[list[Count], Field(min_length=1)]
+    items: Several
+    curve_items: Several

@@ -1,0 +1,97 @@
+"""The sections on training: what all trainings share, and what each adds."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from usd.config.values import (
+    EXACT,
+    Amount,
+    Channels,
+    Count,
+    Device,
+    Flag,
+    Number,
+    Precision,
+    Share,
+    Timestep,
+    Whole,
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Optimisation:
+    """What every training has: how long, how fast, on what device, and how often it reports."""
+
+    seed: Whole
+    steps: Count
+    batch_size: Count
+    accumulation: Count
+    learning_rate: Amount
+    warmup: Whole
+    optimizer: Literal["adamw", "adamw_8bit"]
+    weight_decay: Amount
+    max_grad_norm: Annotated[Number, Field(gt=0)]
+    ema: Annotated[Share, Field(lt=1)]
+    checkpoint_every: Count
+    log_every: Count
+    preview_every: Whole
+    flip: Share
+    workers: Whole
+    device: Device
+    precision: Precision
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Annotators(Optimisation):
+    """Section `annotators`: the small differentiable depth and segmentation network."""
+
+    channels: Channels
+    depth_weight: Amount
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Base(Optimisation):
+    """Section `base`: the tiny diffusion model that is trained here instead of Stable Diffusion."""
+
+    patch_size: Count
+    channels: Channels
+    text_width: Annotated[int, Field(strict=True, ge=8, multiple_of=8)]
+    translation: Share
+    translation_from: Timestep
+    residue: Share
+    timesteps: Annotated[Count, Field(le=999)]
+    dropout: Share
+    map_weight: Amount
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Variant:
+    """One entry of `variants`: which of SGA, FAL and ESS are on."""
+
+    adapter: Literal["separate_gather", "stacked"]
+    timesteps: Literal["ess", "uniform"]
+    feedback: Amount
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Train(Optimisation):
+    """Section `train`: what all variants share."""
+
+    base: str
+    warm_start: str
+    unlock: Literal["none", "decoder", "all"]
+    zero_rate: Amount
+    pretrained_rate: Amount
+    alignment: Amount
+    alignment_gain: Amount
+    indicator: Amount
+    map_weight: Amount
+    dropout: Annotated[Share, Field(le=1 / 3)]
+    ess_steps: Annotated[Count, Field(le=999)]
+    feedback_below: Timestep
+    adapter_channels: Channels
+    gradient_checkpointing: Flag
+    compile: Flag
+    encoded: str
