@@ -18,6 +18,8 @@ from usd.evaluation.names import OURS
 from usd.evaluation.targets import targets
 from usd.stages import gate
 
+pytestmark = pytest.mark.slow  # evaluates both variants first
+
 GATE = config.load(ROOT / "params.yaml").gate
 
 

@@ -12,6 +12,8 @@ from usd.evaluation.comparison import Comparison
 from usd.evaluation.names import OURS
 from usd.stages import report
 
+pytestmark = pytest.mark.slow  # evaluates both variants first
+
 SAME = (Path("models/annotators"), Path("models/annotators"))
 
 
