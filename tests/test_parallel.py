@@ -41,12 +41,26 @@ SLEEPER = """
 import os, sys, time
 from usd.parallel import AHEAD, CHUNK_BYTES, cores, parallel_map
 
-pytestmark = pytest.mark.slow
 def sleep(number):
     os.write(1, f"pid {os.getpid()}\\n".encode())
     time.sleep(30)
 list(parallel_map(sleep, range(8), "sleep", 8, CHUNK_BYTES // 4))
 """
+
+
+THREADED = """
+import cv2, numpy as np
+from usd.parallel import parallel_map
+
+cv2.setNumThreads(4)
+cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (900, 900))  # starts OpenCV's threads
+print(list(parallel_map(abs, range(4), "abs", 4)))
+"""
+
+
+def test_threads_of_opencv_do_not_hang_the_workers() -> None:
+    done = subprocess.run([sys.executable, "-c", THREADED], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "[0, 1, 2, 3]" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("whole_group", [True, False])  # as a terminal sends it, and to the command alone

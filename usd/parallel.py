@@ -50,6 +50,7 @@ def processes(
     work: Callable[[Item], Result], items: Iterator[Item], total: int, title: str, chunk: int
 ) -> Iterator[Iterator[Result]]:
     """The results from processes of this machine, one to a core; an exception, Ctrl-C too, ends them at once."""
+    stop_opencv_threads()
     # forked workers need not import torch again
     context = get_context("fork" if hasattr(os, "fork") else "spawn")
     others = set(active_children())
@@ -96,9 +97,17 @@ def _prepare() -> None:
     single_thread()
 
 
+def stop_opencv_threads() -> None:
+    """End OpenCV's threads in this process, as must be done before it forks.
+
+    They do not survive a fork, but the locks that they hold do, and a worker would wait for these forever.
+    """
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)
+
+
 def single_thread() -> None:
     """Keep this process to one thread, as the workers share the cores."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(1)
+    stop_opencv_threads()

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from usd.data.stream import Packet, TrainingStream
 from usd.errors import UsdError
-from usd.parallel import single_thread
+from usd.parallel import single_thread, stop_opencv_threads
 from usd.tasks import Task
 
 
@@ -43,6 +43,7 @@ class Batch:
 
 def training_loader(stream: TrainingStream, workers: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """Batches of the stream on `device`, decoded in `workers` processes."""
+    stop_opencv_threads()
     loader: DataLoader[Packet | UsdError] = DataLoader(
         _Worker(stream),
         batch_size=None,

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import cv2
-
 from usd.data.likeness import perceptual_hash
 from usd.errors import UsdError
 from usd.files import sha256
@@ -54,7 +52,6 @@ class Checked:
 
 def spread(work: Callable[[Item], Result], jobs: list[Item], title: str) -> Iterable[Result]:
     """`map`, over processes where that pays."""
-    cv2.setNumThreads(1)  # threads of this process would leave their locks to forked workers
     return map(work, jobs) if len(jobs) < SERIAL else parallel_map(work, jobs, title, len(jobs))
 
 
