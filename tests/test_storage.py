@@ -43,7 +43,7 @@ def test_shards_are_read_there_as_here(tiny: Path, bucket: str) -> None:
 
 def test_damage_there_is_named(tiny: Path, bucket: str) -> None:
     CliRunner().invoke(app, ["upload", f"{bucket}/damaged/", "--shards", str(tiny / "shards")])
-    assert "no URL" in str(CliRunner().invoke(app, ["upload", "damaged"]).exception)
+    assert "not a URL" in str(CliRunner().invoke(app, ["upload", "damaged"]).exception)
     write_bytes(f"{bucket}/damaged/val-0000.tar", b"short")
     with pytest.raises(UsdError, match=r"damaged/val-0000\.tar: of another size"):
         Shards.open(f"{bucket}/damaged")
