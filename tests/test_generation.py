@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,20 @@ def test_what_cannot_be_read_is_named(folder: Path) -> None:
         queries_of(folder / "empty")
     with pytest.raises(UsdError, match="two queries are named 'a'"):
         generate_files(folder / "model", [folder / "queries/a.png"] * 2, (folder / "a", folder / "b"), None, folder)
+
+
+def test_without_a_name_your_own_model_comes_first_then_the_one_in_git(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    asked = [word for word in arguments(folder) if word not in ("--model", str(folder / "model"))]
+    found = CliRunner().invoke(app, asked)
+    said = "no model: neither models/us_diffusion nor models/reference is there; run `dvc pull` or `dvc repro`"
+    assert str(found.exception).startswith(said)
+    assert not (folder / "out").exists()
+    for name in ("reference", "us_diffusion"):
+        shutil.copytree(folder / "model", folder / "models" / name)
+        assert CliRunner().invoke(app, asked).stderr.startswith(f"model: models/{name}\n")
 
 
 def test_no_picture_given_is_written_over(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
+from tests.conftest import ROOT
 from tests.test_pipeline import call
 from usd.errors import UsdError
 from usd.images import to_array
@@ -41,6 +42,17 @@ def test_a_saved_pipeline_gives_the_same_images(pipeline, tmp_path: Path, loader
 
 
 DIRECTIONS = ("image2map", "map2image")
+
+
+def test_options_alone_load_it(pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/pipeline.md says, where no import can be added."""
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.delattr("diffusers.USDiffusionPipeline")
+    pipeline.save_pretrained(tmp_path / "model")
+    options = {"custom_pipeline": str(ROOT / "usd/inference"), "trust_remote_code": True}
+    again = DiffusionPipeline.from_pretrained(tmp_path / "model", **options)
+    assert type(again).__name__ == "USDiffusionPipeline"
+    assert torch.equal(call(again, 1).images, call(pipeline, 1).images)
 
 
 def test_a_training_and_the_pipeline_write_the_same_directory(pipeline, base, tmp_path: Path) -> None:

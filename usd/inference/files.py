@@ -47,7 +47,10 @@ def model_of(path: Path | None) -> Path:
     for each in MODELS:
         if (each / "model_index.json").is_file():
             return each
-    raise UsdError(f"no model: neither {MODELS[0]} nor {MODELS[1]} is there; run `dvc repro`, or name one: --model")
+    raise UsdError(
+        f"no model: neither {MODELS[0]} nor {MODELS[1]} is there; run `dvc pull` or `dvc repro` in the project's root, "
+        "or name one: --model"
+    )
 
 
 def load_pipeline(model: Path) -> USDiffusionPipeline:
