@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def folder_digest(folder: Path, pattern: str = "*") -> str:
 def read_text(path: Path) -> str:
     """The text of a file that a stage has written."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
 
@@ -75,5 +75,6 @@ def atomic_write(target: Path, text: str | bytes) -> None:
         scratch.write_bytes(text.encode() if isinstance(text, str) else text)
         os.replace(scratch, target)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is not one, this fails as well
+            scratch.unlink()
         raise UsdError(f"{target}: could not be written: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 `usd generate` writes beside each picture a sidecar that says how to make it again.
 """
 
+import io
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -142,7 +143,36 @@ def generate_files(
     """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written.
 
     Raises:
-        UsdError: a picture is not readable, or a result would be written over another or over a picture given.
+        UsdError: a picture is not readable, a result would be written over another or over a picture given, or `out`
+            cannot be written.
+    """
+    results = _results_of(queries, example, out)
+    pipeline = load_pipeline(model)
+    size = pipeline.picture_size
+    pair = read_example(*example, size)
+    for path in queries:  # a bad one is named before the first result
+        read_picture(path, size)
+    shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
+    for path, picture in track(list(zip(queries, results, strict=True)), description="generate"):
+        image, indicator = generate_picture(pipeline, pair, read_picture(path, size), request)
+        written = io.BytesIO()
+        image.save(written, format="PNG")
+        atomic_write(picture, written.getvalue())
+        used = {
+            "timesteps": pipeline.scheduler.timesteps.tolist(),
+            "guidance_scale": pipeline.guidance_scale,
+            "indicator": indicator,
+        }
+        note = {"query": _file(path), **shared, **used, "output": _file(picture)}
+        atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
+    return results
+
+
+def _results_of(queries: list[Path], example: tuple[Path, Path], out: Path) -> list[Path]:
+    """Where the results go: `<query>.png` in `out`.
+
+    Raises:
+        UsdError: one would be written over another or over a picture given.
     """
     names = [path.stem for path in queries]
     if len(set(names)) != len(names):
@@ -151,30 +181,11 @@ def generate_files(
     if out.exists() and not out.is_dir():
         raise UsdError(f"{out}: --out is a folder, and this is a file")
     given = {path.resolve() for path in (*queries, *example)}
-    for picture in (out / f"{name}.png" for name in names):
+    results = [out / f"{name}.png" for name in names]
+    for picture in results:
         if picture.resolve() in given:
             raise UsdError(f"{picture}: the result would be written over this picture; choose another --out")
-    pipeline = load_pipeline(model)
-    size = pipeline.picture_size
-    source, target = read_example(*example, size)
-    out.mkdir(parents=True, exist_ok=True)
-    shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
-    written = []
-    for path in track(queries, description="generate"):
-        image, indicator = generate_picture(pipeline, (source, target), read_picture(path, size), request)
-        picture = out / f"{path.stem}.png"
-        scratch = picture.with_name(f".{picture.name}.partial")
-        image.save(scratch, format="PNG")
-        scratch.replace(picture)
-        used = {
-            "timesteps": pipeline.scheduler.timesteps.tolist(),
-            "guidance_scale": pipeline.guidance_scale,
-            "indicator": indicator,
-        }
-        note = {"query": _file(path), **shared, **used, "output": _file(picture)}
-        atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
-        written.append(picture)
-    return written
+    return results
 
 
 def _origin(model: Path) -> dict[str, Any]:
