@@ -1,5 +1,6 @@
 """`usd encode`: columns of latents and text states, from which a training takes what its base would encode."""
 
+import contextlib
 import dataclasses
 import shutil
 from pathlib import Path
@@ -13,10 +14,13 @@ from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.encoded import Encoded
 from usd.data.loader import training_loader
+from usd.data.record import read_manifest, write_manifest
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
+from usd.data.transforms import mirrored_caption
 from usd.errors import UsdError
 from usd.model.base import Base, encode, encode_text, load_base
+from usd.stages import shard
 from usd.training.control import finetune
 from usd.training.encoding import encode_samples
 
@@ -27,8 +31,16 @@ def real_base(stable_diffusion: Path) -> Base:  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def shards(tiny: Path) -> Shards:
-    return Shards.open(tiny / "shards")
+def shards(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """The tiny project's, every third caption with sides that a mirror exchanges."""
+    annotated, out = tmp_path_factory.mktemp("sided"), tmp_path_factory.mktemp("packed")
+    shutil.copytree(tiny / "annotated", annotated, dirs_exist_ok=True)
+    frame = read_manifest(annotated)
+    frame.loc[::3, "caption"] = "left, " + frame["caption"]  # first, as the tokenizer cuts off what is far behind
+    write_manifest(frame.to_dict("records"), annotated)
+    with contextlib.chdir(tiny):
+        shard.main(tiny / "scenes", annotated, tiny / "validation", out)
+    return Shards.open(out)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +62,22 @@ def test_a_batch_has_what_the_base_would_encode(columns: Path, real_base: Base, 
     assert batch.text is not None
     assert torch.allclose(batch.latents, encode(real_base.vae, batch.target), atol=2e-3)  # mirrored where it is
     assert torch.allclose(batch.text, encode_text(real_base, batch.prompts), atol=2e-3)
+
+
+@torch.no_grad()
+def test_a_mirrored_picture_has_the_text_of_the_mirrored_caption(
+    columns: Path, real_base: Base, shards: Shards
+) -> None:
+    split, encoded = shards["train"], opened(columns, real_base, shards)
+    captions = list(split.captions())
+    numbers = [0, 1, 3, len(captions) - 3, len(captions) - 1]  # the first and the last shard's, with sides and without
+    none = [None] * len(numbers)
+    for mirrored in (False, True):
+        texts = [mirrored_caption(captions[number]) if mirrored else captions[number] for number in numbers]
+        found = torch.from_numpy(encoded.text(numbers, none, [mirrored] * len(numbers))).float()
+        assert torch.allclose(found, encode_text(real_base, texts), atol=2e-3)
+    changed = encoded.text(numbers, none, [False] * 5) != encoded.text(numbers, none, [True] * 5)
+    assert changed.any(axis=(1, 2)).tolist() == [mirrored_caption(captions[n]) != captions[n] for n in numbers]
 
 
 def test_finished_shards_are_not_encoded_again(columns: Path, real_base: Base, shards: Shards, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
         latent_channels=4,
         scaling_factor=0.18215,
     )
-    tokenizer = fit_tokenizer(["a red cube on a blue floor", "depth map", "segmentation map"])
+    tokenizer = fit_tokenizer(["a red cube on a blue floor", "left or right", "depth map", "segmentation map"])
     words = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
     )

@@ -3,7 +3,8 @@
 For each shard `train-000000.tar` there are two NumPy files in half precision, with a row per sample, in its order:
 
     train-000000.latents.npy  (N, F, 2, C, h, w)   latents of the image and of each trained map, as it is and mirrored
-    train-000000.text.npy     (N, L, D)            text states of the caption
+    train-000000.text.npy     (N + M, L, D)        text states of the caption; then those of the mirrored picture's
+                                                   caption, for the M samples in which left and right change places
 
 `prompts.npy` (P, L, D) has the text states of the maps' prompts, and `encoded.json` says whose they are. Rows have a
 fixed size, so that a row is one `pread` or one range request. The shards themselves stay as they are: their digest
@@ -12,6 +13,7 @@ does not depend on a base, and several bases can have columns of the same shards
 
 import io
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -45,6 +47,7 @@ class Columns:
     text: list[int]  # (L, D)
     prompts: list[str]
     shards: dict[str, list[str]]  # names without ending, by split
+    mirrored: dict[str, list[int]]  # shard → the samples in it that have a second caption, in order
     files: list[dict[str, Any]]  # each a `File`
 
 
@@ -88,26 +91,43 @@ class Encoded:
 
     def latents(self, pictures: Sequence[Picture]) -> np.ndarray:
         """The latents (B, C, h, w) of pictures, float16."""
-        places = [FIELDS.index(picture.field) * 2 + picture.mirrored for picture in pictures]
-        numbers = [picture.number for picture in pictures]
-        return self._read("latents", self._columns.latents, numbers, places, 2 * len(FIELDS))
+        places = [
+            (self._row(picture.number) * len(FIELDS) + FIELDS.index(picture.field)) * 2 + picture.mirrored
+            for picture in pictures
+        ]
+        return self._read("latents", self._columns.latents, [picture.number for picture in pictures], places)
 
-    def text(self, numbers: Sequence[int], prompts: Sequence[str | None]) -> np.ndarray:
-        """Text states (B, L, D), float16: of the sample's caption where the prompt is None, else of a map's prompt."""
-        captioned = [number for number, prompt in zip(numbers, prompts, strict=True) if prompt is None]
-        states = iter(self._read("text", self._columns.text, captioned, [0] * len(captioned), 1))
+    def text(self, numbers: Sequence[int], prompts: Sequence[str | None], mirrored: Sequence[bool]) -> np.ndarray:
+        """Text states (B, L, D), float16: of a map's prompt, or of the sample's caption where the prompt is None.
+
+        `mirrored` says of which samples the picture is mirrored, and so the caption.
+        """
+        wanted = list(zip(numbers, prompts, mirrored, strict=True))
+        captioned = [number for number, prompt, _ in wanted if prompt is None]
+        places = [self._caption(number, flipped) for number, prompt, flipped in wanted if prompt is None]
+        states = iter(self._read("text", self._columns.text, captioned, places))
         return np.stack([next(states) if prompt is None else self._prompts[prompt] for prompt in prompts])
 
-    def _read(
-        self, column: str, shape: Sequence[int], numbers: Sequence[int], places: Sequence[int], of: int
-    ) -> np.ndarray:
-        """Values of `shape`: the `places`-th of the `of` values that each row has."""
+    def _row(self, number: int) -> int:
+        """The place of a sample in its shard."""
+        return int(number - self._first[self._shard[number]])
+
+    def _caption(self, number: int, mirrored: bool) -> int:
+        """The row of a caption's text states in its shard."""
+        shard, row = int(self._shard[number]), self._row(number)
+        second = self._columns.mirrored[self._names[shard]]
+        place = bisect_left(second, row)
+        if not mirrored or place == len(second) or second[place] != row:
+            return row
+        return int(np.searchsorted(self._shard, shard, "right") - self._first[shard]) + place
+
+    def _read(self, column: str, shape: Sequence[int], numbers: Sequence[int], places: Sequence[int]) -> np.ndarray:
+        """Values of `shape`: the `places`-th in the column of each sample's shard."""
         size = prod(shape) * TYPE.itemsize
         extents = []
         for number, place in zip(numbers, places, strict=True):
-            shard = self._shard[number]
-            start = HEADER + ((number - self._first[shard]) * of + place) * size
-            extents.append(Extent(f"{self._root}/{self._names[shard]}.{column}.npy", int(start), size))
+            name = self._names[self._shard[number]]
+            extents.append(Extent(f"{self._root}/{name}.{column}.npy", HEADER + place * size, size))
         data = self._reader.read(extents)
         return np.frombuffer(b"".join(data), TYPE).reshape(len(extents), *shape)
 

@@ -171,5 +171,6 @@ class TrainingStream:
             for item, task, flipped in zip(items, tasks, mirrored, strict=True)
         ]
         fixed = [task.map.prompt if task.direction == "image2map" else None for task in tasks]
-        latents, text = self.encoded.latents(targets), self.encoded.text([item.query for item in items], fixed)
+        latents = self.encoded.latents(targets)
+        text = self.encoded.text([item.query for item in items], fixed, mirrored)
         return torch.from_numpy(latents), torch.from_numpy(text)

@@ -14,6 +14,7 @@ from torch import Tensor
 from usd.data.encoded import FIELDS, HEADER, INDEX, PROMPTS, TYPE, Columns
 from usd.data.index import described, read_index
 from usd.data.shards import Shards, Split
+from usd.data.transforms import mirrored_caption
 from usd.errors import UsdError
 from usd.files import atomic_write, read_json
 from usd.images import to_tensor
@@ -40,12 +41,15 @@ def encode_samples(base: Base, shards: Shards, out: Path, batch_size: int) -> No
         raise UsdError(f"{out}: has columns of another base or of other shards; give another folder, or delete it")
     atomic_write(out / BEGUN, json.dumps(origin) + "\n")
     names = [Path(shard.name).stem for shard in read_index(shards.root).splits[SPLIT]]
+    mirrored: dict[str, list[int]] = {}
     for number, name in enumerate(track(names, description="encode")):
         rows = np.flatnonzero(split.rows.shard == number).tolist()
         latents, text = out / f"{name}.latents.npy", out / f"{name}.text.npy"
-        if not text.exists():
-            captions = [split.rows.caption(row) for row in rows]
-            atomic_write(text, npy(np.concatenate(list(_text(base, captions, batch_size)))))
+        captions = [split.rows.caption(row) for row in rows]
+        second = {place: other for place, each in enumerate(captions) if (other := mirrored_caption(each)) != each}
+        mirrored[name], states = list(second), [*captions, *second.values()]
+        if not text.exists() or len(np.load(text, mmap_mode="r")) != len(states):
+            atomic_write(text, npy(np.concatenate(list(_text(base, states, batch_size)))))
         if not latents.exists():
             atomic_write(latents, npy(np.concatenate(list(_latents(base, split, rows, batch_size)))))
     prompts = sorted({task.map.prompt for task in TRAINED})
@@ -53,7 +57,13 @@ def encode_samples(base: Base, shards: Shards, out: Path, batch_size: int) -> No
     shapes = [list(np.load(path, mmap_mode="r").shape) for path in (latents, text)]
     files = [asdict(described(path)) for path in sorted(out.glob("*.npy"))]
     columns = Columns(
-        **origin, latents=shapes[0][3:], text=shapes[1][1:], prompts=prompts, shards={SPLIT: names}, files=files
+        **origin,
+        latents=shapes[0][3:],
+        text=shapes[1][1:],
+        prompts=prompts,
+        shards={SPLIT: names},
+        mirrored=mirrored,
+        files=files,
     )
     atomic_write(out / INDEX, json.dumps(asdict(columns), indent=1) + "\n")
 
