@@ -1,7 +1,9 @@
 """Rendering, maps, transforms and annotators."""
 
+import hashlib
 from pathlib import Path
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,17 @@ def test_augmentation_depends_on_seed_and_key_alone() -> None:
     again = [augment(pictures, 0.5, (1, 2), f"train-{i:05d}")[0]["image"] for i in reversed(range(40))][::-1]
     assert all(np.array_equal(a, b) for a, b in zip(drawn, again, strict=True))
     assert 5 < sum(np.array_equal(a, pictures["image"]) for a in drawn) < 35
+
+
+def test_augmentation_is_that_of_albumentations() -> None:
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for name in ("image", "depth", "seg")}
+    whole = A.Compose([A.HorizontalFlip(p=0.3)], additional_targets={"depth": "image", "seg": "mask"}, strict=True)
+    for key in (f"train-{number:05d}" for number in range(60)):
+        digest = hashlib.blake2b(repr(((1, 2), key)).encode(), digest_size=4).digest()
+        whole.set_random_seed(int.from_bytes(digest, "little"))
+        expected, (found, _) = whole(**pictures), augment(pictures, 0.3, (1, 2), key)
+        assert all(np.array_equal(found[name], expected[name]) for name in pictures)
 
 
 def test_annotators_are_differentiable_and_stay_in_range() -> None:

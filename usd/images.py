@@ -24,8 +24,8 @@ def encode_png(array: np.ndarray) -> bytes:
     return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
 
 
-def decode_png(data: bytes, name: str) -> np.ndarray:
-    """The array of PNG bytes: (H, W) or (H, W, 3) RGB, uint8 or uint16.
+def decode_png(data: bytes, name: str, out: np.ndarray | None = None) -> np.ndarray:
+    """The array of PNG bytes: (H, W) or (H, W, 3) RGB, uint8 or uint16; it is `out` if that fits an RGB picture.
 
     Raises:
         UsdError: the bytes are not a complete picture; `name` is in the message.
@@ -34,7 +34,7 @@ def decode_png(data: bytes, name: str) -> np.ndarray:
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if complete else None
     if picture is None:
         raise UsdError(f"{name}: not a complete PNG; render or ingest this sample again")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if picture.ndim == 3 else picture
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, out) if picture.ndim == 3 else picture
 
 
 def read_png(path: Path) -> np.ndarray:

@@ -13,6 +13,7 @@ does not depend on a base, and several bases can have columns of the same shards
 
 import io
 import json
+import os
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ import numpy as np
 
 from usd.data.index import File
 from usd.data.integrity import check
-from usd.data.ranges import Extent, Reader
+from usd.data.ranges import Extent, Files, fetch
 from usd.data.shards import Split
-from usd.data.storage import Root, read_bytes
+from usd.data.storage import Root, is_remote, read_bytes
 from usd.errors import UsdError
 from usd.tasks import MAPS
 
@@ -64,7 +65,7 @@ class Encoded:
     """The columns of one split."""
 
     def __init__(self, root: Root, split: Split, columns: Columns) -> None:
-        self._root, self._columns, self._reader = root, columns, Reader()
+        self._root, self._columns, self._files = root, columns, Files()
         self._names, self._shard = columns.shards[split.name], split.rows.shard
         self._first = np.searchsorted(self._shard, np.arange(len(self._names)))  # the number of each shard's first row
         states = np.load(io.BytesIO(read_bytes(f"{root}/{PROMPTS}")))
@@ -128,7 +129,10 @@ class Encoded:
         for number, place in zip(numbers, places, strict=True):
             name = self._names[self._shard[number]]
             extents.append(Extent(f"{self._root}/{name}.{column}.npy", HEADER + place * size, size))
-        data = self._reader.read(extents)
+        if is_remote(self._root):
+            data = fetch(extents)
+        else:
+            data = [os.pread(self._files.descriptor(url), length, start) for url, start, length in extents]
         return np.frombuffer(b"".join(data), TYPE).reshape(len(extents), *shape)
 
 

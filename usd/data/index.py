@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from usd.tasks import MAPS
 INDEX = "index.json"
 MEANS = "means.safetensors"  # the mean map of the training split, for every map
 FIELDS = ("image", *MAPS)
+SUFFIX = {field: f".{field}.png\0".encode() for field in FIELDS}  # of a name in a tar file
 FORMAT = 2
 REMEDY = "run `dvc repro shard`"
 
@@ -121,24 +122,24 @@ def read_index(root: Root) -> Index:
     return Index(splits, [File(**file) for file in found["files"]])
 
 
-def _numbers(column: pa.Array, kind: type[np.unsignedinteger[Any]]) -> np.ndarray:
-    """A column without a copy; Arrow's own `to_numpy` imports pandas, which takes a second."""
-    return np.frombuffer(column.buffers()[1], kind, len(column))
+def _numbers(column: pa.Array, kind: Literal["I", "Q"]) -> memoryview:
+    """A column without a copy; three times as fast as a NumPy array where one number is asked for."""
+    return memoryview(column.buffers()[1]).cast(kind)[: len(column)]
 
 
 class _Text:
     """The strings of a column, as UTF-8; ten times as fast as Arrow's scalars."""
 
     def __init__(self, column: pa.LargeStringArray) -> None:
-        _, offsets, self._data = column.buffers()
-        self._offsets = np.frombuffer(offsets, np.int64, len(column) + 1)
+        _, offsets, data = column.buffers()
+        self._offsets = memoryview(offsets).cast("q")[: len(column) + 1]
+        self._data = memoryview(data or b"")
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     def __getitem__(self, number: int) -> bytes:
-        start, end = self._offsets[number : number + 2].tolist()
-        return bytes(memoryview(self._data)[start:end])
+        return self._data[self._offsets[number] : self._offsets[number + 1]].tobytes()
 
 
 class Rows:
@@ -153,9 +154,9 @@ class Rows:
         if batch.schema.names != schema().names:
             raise UsdError(f"{path}: has other fields than {', '.join(FIELDS)}; {REMEDY}")
         self._keys, self._captions = _Text(batch.column("key")), _Text(batch.column("caption"))
-        self.shard = _numbers(batch.column("shard"), np.uint32)
-        self._offsets = {field: _numbers(batch.column(f"{field}.offset"), np.uint64) for field in FIELDS}
-        self._lengths = {field: _numbers(batch.column(f"{field}.length"), np.uint32) for field in FIELDS}
+        self.shard = np.asarray(_numbers(batch.column("shard"), "I"))
+        self._offsets = {field: _numbers(batch.column(f"{field}.offset"), "Q") for field in FIELDS}
+        self._lengths = {field: _numbers(batch.column(f"{field}.length"), "I") for field in FIELDS}
 
     def __reduce__(self) -> tuple[type["Rows"], tuple[Path]]:
         return Rows, (self.path,)  # a worker process maps the file itself
@@ -167,13 +168,17 @@ class Rows:
         """The key of a row."""
         return self._keys[number].decode()
 
+    def key_bytes(self, number: int) -> bytes:
+        """The same as UTF-8."""
+        return self._keys[number]
+
     def caption(self, number: int) -> str:
         """The caption of a row."""
         return self._captions[number].decode()
 
     def extent(self, number: int, field: str) -> tuple[int, int]:
         """Offset and length of a field in its shard, in bytes."""
-        return int(self._offsets[field][number]), int(self._lengths[field][number])
+        return self._offsets[field][number], self._lengths[field][number]
 
     def number(self, key: str) -> int:
         """The row of a key, -1 if there is none."""

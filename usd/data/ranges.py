@@ -3,17 +3,16 @@
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from usd.data.storage import is_remote, read_ranges
+from usd.data.storage import read_ranges
 
 OPEN_FILES = 128  # at once, of a process
 WASTE = 0.05  # of the bytes that a request is made for: what it may fetch beside them to save another request
 
 
-@dataclass(frozen=True)
-class Extent:
-    """Bytes of a file."""
+class Extent(NamedTuple):
+    """Bytes of a file, in the order of files and places."""
 
     url: str
     start: int
@@ -25,26 +24,21 @@ class Extent:
         return self.start + self.length
 
 
-class Reader:
-    """Reads extents of files; keeps the files of this machine open between calls."""
+class Files:
+    """Files of this machine, kept open for reading."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, int] = OrderedDict()
 
-    def __reduce__(self) -> tuple[type["Reader"], tuple[()]]:
-        return Reader, ()
+    def __reduce__(self) -> tuple[type["Files"], tuple[()]]:
+        return Files, ()
 
     def __del__(self) -> None:
         for descriptor in self._open.values():
             os.close(descriptor)
 
-    def read(self, extents: Sequence[Extent]) -> list[bytes]:
-        """The bytes of each extent, fewer where its file ends before."""
-        if extents and is_remote(extents[0].url):
-            return _fetch(extents)
-        return [os.pread(self._descriptor(extent.url), extent.length, extent.start) for extent in extents]
-
-    def _descriptor(self, path: str) -> int:
+    def descriptor(self, path: str) -> int:
+        """That of a file, for `os.pread`."""
         if path in self._open:
             self._open.move_to_end(path)
             return self._open[path]
@@ -54,13 +48,13 @@ class Reader:
         return self._open[path]
 
 
-def _fetch(extents: Sequence[Extent]) -> list[bytes]:
-    """The bytes of each extent, from one request for each of `merged`."""
+def fetch(extents: Sequence[Extent]) -> list[bytes]:
+    """The bytes of each extent in object storage, from one request for each of `merged`; fewer where its file ends."""
     requests = merged(extents)
     fetched = read_ranges([(request.url, request.start, request.end) for request in requests])
     found = dict[Extent, bytes]()
     at = 0
-    for extent in sorted(set(extents), key=_place):
+    for extent in sorted(set(extents)):
         while requests[at].url != extent.url or requests[at].end < extent.end:
             at += 1
         begin = extent.start - requests[at].start
@@ -72,7 +66,7 @@ def merged(extents: Sequence[Extent]) -> list[Extent]:
     """Extents that cover the given ones, sorted, with neighbours together where that fetches little in vain."""
     result: list[Extent] = []
     used = 0  # bytes of the last of them that are asked for
-    for extent in sorted(set(extents), key=_place):
+    for extent in sorted(set(extents)):
         last = result[-1] if result else None
         if last and last.url == extent.url:
             end = max(last.end, extent.end)
@@ -83,7 +77,3 @@ def merged(extents: Sequence[Extent]) -> list[Extent]:
         result.append(extent)
         used = extent.length
     return result
-
-
-def _place(extent: Extent) -> tuple[str, int, int]:
-    return extent.url, extent.start, extent.end

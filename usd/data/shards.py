@@ -1,14 +1,16 @@
 """The samples of a folder or URL of shards, by key or in the order of their keys."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
-from usd.data.index import INDEX, MEANS, REMEDY, Index, Rows, Shard, read_index, table_name
+from usd.data.index import INDEX, MEANS, REMEDY, SUFFIX, Index, Rows, Shard, read_index, table_name
 from usd.data.integrity import check, state
-from usd.data.ranges import Extent, Reader
+from usd.data.ranges import Extent, Files, fetch
 from usd.data.storage import Root, is_remote, read_bytes, write_bytes
 from usd.errors import UsdError
 from usd.files import atomic_write, sha256
@@ -20,12 +22,12 @@ NAME = 100  # bytes of a name in it
 AT_ONCE = 64  # samples that are read together where all are wanted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Wanted:
-    """A field of a sample, by the number of its row."""
+    """Fields of a sample, by the number of its row."""
 
     number: int
-    field: str
+    fields: tuple[str, ...]
 
 
 class Split:
@@ -34,8 +36,7 @@ class Split:
     def __init__(self, root: Root, name: str, shards: Sequence[Shard], rows: Rows) -> None:
         self.root, self.name, self.rows = root, name, rows
         self._urls = [f"{root}/{shard.name}" for shard in shards]
-        self._header = 0 if is_remote(root) else HEADER  # over the network it would be a tenth more to fetch
-        self._reader = Reader()
+        self._files = Files()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,19 +60,18 @@ class Split:
         Raises:
             UsdError: the split has no such key, or the shard is damaged.
         """
-        return np.stack(self.decoded([Wanted(self.number(key), field) for key in keys]))
+        wanted = [Wanted(self.number(key), (field,)) for key in keys]
+        return np.stack([pictures[field] for pictures in self.decoded(wanted)])
 
-    def decoded(self, wanted: Sequence[Wanted]) -> list[np.ndarray]:
-        """Fields as pictures, (H, W, 3) uint8 each."""
-        return [self.decode(each, data) for each, data in zip(wanted, self.read(wanted), strict=True)]
+    def decoded(self, wanted: Sequence[Wanted]) -> Iterator[dict[str, np.ndarray]]:
+        """The wanted fields of each sample as pictures, (H, W, 3) uint8 each."""
+        return map(self.decode, wanted, self.read(wanted))
 
     def iterate(self, fields: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
         """These fields of every sample exactly once, as pictures, in order of the keys."""
         for start in range(0, len(self), AT_ONCE):
             numbers = range(start, min(start + AT_ONCE, len(self)))
-            pictures = iter(self.decoded([Wanted(number, field) for number in numbers for field in fields]))
-            for _ in numbers:
-                yield {field: next(pictures) for field in fields}
+            yield from self.decoded([Wanted(number, tuple(fields)) for number in numbers])
 
     def number(self, key: str) -> int:
         """The number of a key's row."""
@@ -80,46 +80,78 @@ class Split:
             raise UsdError(f"{self.root}: split '{self.name}' has no sample '{key}'; {REMEDY}")
         return found
 
-    def read(self, wanted: Sequence[Wanted]) -> list[bytes]:
-        """Fields as they are stored, which is as PNG; only their bytes are read.
+    def read(self, wanted: Sequence[Wanted]) -> list[list[bytes]]:
+        """The wanted fields of each sample as they are stored, which is as PNG; only their bytes are read.
 
         Raises:
             UsdError: a shard ends before a field of it, or has another file where the index says that it is.
         """
-        extents = [self._extent(each) for each in wanted]
         try:
-            found = self._reader.read(extents)
+            return self._fetched(wanted) if is_remote(self.root) else [self._read(each) for each in wanted]
         except OSError as error:
             raise UsdError(f"{error.filename or self.root}: {error.strerror or error}; {REMEDY}") from error
-        for each, extent, data in zip(wanted, extents, found, strict=True):
-            if len(data) != extent.length:
-                raise UsdError(f"{self._place(each)} is cut off; the shard is damaged, {REMEDY}")
-            if self._header:
-                self._check_header(each, data)
-        return [data[self._header :] for data in found]
 
-    def decode(self, wanted: Wanted, data: bytes) -> np.ndarray:
-        """The picture of a field's bytes."""
+    def decode(
+        self, wanted: Wanted, data: Sequence[bytes], into: Sequence[np.ndarray] | np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """The pictures of a sample's fields, (H, W, 3) uint8 each, in the memory of `into` if that is given.
+
+        Raises:
+            UsdError: one is damaged, or has another size than its place.
+        """
+        places = repeat(None, len(data)) if into is None else into
+        parts = zip(wanted.fields, data, places, strict=True)
+        return {field: self._picture(wanted, field, part, place) for field, part, place in parts}
+
+    def _picture(self, wanted: Wanted, field: str, data: bytes, out: np.ndarray | None) -> np.ndarray:
         try:
-            return decode_png(data, wanted.field)
+            picture = decode_png(data, field, out)
         except UsdError:
-            raise UsdError(f"{self._place(wanted)} does not decode; the shard is damaged, {REMEDY}") from None
+            raise UsdError(f"{self._place(wanted, field)} does not decode; the shard is damaged, {REMEDY}") from None
+        if out is not None and picture is not out:
+            raise UsdError(f"{self._place(wanted, field)} is {picture.shape}, but others {out.shape}; {REMEDY}")
+        return picture
 
-    def _extent(self, wanted: Wanted) -> Extent:
-        offset, length = self.rows.extent(wanted.number, wanted.field)
-        return Extent(self._urls[self.rows.shard[wanted.number]], offset - self._header, length + self._header)
+    def _read(self, wanted: Wanted) -> list[bytes]:
+        """Fields of a shard on this machine, each with the header before it, which must have its name."""
+        rows, number, found = self.rows, wanted.number, []
+        file, key = self._files.descriptor(self._urls[rows.shard[number]]), rows.key_bytes(number)
+        for field in wanted.fields:
+            start, length = rows.extent(number, field)
+            data = os.pread(file, length + HEADER, start - HEADER)
+            if len(data) != length + HEADER:
+                raise self._cut_off(wanted, field)
+            if not data.startswith(key + SUFFIX[field]):
+                self._check_name(wanted, field, data[:NAME].rstrip(b"\0"))
+            found.append(data[HEADER:])
+        return found
 
-    def _check_header(self, wanted: Wanted, data: bytes) -> None:
-        """Compare the name in a file's header with what the index says is there."""
-        name = f"{self.rows.key(wanted.number)}.{wanted.field}.png".encode()
-        if data.startswith(name + b"\0") or len(name) >= NAME or not name.isascii():  # those have another header
-            return
-        found = data[:NAME].rstrip(b"\0").decode(errors="replace")
-        raise UsdError(f"{self._place(wanted)} is not there but '{found}'; shard and index differ, {REMEDY}")
+    def _check_name(self, wanted: Wanted, field: str, found: bytes) -> None:
+        """Whether another sample is there; a name that is long or not ASCII stands elsewhere in a header."""
+        name = f"{self.rows.key(wanted.number)}.{field}.png"
+        if len(name) < NAME and name.isascii():
+            other = found.decode(errors="replace")
+            raise UsdError(f"{self._place(wanted, field)} is not there but '{other}'; shard and index differ, {REMEDY}")
 
-    def _place(self, wanted: Wanted) -> str:
-        url = self._urls[self.rows.shard[wanted.number]]
-        return f"{url}: {self.rows.key(wanted.number)}.{wanted.field}.png"
+    def _fetched(self, wanted: Sequence[Wanted]) -> list[list[bytes]]:
+        """Fields from object storage, without headers: a tenth less to fetch."""
+        places = [(each, field) for each in wanted for field in each.fields]
+        urls = [self._urls[self.rows.shard[each.number]] for each, _ in places]
+        extents = [
+            Extent(url, *self.rows.extent(w.number, field)) for url, (w, field) in zip(urls, places, strict=True)
+        ]
+        found = fetch(extents)
+        for (each, field), extent, data in zip(places, extents, found, strict=True):
+            if len(data) != extent.length:
+                raise self._cut_off(each, field)
+        parts = iter(found)
+        return [[next(parts) for _ in each.fields] for each in wanted]
+
+    def _cut_off(self, wanted: Wanted, field: str) -> UsdError:
+        return UsdError(f"{self._place(wanted, field)} is cut off; the shard is damaged, {REMEDY}")
+
+    def _place(self, wanted: Wanted, field: str) -> str:
+        return f"{self._urls[self.rows.shard[wanted.number]]}: {self.rows.key(wanted.number)}.{field}.png"
 
 
 class Shards:

@@ -5,15 +5,16 @@ N samples. Its query is the sample at place p % N of the epoch's permutation, it
 further on; so in an epoch every sample is a query once and an example once, and never its own example. Its task is
 p % T of the T tasks.
 
-Micro-batch m of the whole training is the positions m·G … (m+1)·G, rank r of R takes the r-th of R equal slices of
-it, and worker w of W every W-th micro-batch. Nothing is dropped or padded: a micro-batch that reaches the end of an
-epoch goes on in the next one. So the order does not depend on ranks, workers, shards or the place of a restart.
+Micro-batch m of the whole training is the positions m·G … (m+1)·G, and rank r of R takes the r-th of R equal slices of
+it. Its workers take runs of micro-batches in turn. Nothing is dropped or padded: a micro-batch that reaches the end of
+an epoch goes on in the next one. So the order does not depend on ranks, workers, shards or the place of a restart.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, islice
 
 import numpy as np
@@ -29,6 +30,8 @@ from usd.errors import UsdError
 from usd.tasks import TRAINED, Task
 
 AHEAD = 4  # micro-batches that a worker fetches at the same time from object storage
+PLANNED = 16  # micro-batches whose items are worked out together
+Place = Callable[[int], Tensor]  # where the pictures of a micro-batch go, by its number
 
 
 @dataclass(frozen=True)
@@ -47,26 +50,22 @@ class Loaded:
 
     index: int
     items: list[Item]
-    wanted: list[Wanted]  # four an item
-    data: list[bytes]  # of each that is wanted
+    wanted: list[Wanted]  # a query and an example an item
+    data: list[list[bytes]]  # source and target of each
 
 
 @dataclass(frozen=True)
 class Packet:
-    """A micro-batch as a worker hands it over: small and undivided."""
+    """A micro-batch as it is decoded."""
 
     index: int
-    pictures: Tensor  # (4, B, H, W, 3) uint8: query, target, example's source, example's target
+    pictures: Tensor | None  # (4, B, H, W, 3) uint8: query, target, example's source, example's target; None where
+    # they are already with the reader, in shared memory
     task: list[int]
     prompts: list[str]  # of the queries, then of the examples
     keys: list[str]
     latents: Tensor | None  # (B, C, h, w) float16, of the targets; None where they are encoded at every step
     text: Tensor | None  # (B, L, D) float16, of the queries' prompts
-
-    def pin_memory(self) -> "Packet":
-        """The same in page-locked memory, from which a GPU copies while it computes."""
-        latents, text = (part if part is None else part.pin_memory() for part in (self.latents, self.text))
-        return replace(self, pictures=self.pictures.pin_memory(), latents=latents, text=text)
 
 
 class TrainingStream:
@@ -90,76 +89,98 @@ class TrainingStream:
         if len(split) < 2:
             raise UsdError(f"{split.root}: split '{split.name}' has one sample, and an example is another; add samples")
 
-    def packets(self, first: int = 0, stride: int = 1) -> Iterator[Packet]:
-        """Every `stride`-th micro-batch from `start + first` on, endlessly."""
-        indices = count(self.start + first, stride)
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """That of a micro-batch's pictures, (4, B, H, W, 3), if all are as large as the first."""
+        (picture,) = next(self.split.decoded([Wanted(0, ("image",))])).values()
+        return 4, self.size, *picture.shape
+
+    def packets(self, indices: Iterator[int] | None = None, place: Place | None = None) -> Iterator[Packet]:
+        """Micro-batches by their numbers, all from `start` on if none are given; `place` says where pictures go."""
+        plans, place = self._plans(indices or count(self.start)), place or self._new
         if not is_remote(self.split.root):
-            yield from map(self.packet, indices)
+            yield from (self._decoded(self._read(*plan), place) for plan in plans)
             return
         with ThreadPoolExecutor(AHEAD) as threads:
-            reading = deque(threads.submit(self._read, index) for index in islice(indices, AHEAD))
-            for upcoming in indices:
+            reading = deque(threads.submit(self._read, *plan) for plan in islice(plans, AHEAD))
+            for plan in plans:
                 found = reading.popleft().result()
-                reading.append(threads.submit(self._read, upcoming))
-                yield self._decoded(found)
+                reading.append(threads.submit(self._read, *plan))
+                yield self._decoded(found, place)
 
     def items(self, index: int) -> list[Item]:
         """This process's items of a micro-batch."""
+        return next(self._items([index]))
+
+    def packet(self, index: int) -> Packet:
+        """A micro-batch, by its number alone."""
+        return self._decoded(self._read(index, self.items(index)), self._new)
+
+    def _plans(self, indices: Iterator[int]) -> Iterator[tuple[int, list[Item]]]:
+        """Micro-batches with their items, some at a time: NumPy takes as long for one of them."""
+        while few := list(islice(indices, PLANNED)):
+            yield from zip(few, self._items(few), strict=True)
+
+    def _items(self, indices: list[int]) -> Iterator[list[Item]]:
+        """This process's items of each of these micro-batches."""
         samples = len(self.split)
-        positions = (index * self.world + self.rank) * self.size + np.arange(self.size)
+        firsts = (np.array(indices) * self.world + self.rank) * self.size
+        positions = (firsts[:, None] + np.arange(self.size)).ravel()
         epochs, places = np.divmod(positions, samples)
         query, example = np.empty_like(positions), np.empty_like(positions)
         for epoch in set(epochs.tolist()):
             here, seed = epochs == epoch, (self.seed, epoch)
             query[here] = permuted(places[here], samples, seed)
             example[here] = permuted((places[here] + self._distance(seed)) % samples, samples, seed)
-        columns = (query, example, positions % len(self.tasks), epochs)
-        return [Item(*numbers) for numbers in np.stack(columns, axis=1).tolist()]
-
-    def packet(self, index: int) -> Packet:
-        """A micro-batch, by its number alone."""
-        return self._decoded(self._read(index))
+        columns = np.stack((query, example, positions % len(self.tasks), epochs), axis=1)
+        for part in np.split(columns, len(indices)):
+            yield [Item(*numbers) for numbers in part.tolist()]
 
     def _distance(self, seed: tuple[int, ...]) -> int:
         """How far an example is from its query in an epoch's permutation."""
         return 1 + int(words(seed)[-1]) % (len(self.split) - 1)
 
-    def wanted(self, item: Item) -> list[Wanted]:
-        """The fields of an item: source and target of its query, then of its example."""
+    def wanted(self, item: Item) -> tuple[Wanted, Wanted]:
+        """Source and target of an item's query and of its example."""
         task = self.tasks[item.task]
-        return [Wanted(number, f) for number in (item.query, item.example) for f in (task.source, task.target)]
+        fields = task.source, task.target
+        return Wanted(item.query, fields), Wanted(item.example, fields)
 
-    def _read(self, index: int) -> Loaded:
-        items = self.items(index)
+    def _new(self, _: int) -> Tensor:
+        return torch.empty(self.shape, dtype=torch.uint8)
+
+    def _read(self, index: int, items: list[Item]) -> Loaded:
         wanted = [each for item in items for each in self.wanted(item)]
         return Loaded(index, items, wanted, self.split.read(wanted))
 
-    def _decoded(self, found: Loaded) -> Packet:
-        items, rows = found.items, self.split.rows
-        epochs = [item.epoch for item in items for _ in range(2)]
-        pictures: np.ndarray | None = None  # (4, B, H, W, 3)
-        mirrored: list[bool] = []  # of each query, then its example
-        for number, epoch in enumerate(epochs):  # two samples an item, two fields a sample
-            pair = slice(2 * number, 2 * number + 2)
-            wanted, data = found.wanted[pair], found.data[pair]
-            named = {each.field: self.split.decode(each, part) for each, part in zip(wanted, data, strict=True)}
-            augmented, was_mirrored = augment(named, self.flip, (self.seed, epoch), rows.key(wanted[0].number))
-            mirrored.append(was_mirrored)
-            if pictures is None:
-                pictures = np.empty((4, len(items), *augmented[wanted[0].field].shape), np.uint8)
-            for part, each in enumerate(wanted, 2 * (number % 2)):
-                pictures[part, number // 2] = augmented[each.field]
+    def _decoded(self, found: Loaded, place_of: Place) -> Packet:
+        """Decode and augment, into the place that the pictures have."""
+        items, rows, pictures = found.items, self.split.rows, place_of(found.index)
+        into = pictures.numpy()
+        keys = [rows.key(wanted.number) for wanted in found.wanted]
+        mirrored: list[bool] = []
+        for number, (wanted, data) in enumerate(zip(found.wanted, found.data, strict=True)):
+            place, example = divmod(number, 2)
+            decoded = self.split.decode(wanted, data, into[2 * example : 2 * example + 2, place])
+            augmented, flipped = augment(decoded, self.flip, (self.seed, items[place].epoch), keys[number])
+            if flipped:
+                for field, picture in decoded.items():
+                    picture[:] = augmented[field]
+            mirrored.append(flipped)
+        of = [self.tasks[item.task] for item in items]
         prompts = [
-            self.tasks[item.task].prompt(mirrored_caption(rows.caption(number)) if flipped else rows.caption(number))
-            for numbers, flips in (
-                ([item.query for item in items], mirrored[::2]),
-                ([item.example for item in items], mirrored[1::2]),
-            )
-            for item, number, flipped in zip(items, numbers, flips, strict=True)
+            self._prompt(task, wanted.number, flipped)
+            for role in range(2)
+            for task, wanted, flipped in zip(of, found.wanted[role::2], mirrored[role::2], strict=True)
         ]
-        keys = [rows.key(item.query) for item in items]
-        tasks, states = [item.task for item in items], self._encoded(items, mirrored[::2])
-        return Packet(found.index, torch.from_numpy(pictures), tasks, prompts, keys, *states)
+        states = self._encoded(items, mirrored[::2])
+        return Packet(found.index, pictures, [item.task for item in items], prompts, keys[::2], *states)
+
+    def _prompt(self, task: Task, number: int, flipped: bool) -> str:
+        if task.direction == "image2map":  # whatever the caption
+            return task.prompt("")
+        caption = self.split.rows.caption(number)
+        return task.prompt(mirrored_caption(caption) if flipped else caption)
 
     def _encoded(self, items: list[Item], mirrored: list[bool]) -> tuple[Tensor | None, Tensor | None]:
         """Latents of the targets and text states of the prompts, where they are kept beside the shards."""

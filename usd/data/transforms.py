@@ -8,13 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from usd.tasks import MAPS
-
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-
-MARKER = "column"  # a mask of column numbers: tells after the transform whether it was mirrored
-
 
 SIDE = re.compile(r"\b(left|right)(?=(most|wards?|hand|handed)?\b)", re.IGNORECASE)
 
@@ -27,34 +21,36 @@ def mirrored_caption(caption: str) -> str:
         swapped = "right" if word.lower() == "left" else "left"
         return swapped.upper() if word.isupper() else swapped.title() if word[0].isupper() else swapped
 
-    return SIDE.sub(other, caption)
+    lower = caption.lower()  # most captions have neither, and a search for the words is ten times as fast
+    return SIDE.sub(other, caption) if "left" in lower or "right" in lower else caption
 
 
 @cache
-def _flip(probability: float, fields: tuple[str, ...]) -> Any:
+def _flip(probability: float) -> Any:
     import albumentations as A
 
-    targets = {field: "image" if MAPS[field].kind == "continuous" else "mask" for field in fields if field != "image"}
-    return A.Compose([A.HorizontalFlip(p=probability)], additional_targets=targets | {MARKER: "mask"}, strict=True)
+    return A.HorizontalFlip(p=probability)
 
 
 def augment(
     pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...], key: str
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """Flip the picture fields of one sample together, and say whether; (H, W, 3) uint8 each, `image` among them.
+    """Flip the picture fields of one sample together, and say whether; (H, W, 3) uint8 each.
 
     The draw depends on `seed` and `key` alone, so workers and restarts do not change it. A flipped normal map gets
     the x component of its normals mirrored as well.
+
+    The result is that of `A.Compose` with the transform's seed set, as a test shows. This calls the transform itself,
+    since for a picture of 64 pixels the checks of `Compose`, and its second generator, take ten times as long.
     """
     if not flip:
         return pictures, False
-    transform = _flip(flip, tuple(sorted(pictures)))
+    transform = _flip(flip)
     digest = hashlib.blake2b(repr((seed, key)).encode(), digest_size=4).digest()
-    transform.set_random_seed(int.from_bytes(digest, "little"))
-    height, width = pictures["image"].shape[:2]
-    result = transform(**pictures, **{MARKER: np.tile(np.arange(width, dtype=np.int32), (height, 1))})
-    mirrored = bool(result[MARKER][0, 0] != 0)
-    if mirrored and "normal" in pictures:
-        result["normal"] = result["normal"].copy()
-        result["normal"][..., 0] = 255 - result["normal"][..., 0]
-    return {field: result[field] for field in pictures}, mirrored
+    transform.py_random.seed(int.from_bytes(digest, "little"))
+    if not transform.should_apply():
+        return pictures, False
+    mirrored = {field: transform.apply(picture) for field, picture in pictures.items()}
+    if "normal" in mirrored:
+        mirrored["normal"][..., 0] = 255 - mirrored["normal"][..., 0]
+    return mirrored, True
