@@ -1,6 +1,7 @@
 """One variant trained from shards to a model directory, with previews and a W&B run."""
 
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from usd.model.base import Base, load_base, scale_factor
 from usd.model.control import Denoiser
 from usd.model.directory import save_model
 from usd.track import Tracker
+from usd.training.captions import long_captions
 from usd.training.card import model_card
 from usd.training.checkpoint import CHECKPOINT, forget
 from usd.training.control import finetune
@@ -38,6 +40,8 @@ class Run:
     def train(self, out: Path, curve: Path) -> None:
         """Train, and write the model to `out` and the curve to `curve`. Run again after an interruption, it goes on."""
         base = load_base(self.params.base)
+        if PartialState().is_main_process and (warning := long_captions(base, self.shards["train"])):
+            print(f"warning: {warning}", file=sys.stderr)
         inputs = {"annotators": folder_digest(self.annotators)}
         begun = (self.run_dir / CHECKPOINT).exists()
         settings = asdict(self.params) | {"data": self.shards.digest}
