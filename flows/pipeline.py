@@ -8,6 +8,7 @@ from prefect.states import Completed
 
 from flows.dag import read_dag
 from flows.experiments import Settings, run_experiments
+from flows.propose import check_possible
 from flows.propose import propose as propose_changes
 from flows.stages import bring_up_to_date, check_what_is_there
 from flows.turns import superseded
@@ -34,9 +35,11 @@ def reproduce(
     """
     if superseded():
         return SUPERSEDED
+    results = [path for stage in read_dag(targets) for path in stage.results] if propose else []
+    if propose:
+        check_possible(results)
     state = bring_up_to_date(targets, force, dask)
     if propose:
-        results = [path for stage in read_dag(targets) for path in stage.results]
         propose_changes(results, f"the run {flow_run.name}")
     return state
 

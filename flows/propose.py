@@ -7,14 +7,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import State, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from flows.artifacts import output_of
 from flows.processes import DVC
 from usd.errors import UsdError
 
@@ -23,21 +22,20 @@ REMOTE = "origin"
 
 
 @task(name="propose", cache_policy=NO_CACHE)
-def propose(results: Iterable[Path], what: str) -> State[None]:
+def propose(results: Sequence[Path], what: str) -> State[None]:
     """Open a pull request with dvc.lock and the results, if they differ from the last commit.
 
     The branch is named after its content, so that the same results are proposed once.
 
     Raises:
-        UsdError: other files are not committed, or git, DVC or gh fail.
+        UsdError: it is not possible (`check_possible`), or git, DVC or gh fail.
     """
     paths = [str(path) for path in (LOCK, *results)]
-    changed = output_of("git", "status", "--porcelain", "--", *paths)
-    if not changed:
+    if not checked("git", "status", "--porcelain", "--", *paths):
         return Completed(name="Unchanged", message="Nothing to propose")
-    check_committed(paths)
+    check_possible(results)
     commit = commit_of(paths, f"Results of {what}")
-    branch = f"nightly/{output_of('git', 'rev-parse', f'{commit}^{{tree}}')[:12]}"
+    branch = f"nightly/{checked('git', 'rev-parse', f'{commit}^{{tree}}')[:12]}"
     origin = checked("git", "remote", "get-url", "--push", REMOTE)
     if checked("git", "ls-remote", "--heads", origin, branch):
         return Completed(name="Proposed", message=f"{branch} has been proposed already")
@@ -49,16 +47,23 @@ def propose(results: Iterable[Path], what: str) -> State[None]:
     return Completed(name="Proposed", message=url)
 
 
-def check_committed(paths: list[str]) -> None:
-    """Results follow from code and parameters, which must be in the commit that they are proposed on.
+def check_possible(results: Sequence[Path]) -> None:
+    """What a proposal needs, before hours of work and before anything is pushed.
+
+    Results follow from code and parameters, which must be in the commit that they are proposed on.
 
     Raises:
-        UsdError: a tracked file beside `paths` differs from the last commit.
+        UsdError: gh is not installed, no branch is checked out, or a tracked file beside the results differs from the
+            last commit.
     """
-    others = [f":(exclude){path}" for path in paths]
-    changed = output_of("git", "status", "--porcelain", "--untracked-files=no", "--", ".", *others).splitlines()
+    if not shutil.which("gh"):
+        raise UsdError("gh: not found; install GitHub's command line, or run without `propose`")
+    if not checked("git", "branch", "--show-current"):
+        raise UsdError("propose: no branch is checked out; `git switch` to the one to propose to")
+    others = [f":(exclude){path}" for path in (LOCK, *results)]
+    changed = checked("git", "diff", "--name-only", "HEAD", "--", ".", *others).splitlines()
     if changed:
-        raise UsdError(f"propose: {changed[0][3:]} is not committed; commit it, or run without `propose`")
+        raise UsdError(f"propose: {changed[0]} is not committed; commit it, or run without `propose`")
 
 
 def commit_of(paths: list[str], message: str) -> str:
@@ -75,16 +80,12 @@ def open_pull_request(branch: str, commit: str, what: str) -> str:
     """Ask GitHub for a pull request onto the current branch, with the review as its text; its URL.
 
     Raises:
-        UsdError: gh is not installed, or GitHub refuses.
+        UsdError: GitHub refuses.
     """
     from usd.diff.markdown import markdown
     from usd.diff.review import review
 
-    if not shutil.which("gh"):
-        raise UsdError("gh: not found; install GitHub's command line, or run without `propose`")
-    base = output_of("git", "branch", "--show-current").strip()
-    if not base:
-        raise UsdError("propose: no branch is checked out; `git switch` to the one to propose to")
+    base = checked("git", "branch", "--show-current")
     with tempfile.NamedTemporaryFile("w", suffix=".md") as body:
         body.write(markdown(review("HEAD", commit, Path())))
         body.flush()

@@ -1,10 +1,14 @@
-"""The `usd` command: its help teaches."""
+"""The `usd` command: its help teaches, and its output suits any terminal."""
+
+import io
+import sys
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from usd.cli import app
+from usd.errors import UsdError, reported
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
@@ -22,3 +26,21 @@ def test_a_commands_help_has_examples_and_explains_every_option(name: str) -> No
 def test_the_overview_groups_the_commands() -> None:
     shown = CliRunner().invoke(app, ["--help"]).output
     assert shown.index("Use a model") < shown.index("Prepare data") < shown.index("Work on the project")
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "a → b\n"), ("ascii", "a \\u2192 b\n")])
+def test_a_terminal_that_lacks_a_character_gets_its_escape(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: str
+) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with reported():
+        print("a → b", flush=True)
+    assert terminal.buffer.getvalue().decode() == shown
+
+
+def test_bad_input_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, reported():
+        raise UsdError("photos: not there; make it")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: photos: not there; make it\n"

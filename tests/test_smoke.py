@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,11 @@ def artifact(key: str) -> str:
     return str(found[0]["data"])
 
 
+def experiments() -> dict[str, dict[str, Any]]:
+    """The newest table of experiments: by parameter or metric, the project's value and each experiment's."""
+    return {row["value"]: row for row in json.loads(artifact("experiments"))}
+
+
 def test_the_dag_runs_from_nothing_and_then_has_nothing_to_do(served: Path) -> None:
     """The data by hand, the rest by the worker, and by hand again."""
     run(served, "dvc", "repro", "shard")
@@ -128,6 +134,59 @@ def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(clone:
     assert (clone / "runs/no_ess-2/identity.json").stat().st_mtime_ns == began
 
 
+def test_experiments_try_other_parameters_and_leave_the_project_alone(served: Path) -> None:
+    """By hand, by the weekly deployment with a grid of one, and by a training that was asked for with overrides."""
+    deployment = ["prefect", "deployment", "run", "--watch"]
+    before = run(served, "git", "status", "--short").stdout
+    run(served, "dvc", "exp", "run", "--temp", "--name", "by-hand", "-S", "train.ess_steps=3", "train@us_diffusion")
+    grid = {"variants.us_diffusion.feedback": [0.3], "train.ess_steps": [3]}
+    run(served, *deployment, "ablation/weekly", "--param", f"grid={json.dumps(grid)}")
+    rows = experiments()
+    (weekly,) = rows["train.ess_steps"].keys() - {"value", "project"}
+    assert (rows["train.ess_steps"]["project"], rows["train.ess_steps"][weekly]) == (10, 3)
+    measured = rows["results/us_diffusion/metrics.json: image2map.image2depth.rmse"]
+    assert measured["project"] != measured[weekly]
+    run(served, *deployment, "train/on-demand", "--param", 'overrides={"train.learning_rate": 1e-4}')
+    assert experiments()["train.learning_rate"]["project"] == 4.0e-3
+    shown = run(served, "dvc", "exp", "show", "--csv").stdout
+    assert "by-hand" in shown
+    assert weekly in shown
+    assert run(served, "git", "status", "--short").stdout == before
+
+
+def test_a_colleague_pulls_and_calls_the_model_without_training(served: Path, tmp_path: Path) -> None:
+    """The commands of docs/review.md, section "A remote for the team", with a folder as the remote."""
+    run(served, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    run(served, "dvc", "push")
+    run(served, "git", "add", "--all")
+    run(served, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "Share")
+    colleague, port = tmp_path / "colleague", str(serving.free_port())
+    run(tmp_path, "git", "clone", "--quiet", str(served), str(colleague))
+    began = time.monotonic()
+    run(colleague, "dvc", "pull")
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(colleague)}
+    with (tmp_path / "log").open("w") as log:
+        demo = subprocess.Popen(["usd", "demo", "--port", port], cwd=colleague, env=environment, stdout=log, stderr=log)
+    try:
+        serving.wait_for(lambda: answers(f"http://127.0.0.1:{port}") or demo.poll() is not None, 180)
+    finally:
+        demo.kill()
+        demo.wait()
+    assert time.monotonic() - began < 180, "dvc pull && usd demo"
+    assert "model: models/us_diffusion\n" in (tmp_path / "log").read_text()
+    assert "up to date" in run(colleague, "dvc", "status").stdout
+    assert not (colleague / ".usd/runs").exists()
+
+
+def answers(url: str) -> bool:
+    """Whether there is a page."""
+    try:
+        with urlopen(url, timeout=10) as page:
+            return bool(page.status == 200)
+    except OSError:
+        return False
+
+
 def test_a_gate_that_fails_ends_the_run(served: Path) -> None:
     params = served / "params.yaml"
     params.write_text(params.read_text().replace("floor_ratio: 99", "floor_ratio: 0.0001"))
@@ -138,7 +197,10 @@ def test_a_gate_that_fails_ends_the_run(served: Path) -> None:
     assert "failed" in (served / "results/gate.json").read_text()
     by_hand = run(served, "dvc", "repro", check=False)
     assert by_hand.returncode != 0
-    assert "RMSE / floor" in by_hand.stderr
+    assert by_hand.stdout.count("Running stage") == 1  # the gate's
+    (line,) = [line for line in by_hand.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: gate: ")
+    assert "RMSE / floor is" in line
 
 
 def test_your_own_pictures_become_a_model_that_is_called_and_go_again(clone: Path) -> None:

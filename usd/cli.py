@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from usd.errors import UsdError
+from usd.errors import UsdError, reported
 
 USE, DATA, PROJECT = "Use a model", "Prepare data", "Work on the project"  # groups of commands in the help
 ABOUT = """US-Diffusion: show the model an example pair, and it does the same to your picture.
@@ -220,12 +220,9 @@ def diff(
 
 
 def main() -> None:
-    """Entry point: bad input ends in one line and exit code 1."""
-    try:
+    """Entry point."""
+    with reported():
         app()
-    except UsdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,25 @@
-"""The one exception class that commands show as a single line."""
+"""The one exception class that commands show as a single line, and how they do."""
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UsdError(Exception):
     """Bad input. The message names the file, key or parameter, and the remedy."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Around a command: bad input ends in one line and exit code 1.
+
+    Characters that the terminal's encoding lacks are written as escapes, instead of ending the command.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does anyway
+    try:
+        yield
+    except UsdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

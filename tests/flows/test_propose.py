@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 import socketserver
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from flows.propose import propose
-from tests.flows.project import in_project
+from flows.propose import check_possible, propose
+from tests.flows.project import in_project, run
 from usd.errors import UsdError
 
 URL = "https://github.com/somebody/project/pull/1"
@@ -104,10 +103,45 @@ def test_changed_results_are_proposed_once_and_the_checkout_stays(
     assert len(github) == 1
 
 
-def test_nothing_is_proposed_on_code_that_is_not_committed(clone: Path) -> None:
+@pytest.mark.parametrize(
+    ("obstacle", "message"),
+    [
+        ("edit", r"propose: params\.yaml is not committed; commit it, or run without"),
+        ("stage", r"propose: params\.yaml is not committed; commit it, or run without"),
+        ("detach", "propose: no branch is checked out; `git switch` to the one to propose to"),
+        ("no gh", "gh: not found; install GitHub's command line, or run without"),
+        ("no git", "propose: git branch: fatal: not a git repository"),
+    ],
+)
+def test_what_stands_in_the_way_is_named_before_the_work(
+    clone: Path, obstacle: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change(clone)
-    (clone / "params.yaml").write_text("train: {rate: 3}\n")
-    with pytest.raises(UsdError, match=r"propose: params\.yaml is not committed; commit it, or run without"):
-        propose.fn([*RESULTS], "the run x")
-    done = subprocess.run(["git", "for-each-ref", "refs/heads/nightly"], cwd=clone, capture_output=True, check=True)
-    assert done.stdout == b""
+    monkeypatch.setattr("flows.propose.shutil.which", lambda name: None if obstacle == "no gh" else name)
+    if obstacle in ("edit", "stage"):
+        (clone / "params.yaml").write_text("train: {rate: 3}\n")
+    if obstacle == "stage":
+        in_project(clone, "git", "add", "params.yaml")
+    if obstacle == "detach":
+        in_project(clone, "git", "switch", "--quiet", "--detach")
+    if obstacle == "no git":
+        shutil.rmtree(clone / ".git")
+    with pytest.raises(UsdError, match=message):
+        check_possible([*RESULTS])
+
+
+def test_results_alone_stand_in_no_way(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.propose.shutil.which", lambda name: name)
+    change(clone)
+    check_possible([*RESULTS])
+
+
+def test_the_run_asks_first(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.pipeline import reproduce
+
+    in_project(inside, "git", "switch", "--quiet", "--detach")
+    monkeypatch.setattr("flows.propose.shutil.which", lambda name: name)
+    state = run(reproduce, force=True, propose=True)
+    in_project(inside, "git", "switch", "--quiet", "-")
+    assert "no branch is checked out" in state.message
+    assert not Path(".usd/diary").exists()  # no stage ran

@@ -4,14 +4,13 @@ Every module has a typer command `main`; `run` turns bad input into one line and
 """
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from usd.errors import UsdError
+from usd.errors import reported
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -27,8 +26,5 @@ RunDir = Annotated[Path, typer.Argument(parser=_lasting)]  # the state of an int
 
 def run(command: Callable[..., Any]) -> None:
     """Run a stage's command line."""
-    try:
+    with reported():
         typer.run(command)
-    except UsdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
