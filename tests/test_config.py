@@ -71,6 +71,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("variants: [us_diffusion", "variants: [usd", "study.variants: 'usd' is not in variants; known: prompt_dif"),
         ("gate:", "render: {seed: 1}\ngate:", "not valid YAML.*duplicate key"),
         ("render:", "render", "not valid YAML"),
+        ("  image_size: 64", "\timage_size: 64", "not valid YAML: .* line 28, column 1; indent with blanks, not tabs"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:

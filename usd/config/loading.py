@@ -73,7 +73,8 @@ def parse(text: str, where: str) -> Any:
     try:
         return YAML(typ="safe").load(text)
     except (YAMLError, ValueError) as error:
-        raise UsdError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        hint = "; indent with blanks, not tabs" if "\t" in text else ""
+        raise UsdError(f"{where}: not valid YAML: {' '.join(str(error).split())}{hint}") from None
 
 
 def build(cls: type[T], values: Any, where: str) -> T:
