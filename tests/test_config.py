@@ -19,6 +19,7 @@ from usd.config.source import use
 from usd.errors import UsdError
 
 TEXT = (ROOT / "params.yaml").read_text()
+SMOKE = ROOT / "profiles/smoke.yaml"
 
 
 def edited(folder: Path, *edits: tuple[str, str]) -> Path:
@@ -181,6 +182,12 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None, mess
 def test_a_missing_profile_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match="Is a directory; profiles/ has the profiles"):
         apply(tmp_path, edited(tmp_path))
+
+
+@pytest.mark.parametrize("change", [lambda path: use("rendered", path), lambda path: apply(SMOKE, path)])
+def test_outside_the_projects_root_the_root_is_named(tmp_path: Path, change: Callable[[Path], list[str]]) -> None:
+    with pytest.raises(UsdError, match=r"params\.yaml: No such file or directory; run from the project's root"):
+        change(tmp_path / "params.yaml")
 
 
 def test_profiles_apply_keep_comments_and_cpu_undoes_them(tmp_path: Path) -> None:

@@ -146,12 +146,19 @@ def test_an_unknown_revision_is_one_line_and_exit_code_1(project: Project, tmp_p
     found = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert re.fullmatch(r"error: 'nowhere': git knows no such revision; fetch it.*\n", found.stderr)
-    with pytest.raises(UsdError, match="not a git repository"):
-        review("HEAD", "HEAD", tmp_path)
+    for name in ("HEAD", "workspace"):
+        with pytest.raises(UsdError, match="not a git repository, which an archive of the files is not"):
+            review(name, name, tmp_path)
     project.git("rm", "--quiet", "params.yaml", "dvc.yaml")
     project.commit()
     with pytest.raises(UsdError, match="run from the project's root"):
         project.review("HEAD")
+
+
+def test_a_shallow_clone_is_told_how_to_get_the_rest(project: Project, tmp_path: Path) -> None:
+    project.git("clone", "--quiet", "--depth", "1", f"file://{project.root}", str(tmp_path / "shallow"))
+    with pytest.raises(UsdError, match=r"'HEAD~1': git knows no such revision; fetch it \(`git fetch --unshallow`"):
+        review("HEAD~1", "HEAD", tmp_path / "shallow")
 
 
 def test_a_branch_is_compared_with_the_commit_where_it_left_the_base(project: Project) -> None:

@@ -15,6 +15,7 @@ from usd.config.sections import Params
 from usd.errors import UsdError
 
 PARAMS = Path("params.yaml")
+FROM_ROOT = "run from the project's root"  # the remedy where params.yaml is not there
 T = TypeVar("T")
 
 MESSAGES = {  # pydantic's kind of error → what we say
@@ -47,7 +48,7 @@ def load(path: Path = PARAMS) -> Params:
     Raises:
         UsdError: the file or keys are missing, unknown, of the wrong type or out of range; a line for each.
     """
-    return build(Params, parse(read(path, "run from the project's root"), str(path)), str(path))
+    return build(Params, parse(read(path, FROM_ROOT), str(path)), str(path))
 
 
 def read(path: Path, remedy: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from usd.config.loading import PARAMS, build, parse, read
+from usd.config.loading import FROM_ROOT, PARAMS, build, parse, read
 from usd.config.sections import Params
 from usd.errors import UsdError
 from usd.files import atomic_write
@@ -20,7 +20,7 @@ def apply(profile: Path, params: Path = PARAMS) -> list[str]:
     Raises:
         UsdError: an unreadable file, an unknown key or a wrong value; nothing is written then.
     """
-    wanted = _load(YAML(), profile)
+    wanted = _load(YAML(), profile, "profiles/ has the profiles that come with the project")
     if not isinstance(wanted, dict):
         raise UsdError(f"{profile}: not a mapping of sections of params.yaml")
     return change(wanted, params, str(profile))
@@ -36,7 +36,7 @@ def change(wanted: dict[str, Any], params: Path = PARAMS, where: str = "") -> li
     """
     where = where or str(params)
     yaml = YAML()
-    current = _load(yaml, params)
+    current = _load(yaml, params, FROM_ROOT)
     changes = list(_merge(current, wanted, where, ""))
     written = StringIO()
     yaml.dump(current, written)
@@ -64,9 +64,9 @@ def _on_one_line(values: list[Any]) -> CommentedSeq:
     return found
 
 
-def _load(yaml: YAML, path: Path) -> Any:
+def _load(yaml: YAML, path: Path, remedy: str) -> Any:
     """The file's values as they are written: with comments, quotes and the form of numbers."""
-    text = read(path, "profiles/ has the profiles that come with the project")
+    text = read(path, remedy)
     parse(text, str(path))  # complains if it is not valid
     yaml.preserve_quotes = True
     return yaml.load(text)

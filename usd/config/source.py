@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from usd.config.loading import PARAMS
+from usd.config.loading import FROM_ROOT, PARAMS, read
 from usd.config.profiles import apply, change
 from usd.errors import UsdError
 
@@ -22,6 +22,7 @@ def use(name: str, params: Path = PARAMS) -> list[str]:
     Raises:
         UsdError: the folder is not there, or DVC does not track it.
     """
+    read(params, FROM_ROOT)
     profiles = params.parent / "profiles"
     if name == RENDERED:
         values = apply(profiles / "rendered.yaml", params)

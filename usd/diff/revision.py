@@ -104,11 +104,15 @@ def find_base(name: str, head: Revision, fetch: bool = False) -> Revision:
 
 
 def _commit(name: str, root: Path) -> str:
-    _git(root, "rev-parse", "--git-dir")  # a better complaint outside a repository
+    _git(root, "rev-parse", "--git-dir")  # complains outside a repository
     try:
         found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode()
     except UsdError:
-        raise UsdError(f"'{name}': git knows no such revision; fetch it, or name another ('{WORKSPACE}' too)") from None
+        shallow = _git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
+        how = " (`git fetch --unshallow` gets the history)" if shallow else ""
+        raise UsdError(
+            f"'{name}': git knows no such revision; fetch it{how}, or name another ('{WORKSPACE}' too)"
+        ) from None
     return found.split()[-1]
 
 
@@ -136,4 +140,7 @@ def _git(root: Path, *arguments: str) -> bytes:
     except FileNotFoundError:
         raise UsdError("git: not found; install it") from None
     except subprocess.CalledProcessError as error:
-        raise UsdError(f"git {arguments[0]}: {' '.join(error.stderr.decode().split())}") from None
+        said = " ".join(error.stderr.decode(errors="replace").split())
+        if "not a git repository" in said:
+            said = "not a git repository, which an archive of the files is not; clone the project instead"
+        raise UsdError(f"git {arguments[0]}: {said}") from None
