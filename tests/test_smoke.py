@@ -138,7 +138,8 @@ def test_experiments_try_other_parameters_and_leave_the_project_alone(served: Pa
     """By hand, by the weekly deployment with a grid of one, and by a training that was asked for with overrides."""
     deployment = ["prefect", "deployment", "run", "--watch"]
     before = run(served, "git", "status", "--short").stdout
-    run(served, "dvc", "exp", "run", "--temp", "--name", "by-hand", "-S", "train.ess_steps=3", "train@us_diffusion")
+    settings = ["-S", "train.ess_steps=3", "-S", "validate.min_samples=9"]
+    run(served, "dvc", "exp", "run", "--temp", "--name", "by-hand", *settings, "validate")
     grid = {"variants.us_diffusion.feedback": [0.3], "train.ess_steps": [3]}
     run(served, *deployment, "ablation/weekly", "--param", f"grid={json.dumps(grid)}")
     rows = experiments()
