@@ -1,0 +1,58 @@
+"""Files are whole or not there: on a full disk, and below a file."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from usd.errors import UsdError
+from usd.files import atomic_directory, atomic_write
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow beyond ten bytes, which fails in the middle of a write as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "file", "earlier")
+    with pytest.raises(UsdError, match=r"file: could not be written: File too large$"), full_disk():
+        atomic_write(tmp_path / "file", "too long for it")
+    assert (tmp_path / "file").read_text() == "earlier"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_full_disk_leaves_the_earlier_folder(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "out") as scratch:
+        (scratch / "file").write_text("earlier")
+    with (
+        pytest.raises(UsdError, match=r"out: could not be written: File too large; earlier outputs are kept$"),
+        full_disk(),
+        atomic_directory(tmp_path / "out") as scratch,
+    ):
+        (scratch / "file").write_text("too long for it")
+    assert (tmp_path / "out/file").read_text() == "earlier"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_place_below_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsdError, match=r"file/out: could not be written: (Not a directory|File exists)"):
+        atomic_write(tmp_path / "file/out", "text")
+    with (
+        pytest.raises(UsdError, match=r"file/out: could not be written: Not a directory"),
+        atomic_directory(tmp_path / "file/out"),
+    ):
+        pass
