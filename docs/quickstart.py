@@ -31,12 +31,12 @@ def main(model: Path, out: Path) -> None:
     # 2. One example pair. The task is read off the pair, and the model knows how many steps are best for it.
     pair = (picture("image2depth", "source"), picture("image2depth", "target"))
     query = picture("image2depth", "query")
-    pipeline("depth map", pair, query, generator=torch.Generator().manual_seed(0)).images[0].save(out / "depth.png")
+    pipeline("", pair, query, generator=torch.Generator().manual_seed(0)).images[0].save(out / "depth.png")
 
     # 3. Several pairs that show the same, and several queries at once.
     pairs = [pair, (query, picture("image2depth", "target"))]
     queries = [query, picture("image2hed", "query")]
-    for number, image in enumerate(pipeline("depth map", image_pair=pairs, query=queries).images):
+    for number, image in enumerate(pipeline("", image_pair=pairs, query=queries).images):
         image.save(out / f"depth-{number}.png")
 
     # 4. The other direction: a map to an image, with a caption, guidance and more steps.
@@ -54,7 +54,7 @@ def main(model: Path, out: Path) -> None:
 
     # 6. Another scheduler of diffusers: any that takes a list of timesteps.
     pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
-    pipeline("depth map", pair, query, timesteps=[998, 879, 619]).images[0].save(out / "euler.png")
+    pipeline("", pair, query, timesteps=[998, 879, 619]).images[0].save(out / "euler.png")
 
     # 7. Save it, with defaults of your own. Once usd is imported, diffusers' generic loader reads it, too.
     two_steps = {"timesteps": [998, 619], "guidance_scale": 1.0}

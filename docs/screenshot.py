@@ -62,7 +62,7 @@ def demo(model: Path, out: Path) -> None:
 
     served = serve(model, ROOT / "data" / "examples", wait=False)
     with tab() as page:
-        try_out(page, served.local_url, "depth map", steps=1)
+        try_out(page, served.local_url, "", steps=1)
         page.wait_for_timeout(1000)  # until nothing moves
         page.screenshot(path=out, full_page=True)
     served.close()

@@ -97,6 +97,8 @@ def pipeline(base):
 
 def untrained(base, variant: str):
     """A pipeline of the variant with random weights where training starts at zero."""
+    from dataclasses import replace
+
     import torch
 
     from usd import config
@@ -104,9 +106,10 @@ def untrained(base, variant: str):
     from usd.training.control import new_denoiser
 
     params = config.load(ROOT / "params.yaml")
-    denoiser = new_denoiser(base, params.variants[variant], params.train)
+    denoiser = new_denoiser(base, params.variants[variant], replace(params.train, warm_start=""))
     torch.manual_seed(0)
-    for module in (denoiser.adapter.example.out, denoiser.adapter.query.out):
+    readers = (denoiser.adapter.example, denoiser.adapter.query)
+    for module in [reader.out for reader in readers if reader is not None]:
         torch.nn.init.normal_(module.weight, std=0.2)
     for zero in denoiser.control.controlnet_down_blocks:
         torch.nn.init.normal_(zero.weight, std=0.2)
@@ -159,6 +162,7 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from usd.evaluation.manifest import Samples, mean_maps
     from usd.evaluation.names import VARIANTS
     from usd.evaluation.references import References
+    from usd.evaluation.sampling import NAMED
     from usd.evaluation.variant import evaluate_variant
     from usd.model.base import load_base
 
@@ -176,10 +180,12 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_evaluation(evaluate_variant(evaluator, splits["val"], splits["test"], folder / name), folder / name)
     references = References(params, measure)
     references.answer(base, splits["test"], splits["train"])
+    control = Evaluator(untrained(base, "control"), "ess", params, measure, NAMED)
+    references.answer_by_control(control, splits["val"], splits["test"])
     (folder / "references").mkdir()
     (folder / "references/references.json").write_text(json.dumps(references.rows))
     write_replicates(references.replicates, folder / "references/bootstrap.csv")
-    for name in ("curves", "study", "ablation"):
+    for name in ("curves", "study"):
         shutil.copytree(ROOT / "results" / name, folder / name)
     shutil.copy(ROOT / "results/benchmark.json", folder)
     return folder

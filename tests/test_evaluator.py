@@ -49,7 +49,7 @@ def test_the_truth_scores_no_error_and_the_mean_map_scores_the_floor(evaluator: 
 
 
 @pytest.mark.parametrize(
-    "shown", [Shown(black=True), Shown(task=TASKS["image2hed"]), Shown(prompt=False), Shown(pairs=2)]
+    "shown", [Shown(black=True), Shown(task=TASKS["image2hed"]), Shown(named=True), Shown(pairs=2)]
 )
 def test_every_setting_reaches_the_network(evaluator: Evaluator, test_split: Samples, shown: Shown) -> None:
     task = TASKS["image2depth"]

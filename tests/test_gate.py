@@ -45,18 +45,32 @@ def test_no_bound_is_looser_than_it_was_first_set() -> None:
     assert GATE.floor_ratio <= 0.75
     assert GATE.speedup >= 9.45
     assert GATE.swapped_change >= 0.02
+    assert GATE.obeys >= 0.9
 
 
-def test_one_task_that_ignores_the_pair_fails_the_gate() -> None:
-    runs = json.loads((ROOT / "results/ablation/runs.json").read_text())
-    metrics = {name: runs[name][0] for name in ("prompt_diffusion", OURS)}
+def test_one_task_that_ignores_the_pair_fails_the_gate(evaluated: Path) -> None:
+    metrics = read_metrics(evaluated)
     tasks = [scores for direction in ("image2map", "map2image") for scores in metrics[OURS][direction].values()]
     for change, passed in ((0.02, True), (0.019, False)):
         for scores in tasks:
-            scores["swapped_pair_change"] = 0.08  # which the ablation did not measure
+            scores["swapped_pair_change"] = 0.08
         tasks[-1]["swapped_pair_change"] = change
         checks = judge(metrics, {"speedup_end_to_end": 9.85}, GATE)
-        assert next(check for check in checks if "another task's pair" in check.name).passed == passed
+        assert next(check for check in checks if "change of the output" in check.name).passed == passed
+    for share, passed in ((0.9, True), (0.89, False)):
+        metrics[OURS]["obeys"] = share
+        checks = judge(metrics, {"speedup_end_to_end": 9.85}, GATE)
+        assert next(check for check in checks if "obey the pair" in check.name).passed == passed
+
+
+def test_the_gains_are_those_of_the_papers_row(evaluated: Path) -> None:
+    metrics = read_metrics(evaluated)
+    for name, error in (("prompt_diffusion", 0.2), (OURS, 0.1)):
+        (row,) = metrics[name]["paper"].values()
+        for scores in row["image2map"].values():
+            scores["rmse"] = error
+    gain = next(check for check in judge(metrics, {"speedup_end_to_end": 9.85}, GATE) if "RMSE" in check.name)
+    assert gain.value == pytest.approx(0.1)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -74,7 +88,7 @@ def test_a_red_gate_says_in_one_line_what_failed_and_shows_its_tables(
     Path("params.yaml").write_text(yaml.safe_dump(params))
     with pytest.raises(UsdError) as failure:
         gate.main(Path("results"), Path("results/gate.json"))
-    assert "3 of 8 checks failed: depth RMSE / floor is" in str(failure.value)
+    assert "3 of 9 checks failed: depth RMSE / floor is" in str(failure.value)
     assert "\n" not in str(failure.value)
     assert "results/report.html" in capsys.readouterr().out
     assert "failed" in Path("results/gate.json").read_text()

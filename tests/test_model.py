@@ -1,5 +1,6 @@
 """Adapter, control branch, base and losses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,16 @@ import torch
 from tests.conftest import ROOT
 from usd import config
 from usd.diffusion.losses import clean_estimate, denoising_target
+from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter, SeparateGather
-from usd.model.base import decode, encode, encode_text
+from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.control import predict
+from usd.model.directory import save_model
 from usd.tasks import TRAINED
 from usd.training.control import new_denoiser
 
 EVERYTHING = config.load(ROOT / "params.yaml")
-PARAMS, VARIANTS = EVERYTHING.train, EVERYTHING.variants
+PARAMS, VARIANTS = replace(EVERYTHING.train, warm_start=""), EVERYTHING.variants
 
 
 def adapter(kind: str = "separate_gather", scale: int = 2) -> InContextAdapter:
@@ -44,6 +47,25 @@ def test_at_initialisation_the_output_is_the_bases(base, inputs, variant) -> Non
         steered, *_ = denoiser(**inputs)
         alone = base.unet(inputs["x_t"], inputs["t"], inputs["text"]).sample
     assert torch.equal(steered, alone)
+
+
+def test_every_variant_starts_with_the_output_of_the_generic_control_branch(base, inputs, tmp_path: Path) -> None:
+    trained = new_denoiser(load_base(str(ROOT / "models/base")).freeze(), VARIANTS["control"], PARAMS)
+    torch.manual_seed(0)
+    zeros = [trained.adapter.query.out, *trained.control.controlnet_down_blocks, trained.unet.conv_out]
+    for module in zeros:
+        torch.nn.init.normal_(module.weight, std=0.2)
+    save_model(tmp_path, Base(base.vae, trained.unet, base.text_encoder, base.tokenizer, base.scheduler), trained)
+    with torch.no_grad():
+        wanted, _ = trained(**inputs)
+        for variant in ("us_diffusion", "prompt_diffusion"):
+            started = new_denoiser(base, VARIANTS[variant], replace(PARAMS, warm_start=str(tmp_path)))
+            found, _ = started(**inputs)
+            torch.testing.assert_close(found, wanted)
+    with pytest.raises(UsdError, match=r"warm_start: .* is of another base or adapter .*dvc unfreeze control"):
+        new_denoiser(
+            base, VARIANTS["control"], replace(PARAMS, warm_start=str(tmp_path), adapter_channels=[8, 8, 8, 8])
+        )
 
 
 def test_the_indicator_picks_its_light_module() -> None:

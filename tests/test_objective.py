@@ -20,7 +20,7 @@ from usd.training.control import new_denoiser
 from usd.training.objective import Objective, draws
 
 PARAMS = config.load(ROOT / "params.yaml")
-TRAIN, VARIANTS = PARAMS.train, PARAMS.variants
+TRAIN, VARIANTS = dataclasses.replace(PARAMS.train, warm_start=""), PARAMS.variants
 ITEMS = 12
 
 
@@ -54,13 +54,13 @@ def objective(base, net: PerceptionNet, variant: str, **changes) -> Objective:
 
 @pytest.mark.parametrize(
     ("variant", "expected"),
-    [  # of the objective that looped over tasks, before it was written as the paper's equations
-        ("us_diffusion", {"denoising": 0.977033, "feedback": 0.0910419, "alignment": 0.549115, "indicator": 0.179424}),
-        ("prompt_diffusion", {"denoising": 0.770240, "alignment": 0.638700}),
+    [  # of the first implementation that leaves the maps' names out
+        ("us_diffusion", {"denoising": 0.822657, "feedback": 0.0764402, "indicator": 0.179424}),
+        ("prompt_diffusion", {"denoising": 0.745349}),
     ],
 )
 def test_the_terms_have_the_values_of_the_first_implementation(base, net, variant, expected) -> None:
-    changes = {"map_weight": 2.0, "alignment": 0.5, "alignment_gain": 4.0, "indicator": 0.1, "dropout": 0.05}
+    changes = {"map_weight": 2.0, "indicator": 0.1, "dropout": 0.05, "feedback_image2map": 1.0}
     denoiser = steered(base, variant)
     terms = objective(base, net, variant, **changes, ess_steps=5, feedback_below=999)(denoiser, batch_of())
     assert {name: term.item() for name, term in terms.items() if "/" not in name} == pytest.approx(expected, rel=1e-4)
@@ -70,6 +70,14 @@ def test_the_terms_have_the_values_of_the_first_implementation(base, net, varian
     torch.stack([term for name, term in terms.items() if "/" not in name]).sum().backward()
     idle = [name for name, weight in denoiser.named_parameters() if weight.requires_grad and weight.grad is None]
     assert not idle  # so processes need not look for unused parameters
+
+
+@pytest.mark.parametrize(("variant", "named"), [("us_diffusion", False), ("control", True)])
+def test_the_prompt_names_a_map_only_where_no_pair_shows_it(base, net, variant: str, named: bool) -> None:
+    """Else the pair is superfluous, and a black one gives the same result."""
+    batch = batch_of()
+    kept = objective(base, net, variant, dropout=0.0)._draws(batch, torch.zeros(ITEMS, 12, 32, 32))[2]
+    assert kept == [named or TRAINED[number].direction == "map2image" for number in batch.task.tolist()]
 
 
 def test_feedback_that_no_item_is_due_is_zero(base, net) -> None:

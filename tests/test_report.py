@@ -76,9 +76,8 @@ def test_a_variant_without_sga_is_reported_too(results: Path) -> None:
     assert "## Indicator" not in (results / "report.md").read_text()
 
 
-def test_before_the_study_is_run_the_earlier_ablation_is_labelled_as_such(results: Path) -> None:
+def test_the_study_is_a_part_of_the_report(results: Path) -> None:
     report.main(results, *SAME)
-    assert "Of the recipe before it, an ablation of two seeds on 48 items" in (results / "report.md").read_text()
     (results / "study/study.json").write_text('{"rows": [{}]}')
     (results / "study/study.md").write_text("# The study\n\n## A head\n\n![plot](quality.png)\n")
     shutil.copy(results / "curves.png", results / "study/quality.png")
@@ -86,4 +85,3 @@ def test_before_the_study_is_run_the_earlier_ablation_is_labelled_as_such(result
     text = (results / "report.md").read_text()
     assert "### A head" in text
     assert "![plot](study/quality.png)" in text
-    assert "Of the recipe before it" not in text

@@ -29,7 +29,8 @@ def project(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny project with annotators and the bundled base in place."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(tiny / "shards", folder / "shards")
-    shutil.copytree(ROOT / "models/base", folder / "models/base")
+    for model in ("base", "control"):
+        shutil.copytree(ROOT / "models" / model, folder / "models" / model)
     shutil.copy(tiny / "params.yaml", folder)
     net = PerceptionNet([8, 16])
     (folder / "annotators").mkdir()

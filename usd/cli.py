@@ -24,7 +24,7 @@ def _examples(*commands: str) -> str:
 @app.command(
     rich_help_panel=USE,
     epilog=_examples(
-        'usd generate --query photo.png --example image.png depth.png --prompt "depth map" --out results',
+        "usd generate --query photo.png --example image.png depth.png --out results",
         'usd generate --query maps/ --example depth.png image.png --prompt "a red ball on a table" --out results',
     ),
 )
@@ -35,7 +35,7 @@ def generate(
     model: Annotated[
         Path | None, typer.Option(help="Folder of a trained model; else models/us_diffusion, else models/reference.")
     ] = None,
-    prompt: Annotated[str, typer.Option(help="Caption of the result, or a map's name such as 'depth map'.")] = "",
+    prompt: Annotated[str, typer.Option(help="Caption of the result; none for a map, since the pair says which.")] = "",
     task: Annotated[str | None, typer.Option(help="Task, such as image2depth; else read off the pair.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, max=999, help="Sampling steps; else the model's own.")] = None,
     guidance: Annotated[

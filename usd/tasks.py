@@ -67,6 +67,10 @@ class Task:
         """The map's name for Image2Map, the caption for Map2Image (Prompt Diffusion, arXiv 2305.01115)."""
         return self.map.prompt if self.direction == "image2map" else caption
 
+    def prompt_beside_pair(self, caption: str) -> str:
+        """Empty for Image2Map: a prompt that named the map would make the example pair superfluous."""
+        return "" if self.direction == "image2map" else caption
+
 
 TASKS: dict[str, Task] = {
     task.name: task for direction in DIRECTIONS for task in (Task(m, direction) for m in MAPS.values())

@@ -4,7 +4,7 @@ from usd.config.data import Annotate, Ingest, Paths, Render, Shard, Validate
 from usd.config.loading import PARAMS, build, load, parse
 from usd.config.results import Benchmark, Evaluate, Gate, Study
 from usd.config.sections import Params
-from usd.config.training import Annotators, Base, Optimisation, Train, Variant
+from usd.config.training import Annotators, Base, Control, Optimisation, Reference, Train, Variant
 from usd.config.values import Device, Precision
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Annotators",
     "Base",
     "Benchmark",
+    "Control",
     "Device",
     "Evaluate",
     "Gate",
@@ -21,6 +22,7 @@ __all__ = [
     "Params",
     "Paths",
     "Precision",
+    "Reference",
     "Render",
     "Shard",
     "Study",

@@ -69,6 +69,7 @@ class Gate:
     fd_gain: Number
     adherence_gain: Number
     floor_ratio: Number
+    obeys: Share
     swapped_change: Number
     speedup: Number
     target_rmse_gain: Number

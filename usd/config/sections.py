@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from usd.config.data import Annotate, Ingest, Paths, Render, Shard, Validate
 from usd.config.results import Benchmark, Evaluate, Gate, Study
-from usd.config.training import Annotators, Base, Train, Variant
+from usd.config.training import Annotators, Base, Control, Reference, Train, Variant
 from usd.config.values import EXACT
 from usd.errors import UsdError
 
@@ -30,11 +30,13 @@ class Params:
     annotators: Annotators
     base: Base
     variants: dict[str, Variant]
+    control: Control
     train: Train
     evaluate: Evaluate
     benchmark: Benchmark
     gate: Gate
     study: Study
+    reference: Reference
 
     @model_validator(mode="after")
     def _variants_exist(self) -> Self:

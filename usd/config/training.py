@@ -70,9 +70,25 @@ class Base(Optimisation):
 class Variant:
     """One entry of `variants`: which of SGA, FAL and ESS are on."""
 
-    adapter: Literal["separate_gather", "stacked"]
+    adapter: Literal["separate_gather", "stacked", "query"]
     timesteps: Literal["ess", "uniform"]
     feedback: Amount
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Control:
+    """Section `control`: the generic control branch, from which variants start; all else is as in `train`."""
+
+    seed: Whole
+    steps: Count
+
+
+@dataclass(frozen=True, kw_only=True, config=EXACT)
+class Reference:
+    """Section `reference`: the model that comes with the project; all else is as in `train`."""
+
+    seed: Whole
+    steps: Count
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -84,13 +100,12 @@ class Train(Optimisation):
     unlock: Literal["none", "decoder", "all"]
     zero_rate: Amount
     pretrained_rate: Amount
-    alignment: Amount
-    alignment_gain: Amount
     indicator: Amount
     map_weight: Amount
     dropout: Annotated[Share, Field(le=1 / 3)]
     ess_steps: Annotated[Count, Field(le=999)]
     feedback_below: Timestep
+    feedback_image2map: Amount
     adapter_channels: Channels
     gradient_checkpointing: Flag
     compile: Flag

@@ -17,7 +17,8 @@ METRICS: tuple[tuple[Direction, str], ...] = (
     ("map2image", "fd"),
     ("map2image", "adherence_rmse"),
 )
-BASE_ALONE, BLURRED, REAL = "base alone", "blurred truth", "other real images"  # names of references
+BASE_ALONE, CONTROL_ALONE = "base alone", "control branch alone"  # names of references
+BLURRED, REAL = "blurred truth", "other real images"
 MEAN_MAP, COLOUR = "mean map", "mean colour of the example's target"
 COPY, COPY_QUERY = "copy of the example's target", "copy of the query"
 TRIVIAL = (MEAN_MAP, COLOUR, COPY, COPY_QUERY)
@@ -63,12 +64,12 @@ class Comparison:
         differences = [self.ours.replicates[name] - self.baseline.replicates[name] for name in names]
         return interval(ours - theirs, np.mean(differences, axis=0))
 
-    def over_base(self, task: str, metric: str) -> Interval:
-        """US-Diffusion, as chosen, − the base alone, in one trained task."""
+    def over(self, name: str, task: str, metric: str) -> Interval:
+        """US-Diffusion, as chosen, − the reference BASE_ALONE or CONTROL_ALONE, in one trained task."""
         ours = self.ours.value("chosen", task, metric)
-        theirs = self.reference(BASE_ALONE, task, metric)
+        theirs = self.reference(name, task, metric)
         differences = (
-            self.ours.replicates[f"chosen/{task}/{metric}"] - self.reference_replicates[f"{BASE_ALONE}/{task}/{metric}"]
+            self.ours.replicates[f"chosen/{task}/{metric}"] - self.reference_replicates[f"{name}/{task}/{metric}"]
         )
         return interval(ours - theirs, differences)
 

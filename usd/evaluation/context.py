@@ -1,4 +1,8 @@
-"""In-context tests: does the output follow the example pair, or the prompt alone?"""
+"""In-context tests: does the output follow the example pair?
+
+Image2Map has an empty prompt, so nothing but the pair says what to draw; `other_prompt` names the map. Map2Image has a
+caption, which `other_prompt` leaves out.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +23,7 @@ class Tested:
     """One task with every setting."""
 
     changes: dict[str, bootstrap.Interval]  # setting → change of the error; above zero is worse
-    obeys: dict[str, float]  # setting → share of items nearest to the truth of the task that the pair shows
+    obeys: dict[str, float]  # own or foreign pair → share of items nearest to the truth of the task that it shows
     foreign: Scored  # the results with another task's pair
 
     def as_dict(self) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def setting(name: str, task: Task) -> Shown:
     return {
         "black_pair": Shown(black=True),
         "foreign_pair": Shown(task=other(task)),
-        "empty_prompt": Shown(prompt=False),
+        "other_prompt": Shown(caption=False, named=True),
         "two_pairs": Shown(pairs=2),
         "four_pairs": Shown(pairs=4),
     }[name]
@@ -61,9 +65,11 @@ def in_context(evaluator: Evaluator, test: Samples, task: Task, usual: Scored, c
     if task.direction == "image2map":
         keys = [item.query for item in test.manifest(task, params.curve_items, params.seed)]
         truths = {name: test.pictures(keys, name) for name in MAPS}
-        for name, shown in (("empty_prompt", task), ("foreign_pair", other(task))):
-            answers = nearest(found[name].images, truths)
-            obeys[name] = float(np.mean([answer == shown.map.name for answer in answers]))
+        for name, images, shown in (
+            ("own_pair", own.images, task),
+            ("foreign_pair", found["foreign_pair"].images, other(task)),
+        ):
+            obeys[name] = float(np.mean([answer == shown.map.name for answer in nearest(images, truths)]))
     return Tested(changes, obeys, found["foreign_pair"])
 
 

@@ -1,7 +1,7 @@
 """What one variant scores on the items of a manifest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,7 @@ class Evaluator:
     strategy: Strategy
     params: config.Evaluate
     measure: Measure
+    usual: Shown = USUAL
 
     def score(
         self,
@@ -98,7 +99,7 @@ class Evaluator:
         task: Task,
         count: int,
         candidate: Candidate,
-        shown: Shown = USUAL,
+        shown: Shown | None = None,
         distances: bool = True,
     ) -> Scored:
         """Answer the first `count` items of a task, and score the answers; without `distances` all but FD and KID."""
@@ -109,7 +110,7 @@ class Evaluator:
             items,
             candidate.sampling(self.strategy),
             self.params.batch_size,
-            shown,
+            self.usual if shown is None else shown,
             title=task.name,
         )
         return self.measure(samples, items, found, indicator, distances)
@@ -124,6 +125,14 @@ class Evaluator:
             return round(float(np.mean(found)), 5)
 
         return choose(metric, self.params, error)
+
+    def chosen(self, sampling: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """How a call samples in each direction, from the section `sampling` of metrics.json."""
+        found = {}
+        for direction, choice in sampling.items():
+            candidate = Candidate(choice["steps"], choice["guidance_scale"])
+            found[direction] = asdict(candidate.sampling(self.strategy))
+        return found
 
 
 @torch.no_grad()

@@ -55,11 +55,13 @@ def judge(metrics: dict[str, dict[str, Any]], benchmark: dict[str, Any], gate: G
 
 def judge_quality(metrics: dict[str, dict[str, Any]], gate: Gate) -> list[Check]:
     """The checks on what `read_metrics` reads, which is the same in every run, as timings are not."""
-    baseline, ours = metrics[BASELINE], metrics[OURS]
+    ours = metrics[OURS]
+    paper = {name: next(iter(each["paper"].values())) for name, each in metrics.items()}
 
     def gain(direction: str, metric: str, least: float) -> Check:
-        difference = mean(baseline, direction, metric) - mean(ours, direction, metric)
-        return Check(f"mean {named(metric)}, Prompt Diffusion − US-Diffusion", round(difference, 5), least=least)
+        difference = mean(paper[BASELINE], direction, metric) - mean(paper[OURS], direction, metric)
+        name = f"paper's row: mean {named(metric)}, Prompt Diffusion − US-Diffusion"
+        return Check(name, round(difference, 5), least=least)
 
     moved = [scores["swapped_pair_change"] for direction in DIRECTIONS for scores in ours[direction].values()]
     return [
@@ -70,5 +72,6 @@ def judge_quality(metrics: dict[str, dict[str, Any]], gate: Gate) -> list[Check]
             Check(f"{name} {named('floor_ratio')}", scores["floor_ratio"], most=gate.floor_ratio)
             for name, scores in ours["image2map"].items()
         ),
+        Check("least share of a task's items that obey the pair", ours["obeys"], least=gate.obeys),
         Check("least change of the output with another task's pair", min(moved), least=gate.swapped_change),
     ]

@@ -5,7 +5,7 @@ from usd.tasks import TASKS, Direction
 BASELINE, OURS = "prompt_diffusion", "us_diffusion"
 VARIANTS = (BASELINE, OURS)
 HEADLINE: dict[Direction, str] = {"image2map": "rmse", "map2image": "fd"}  # what sampling is chosen by
-SETTINGS = ("black_pair", "foreign_pair", "empty_prompt", "two_pairs", "four_pairs")  # of the in-context tests
+SETTINGS = ("black_pair", "foreign_pair", "other_prompt", "two_pairs", "four_pairs")  # of the in-context tests
 
 NAMES = {
     BASELINE: "Prompt Diffusion",
@@ -33,7 +33,7 @@ NAMES = {
     "swapped_pair_change": "change with another task's pair",
     "black_pair": "black pair",
     "foreign_pair": "another task's pair",
-    "empty_prompt": "empty prompt",
+    "other_prompt": "map named, or no caption",
     "two_pairs": "2 pairs",
     "four_pairs": "4 pairs",
 }

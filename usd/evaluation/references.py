@@ -1,5 +1,7 @@
 """Answers that need no training of a variant: what every score is compared with.
 
+- *control branch alone*: the generic control branch, from which all variants start: a ControlNet that is told the task
+  by the prompt and sees no example pair, sampled as validation chooses.
 - *base alone*: the query is given to the frozen base as x_t at t = 998, with the usual prompt; no control branch,
   adapter or example pair. One evaluation.
 - *mean map*: the mean of the training maps.
@@ -17,13 +19,14 @@ from torch import Tensor
 
 from usd import config
 from usd.diffusion.losses import clean_estimate
-from usd.evaluation.comparison import BASE_ALONE, BLURRED, COLOUR, COPY, COPY_QUERY, MEAN_MAP, REAL
-from usd.evaluation.evaluator import Measure, Scored, rounded
+from usd.evaluation.comparison import BASE_ALONE, BLURRED, COLOUR, CONTROL_ALONE, COPY, COPY_QUERY, MEAN_MAP, REAL
+from usd.evaluation.evaluator import Evaluator, Measure, Scored, rounded
 from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.metrics import blurred, efficientnet_features, frechet_distance
 from usd.model.base import Base, decode, encode, encode_text
-from usd.tasks import TASKS, Task
+from usd.tasks import DIRECTIONS, TASKS, TRAINED, Task
 
+STARTS = (BASE_ALONE, CONTROL_ALONE)  # what variants are trained from
 T_BASE_ALONE = 998  # the highest of the ESS timesteps
 
 
@@ -39,7 +42,7 @@ class References:
     def add(self, name: str, task: Task, scored: Scored) -> None:
         """Keep a row."""
         self.rows.append({"name": name, "task": task.name, "items": len(scored.images), **rounded(scored.scores)})
-        if name == BASE_ALONE:
+        if name in STARTS:
             for metric, values in scored.replicates(self.params).items():
                 self.replicates[f"{name}/{task.name}/{metric}"] = values
 
@@ -56,6 +59,13 @@ class References:
                 for name, found in trivial(test, items, mean).items():
                     self.add(name, task, self.measure(test, items, found))
         self.add_distances(test, others)
+
+    def answer_by_control(self, control: Evaluator, validation: Samples, test: Samples) -> None:
+        """CONTROL_ALONE on all trained tasks, with the same candidates of sampling as a variant."""
+        choices = {direction: control.choose(validation, direction) for direction in DIRECTIONS}
+        for task in TRAINED:
+            best = choices[task.direction].best
+            self.add(CONTROL_ALONE, task, control.score(test, task, self.params.items, best))
 
     def add_distances(self, test: Samples, others: Samples) -> None:
         """Fréchet distances to the truths, which are the same images in every Map2Image task."""

@@ -57,8 +57,9 @@ chose of all candidates, on all items.
 
 ## Beside answers that need no training of a variant
 
-*Base alone*: the frozen base is given the query as x_t at t = 998, with the usual prompt, and no control branch,
-adapter or example; one evaluation. The variants are sampled as chosen.
+*Control branch alone*: the generic control branch that both variants start from; it is told the task by the prompt
+and sees no example pair. *Base alone*: the frozen base is given the query as x_t at t = 998, with the task named in the
+prompt, and no control branch, adapter or example; one evaluation. All others are sampled as validation chose.
 
 {{ references.image2map }}
 
@@ -82,7 +83,7 @@ for `chosen`. A black or foreign pair should raise it; more pairs should lower i
 {{ context }}
 
 Share of the items whose output is nearer to the truth of the task that the pair shows than to that of any of the other
-five maps. With another task's pair the prompt still names the task of the row.
+five maps. Nothing but the pair says which: the prompt is empty.
 
 {{ obeys }}
 
@@ -186,11 +187,7 @@ def _list(values: list[Any]) -> str:
 
 
 def study_section(results: Path) -> str:
-    """The study's page, its heads one level lower; before its first run, the table of the recipe before it."""
+    """The study's page, its heads one level lower."""
     lines = read_text(results / "study" / "study.md").splitlines()[1:]
     text = "\n".join(f"#{line}" if line.startswith("#") else line for line in lines).strip()
-    text = text.replace("](", "](study/") + "\n\n"
-    earlier = results / "ablation" / "table.md"
-    if (results / "study" / "study.json").exists() or not earlier.exists():
-        return text
-    return f"{text}Of the recipe before it, an ablation of two seeds on 48 items:\n\n{earlier.read_text()}\n"
+    return text.replace("](", "](study/") + "\n"

@@ -39,16 +39,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a variant is given beside the query; the default is the manifest's example and the task's prompt."""
+    """What a variant is given beside the query; by default the manifest's example, and no map's name as prompt."""
 
     task: Task | None = None  # of the example pair, where it is not the item's own
     black: bool = False  # the pair is two black pictures
     pairs: int = 1  # examples that show the same task
-    prompt: bool = True  # False: the prompt is empty
+    caption: bool = True  # False: the prompt of Map2Image is empty, too
+    named: bool = False  # the prompt of Image2Map names the map
     indicator: str | None = None  # the task named to the adapter, which else infers it from the pair
 
 
-USUAL = Shown()
+USUAL, NAMED = Shown(), Shown(named=True)
 
 
 def generate(
@@ -66,7 +67,7 @@ def generate(
     pipeline.set_progress_bar_config(disable=True)  # one bar over all items is enough
     for part in track(list(_parts(items, batch_size)), description=title, transient=True):
         output = pipeline(
-            [task.prompt(samples.caption(item.query)) if shown.prompt else "" for item in part],
+            [prompt(task, samples.caption(item.query), shown) for item in part],
             _examples(samples, part, shown),
             samples.pictures([item.query for item in part], task.source),
             task=shown.indicator,
@@ -78,6 +79,13 @@ def generate(
         images.append(output.images)
         indicators.append(output.indicator.cpu())
     return torch.cat(images), torch.cat(indicators)
+
+
+def prompt(task: Task, caption: str, shown: Shown) -> str:
+    """What a pipeline is told beside the pair."""
+    if task.direction == "map2image" and not shown.caption:
+        return ""
+    return task.prompt(caption) if shown.named else task.prompt_beside_pair(caption)
 
 
 def _examples(samples: Samples, items: list[Item], shown: Shown) -> list[Pair]:

@@ -5,7 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from usd.evaluation.comparison import BASE_ALONE, BLURRED, METRICS, REAL, TRIVIAL, Comparison, unseen_maps, verdict
+from usd.evaluation.comparison import (
+    BASE_ALONE,
+    BLURRED,
+    CONTROL_ALONE,
+    METRICS,
+    REAL,
+    TRIVIAL,
+    Comparison,
+    unseen_maps,
+    verdict,
+)
 from usd.evaluation.gate import Check
 from usd.evaluation.names import HEADLINE, SETTINGS, VARIANTS, named, number
 from usd.evaluation.targets import Target, shown
@@ -68,16 +78,16 @@ def both(suffix: str) -> list[str]:
 def reference_table(results: Comparison, direction: str) -> str:
     """Every trained task beside the answers that need no training of a variant."""
     metric = HEADLINE[direction]  # type: ignore[index]
-    names = [BASE_ALONE, *(TRIVIAL if direction == "image2map" else ())]
+    names = [CONTROL_ALONE, BASE_ALONE, *(TRIVIAL if direction == "image2map" else ())]
     lines = []
     for task in TRAINED:
         if task.direction != direction:
             continue
         ours = [each.value("chosen", task.name, metric) for each in (results.baseline, results.ours)]
         others = [results.reference(name, task.name, metric) for name in names]
-        over = results.over_base(task.name, metric)
+        over = results.over(CONTROL_ALONE, task.name, metric)
         lines.append([named(task.name), *map(number, [*ours, *others]), f"{shown(over)}: {verdict(over)}"])
-    head = [named(metric), *map(named, VARIANTS), *names, "US-Diffusion − base alone [95 %]"]
+    head = [named(metric), *map(named, VARIANTS), *names, f"US-Diffusion − {CONTROL_ALONE} [95 %]"]
     return markdown(head, lines)
 
 
@@ -102,6 +112,19 @@ def scores_table(results: Comparison, direction: str, trained: bool) -> str:
         for variant, tasks in by_variant.items()
     ]
     return markdown(["task", "variant", *map(named, columns)], lines)
+
+
+def model_scores(metrics: dict[str, Any], items: int) -> str:
+    """The main metrics of one model, for its card."""
+    names = ("rmse", "floor_ratio", "miou", "fd", "adherence_rmse")
+    lines = [
+        [named(task.name), named(name), number(metrics[task.direction][task.map.name][name])]
+        for task in TRAINED
+        for name in names
+        if name in metrics[task.direction][task.map.name]
+    ]
+    told = f"On {items} test items of each task, sampled as by default. FD: features of EfficientNet-Lite0.\n\n"
+    return told + markdown(["task", "metric", "value"], lines)
 
 
 def unseen_table(results: Comparison) -> str:
@@ -137,7 +160,7 @@ def obeys_table(results: Comparison) -> str:
         for task in each.context:
             if shares := each.context[task]["obeys"]:
                 lines.append([named(task), named(variant), *(f"{share:.0%}" for share in shares.values())])
-    return markdown(["task", "variant", "empty prompt", "another task's pair"], lines)
+    return markdown(["task", "variant", "its own pair", "another task's pair"], lines)
 
 
 def indicator_table(results: Comparison) -> str:

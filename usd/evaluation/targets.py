@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from usd.config import Gate
 from usd.evaluation.bootstrap import Interval
-from usd.evaluation.comparison import BLURRED, METRICS, Comparison, unseen_maps
+from usd.evaluation.comparison import BASE_ALONE, BLURRED, CONTROL_ALONE, METRICS, Comparison, unseen_maps
 from usd.evaluation.names import HEADLINE, named, number
 from usd.tasks import DIRECTIONS, TRAINED
 
@@ -25,7 +25,7 @@ def targets(results: Comparison, gate: Gate) -> list[Target]:
     return [
         *_paper_row(results, gate),
         *_matched(results),
-        _over_base(results),
+        *_over_start(results),
         *_floors(results, gate),
         *_more_evaluations(results),
         _blurred(results, gate),
@@ -56,14 +56,15 @@ def _matched(results: Comparison) -> Iterator[Target]:
         yield Target(name, f"≥ {wanted} of {len(better)} counts", told, sum(better) >= wanted)
 
 
-def _over_base(results: Comparison) -> Target:
-    better = [results.over_base(task.name, HEADLINE[task.direction]).is_below_zero for task in TRAINED]
-    return Target(
-        "better than the base alone (interval below zero)",
-        f"{len(better)} of {len(better)} tasks",
-        f"{sum(better)} of {len(better)}",
-        all(better),
-    )
+def _over_start(results: Comparison) -> Iterator[Target]:
+    for name in (BASE_ALONE, CONTROL_ALONE):
+        better = [results.over(name, task.name, HEADLINE[task.direction]).is_below_zero for task in TRAINED]
+        yield Target(
+            f"better than the {name} (interval below zero)",
+            f"{len(better)} of {len(better)} tasks",
+            f"{sum(better)} of {len(better)}",
+            all(better),
+        )
 
 
 def _floors(results: Comparison, gate: Gate) -> Iterator[Target]:
@@ -113,8 +114,8 @@ def _pair(results: Comparison, gate: Gate) -> Iterator[Target]:
             name, f"{len(changes)} of {len(changes)} tasks", f"{raised} of {len(changes)}", raised == len(changes)
         )
     for setting, words in (
-        ("empty_prompt", "pair obeyed with an empty prompt"),
-        ("foreign_pair", "another task's pair obeyed against the prompt"),
+        ("own_pair", "pair obeyed, with an empty prompt"),
+        ("foreign_pair", "another task's pair obeyed, with an empty prompt"),
     ):
         shares = [each["obeys"][setting] for each in tests.values() if setting in each["obeys"]]
         told = ", ".join(f"{share:.0%}" for share in shares)

@@ -27,11 +27,12 @@ def evaluate_variant(evaluator: Evaluator, validation: Samples, test: Samples, g
     found.metrics |= {
         "unseen": {direction: {} for direction in DIRECTIONS},
         "sampling": {direction: choice.as_dict() for direction, choice in choices.items()},
-        "beside": {},
+        "paper": {},
     }
     accuracy = [trained(evaluator, test, task, choices[task.direction], found, grids) for task in TRAINED]
     for task in UNSEEN:
         unseen(evaluator, test, task, choices[task.direction].best, found, grids)
+    found.metrics["obeys"] = min(share for tested in found.context.values() for share in tested["obeys"].values())
     if evaluator.pipeline.adapter.indicator is not None:
         found.metrics["indicator_accuracy"] = float(np.mean(accuracy))
     found.metrics = rounded(found.metrics)
@@ -51,10 +52,10 @@ def trained(
         candidate = choice.within(budget)
         keep(found, str(budget), task, candidate, evaluator.score(test, task, params.curve_items, candidate), evaluator)
     paper = paper_candidate(evaluator, choice)
-    beside = evaluator.score(test, task, params.curve_items, paper)
-    keep(found, "paper", task, paper, beside, evaluator)
+    published = evaluator.score(test, task, params.curve_items, paper)
+    keep(found, "paper", task, paper, published, evaluator)
     label = f"{evaluator.strategy}-{params.ess_steps if evaluator.strategy == 'ess' else params.baseline_steps}"
-    found.metrics["beside"].setdefault(label, {}).setdefault(task.direction, {})[task.map.name] = beside.scores
+    found.metrics["paper"].setdefault(label, {}).setdefault(task.direction, {})[task.map.name] = published.scores
     tested = in_context(evaluator, test, task, scored, choice.best)
     found.context[task.name] = tested.as_dict()
     scores = scored.scores | {"swapped_pair_change": pair_change(scored, tested.foreign)}

@@ -67,7 +67,7 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
                 label="Result", format="png", height=260, interactive=False, elem_id="result", elem_classes="picture"
             )
         with gr.Row():
-            prompt = gr.Textbox(label="Prompt", info="A caption for images; for maps, the map's name.")
+            prompt = gr.Textbox(label="Prompt", info="A caption for images; none for maps: the pair says which.")
             steps = gr.Slider(0, 20, value=0, step=1, label="Steps", info="Length of the ESS list; 0: the model's own.")
             seed = gr.Number(0, label="Seed", info="Seed of the starting noise.", precision=0, minimum=0, maximum=2**53)
         run = gr.Button("Run", variant="primary")

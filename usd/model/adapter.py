@@ -20,6 +20,7 @@ from usd.errors import UsdError
 
 LIGHT = 3  # convolutions in a light module
 SILU_GAIN = 1.68  # 1 / √E[SiLU(z)²] for a standard normal z
+AdapterKind = Literal["separate_gather", "stacked", "query"]
 NEGLIGIBLE = 1e-3  # a light module of less weight is not run
 
 
@@ -100,7 +101,8 @@ class InContextAdapter(ModelMixin, ConfigMixin):
     """Example pair and query → what is added to the control branch's first features.
 
     Args:
-        kind: `separate_gather` (SGA) or `stacked` (the baseline, which knows no indicator).
+        kind: `separate_gather` (SGA), `stacked` (the baseline, which knows no indicator) or `query`, which reads no
+            example pair: a plain ControlNet.
         tasks: names of the trained tasks, in the order of the indicator.
         widths: of the convolutions; the first three make the light modules.
         outputs: C, the width of the base's first features.
@@ -108,18 +110,26 @@ class InContextAdapter(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(
-        self, kind: Literal["separate_gather", "stacked"], tasks: list[str], widths: list[int], outputs: int, scale: int
-    ) -> None:
+    def __init__(self, kind: AdapterKind, tasks: list[str], widths: list[int], outputs: int, scale: int) -> None:
         super().__init__()
         branches = len(tasks) if kind == "separate_gather" else 1
-        self.example = SeparateGather(6, branches, list(widths), outputs, scale)  # SGA-E
+        self.example = SeparateGather(6, branches, list(widths), outputs, scale) if kind != "query" else None  # SGA-E
         self.query = SeparateGather(3, branches, list(widths), outputs, scale)  # SGA-Q
         self.indicator = IndicatorNet(len(tasks)) if kind == "separate_gather" else None
 
+    def start_from(self, query: "InContextAdapter") -> None:
+        """Take over what reads the query: each light module becomes a copy of its one; SGA-E's output stays zero."""
+        trained = query.query
+        for light in self.query.light:
+            light.load_state_dict(trained.light[0].state_dict())
+        self.query.shared.load_state_dict(trained.shared.state_dict())
+        self.query.out.load_state_dict(trained.out.state_dict())
+
     @apply_forward_hook
     def read_pair(self, pair: Tensor, indicator: Tensor) -> Tensor:
-        """SGA-E's part of the features: of the pair (B, 6, H, W) in [0, 1]."""
+        """SGA-E's part of the features: of the pair (B, 6, H, W) in [0, 1]; a zero () where the pair is not read."""
+        if self.example is None:
+            return pair.new_zeros(())
         features: Tensor = self.example(pair, self._branches(indicator))
         return features
 

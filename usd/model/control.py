@@ -81,12 +81,12 @@ class Denoiser(nn.Module):
 
     def forward(
         self, x_t: Tensor, t: Tensor, text: Tensor, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The U-Net's prediction (B, C, h, w) for x_t, SGA-Q's features, and the indicator's logits (B, N) if any."""
-        alone = self.adapter.read_query(query, indicator)
-        features = alone + self.adapter.read_pair(pair, indicator) * keep_pair[:, None, None, None]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The U-Net's prediction (B, C, h, w) for x_t, and the indicator's logits (B, N) if any."""
+        shown = self.adapter.read_pair(pair, indicator) * keep_pair[:, None, None, None]
+        features = self.adapter.read_query(query, indicator) + shown
         logits = self.adapter.indicator(pair) if self.adapter.indicator is not None else None
-        return predict(self.unet, self.control, x_t, t, text, features), alone, logits
+        return predict(self.unet, self.control, x_t, t, text, features), logits
 
 
 def predict(

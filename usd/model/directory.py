@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import __version__
+from safetensors.torch import load_file, save_file
 
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
@@ -35,6 +36,19 @@ def save_model(root: Path, base: Base, denoiser: Denoiser, sampling: Mapping[str
     parts |= {"control": denoiser.control, "adapter": denoiser.adapter}
     index = {"_class_name": "USDiffusionPipeline", "_diffusers_version": __version__, "sampling": sampling}
     index |= {name: _origin(part) for name, part in parts.items()}
+    (root / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def halve(root: Path) -> None:
+    """Store the weights of a model directory in half precision. They are loaded in single precision again."""
+    for path in root.rglob("*.safetensors"):
+        weights = {name: weight.half() for name, weight in load_file(path).items()}
+        save_file(weights, path, {"format": "pt"})
+
+
+def set_sampling(root: Path, sampling: Mapping[str, Any]) -> None:
+    """Change what a call of a model directory does by default; see `save_model`."""
+    index = json.loads((root / INDEX).read_text()) | {"sampling": sampling}
     (root / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 

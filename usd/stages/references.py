@@ -7,23 +7,32 @@ from usd import config
 from usd.annotators.loading import load_annotators
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
-from usd.evaluation.evaluator import Measure
+from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import write_replicates
 from usd.evaluation.manifest import Samples, mean_maps
 from usd.evaluation.references import References
+from usd.evaluation.sampling import NAMED
 from usd.files import atomic_directory
+from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import load_base
 from usd.stages import run
 
 
-def main(shards: str, judges: Path, base: Path, out: Path) -> None:
-    """Score the references on SHARDS; JUDGES read the maps of generated images. Writes into OUT."""
+def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> None:
+    """Score the references on SHARDS, BASE and CONTROL alone among them; writes into OUT.
+
+    JUDGES read the maps of generated images.
+    """
     everything = config.load()
     opened = Shards.open(shards)
-    frozen = load_base(str(base)).freeze().to(accelerator_for(everything.train.device, "no").device)
+    device = accelerator_for(everything.train.device, "no").device
     measure = Measure(mean_maps(opened), load_annotators(judges))
     references = References(everything.evaluate, measure)
-    references.answer(frozen, Samples(opened["test"]), Samples(opened["train"]))
+    test = Samples(opened["test"])
+    references.answer(load_base(str(base)).freeze().to(device), test, Samples(opened["train"]))
+    pipeline = USDiffusionPipeline.from_pretrained(control).to(device)
+    evaluator = Evaluator(pipeline, everything.variant("control").timesteps, everything.evaluate, measure, NAMED)
+    references.answer_by_control(evaluator, Samples(opened["val"]), test)
     with atomic_directory(out) as scratch:
         (scratch / "references.json").write_text(json.dumps(references.rows, indent=1) + "\n")
         write_replicates(references.replicates, scratch / "bootstrap.csv")

@@ -19,15 +19,17 @@ from usd.study.runs import Study
 TRIALS = "trials.csv"  # written by hand: the short trials by which the recipe was found
 
 
-def main(shards: str, annotators: Path, judges: Path, benchmark: Path, out: Path, run_dir: RunDir) -> None:
+def main(
+    shards: str, annotators: Path, judges: Path, control: Path, benchmark: Path, out: Path, run_dir: RunDir
+) -> None:
     """Train and evaluate every variant with every seed; writes the page, study.json, runs.csv and a plot into OUT.
 
-    JUDGES read the maps of generated images, BENCHMARK has the speedup. RUN_DIR keeps finished runs and the checkpoint
-    of the current one: run it again to go on.
+    JUDGES read the maps of generated images, CONTROL is the branch that variants start from, BENCHMARK has the speedup.
+    RUN_DIR keeps finished runs and the checkpoint of the current one: run it again to go on.
     """
     params = config.load()
     speedup = read_json(benchmark)["speedup_end_to_end"]
-    study = Study(shards, annotators, judges, run_dir)
+    study = Study(shards, annotators, judges, control, run_dir)
     references = study.references()
     runs = {name: [study.run(name, seed) for seed in params.study.seeds] for name in params.study.variants}
     findings = Findings(runs, params.study.seeds, references, params.evaluate.seed)

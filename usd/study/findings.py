@@ -80,7 +80,7 @@ class Findings:
         """Share of items nearest to the shown task's truth with an empty prompt, the mean over the seeds."""
         names = [task.name for task in TRAINED if task.direction == "image2map"]
         return {
-            name: round(float(np.mean([run.context[name]["obeys"]["empty_prompt"] for run in self.runs[OURS]])), 5)
+            name: round(float(np.mean([run.context[name]["obeys"]["own_pair"] for run in self.runs[OURS]])), 5)
             for name in names
         }
 

@@ -51,8 +51,10 @@ means that the part helps.
 
 ## Beside answers that need no variant
 
-*Base alone*: the query as x_t at t = 998, no control branch, adapter or example. *Regression network*: the same base,
-trained for as many steps on the same batches to map the query to the target, without noise or examples.
+*Control branch alone*: the generic control branch that all variants start from; it is told the task by the prompt and
+sees no example pair. *Base alone*: the query as x_t at t = 998, no control branch, adapter or example. *Regression
+network*: the same base, trained for as many steps on the same batches to map the query to the target, without noise
+or examples.
 
 {{ references }}
 
@@ -60,7 +62,7 @@ trained for as many steps on the same batches to map the query to the target, wi
 
 ## In context
 
-Share of items nearest to the truth of the task that the pair shows, with an empty prompt: {{ obeys }}.
+Share of items nearest to the truth of the task that the pair shows; the prompt is empty: {{ obeys }}.
 
 Change of the error with another pair or prompt, one training seed a line:
 

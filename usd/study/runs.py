@@ -13,6 +13,7 @@ from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import Results, read_results, write_evaluation, write_replicates
 from usd.evaluation.manifest import Samples, mean_maps
 from usd.evaluation.references import References, base_alone
+from usd.evaluation.sampling import NAMED
 from usd.evaluation.variant import evaluate_variant
 from usd.files import atomic_directory, atomic_write, folder_digest, read_json
 from usd.inference.pipeline import USDiffusionPipeline
@@ -28,7 +29,7 @@ REGRESSION = "regression network"
 class Study:
     """What all runs share, and where each is kept."""
 
-    def __init__(self, shards: str, annotators: Path, judges: Path, run_dir: Path) -> None:
+    def __init__(self, shards: str, annotators: Path, judges: Path, control: Path, run_dir: Path) -> None:
         everything = config.load()
         self.params, self.train, self.variants = everything.study, everything.train, everything.variants
         self.evaluate = replace(
@@ -36,7 +37,7 @@ class Study:
         )
         for name in self.params.variants:
             everything.variant(name)  # an unknown one is named before any work
-        self.shards, self.annotators, self.run_dir = Shards.open(shards), annotators, run_dir
+        self.shards, self.annotators, self.control, self.run_dir = Shards.open(shards), annotators, control, run_dir
         self.device = accelerator_for(self.train.device, "no").device
         self.validation, self.test, self.others = (Samples(self.shards[split]) for split in ("val", "test", "train"))
         self.measure = Measure(mean_maps(self.shards), load_annotators(judges))
@@ -48,6 +49,7 @@ class Study:
             "annotators": folder_digest(annotators),
             "judges": folder_digest(judges),
             "base": folder_digest(Path(self.train.base)),
+            "control": folder_digest(control),
             "code": code_digest("study"),
         }
 
@@ -74,6 +76,9 @@ class Study:
         if not is_done(folder, self.identity):
             found = References(self.evaluate, self.measure)
             found.answer(load_base(self.train.base).freeze().to(self.device), self.test, self.others)
+            pipeline = USDiffusionPipeline.from_pretrained(self.control).to(self.device)
+            alone = Evaluator(pipeline, self.variants["control"].timesteps, self.evaluate, self.measure, NAMED)
+            found.answer_by_control(alone, self.validation, self.test)
             trained = train_regression(
                 self.shards, replace(self.train, steps=self.params.training_steps), folder / "run"
             )

@@ -17,9 +17,11 @@ from usd.data.loader import Batch, training_loader
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for
+from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, scale_factor
 from usd.model.control import Denoiser, channels_last, control_from_unet, warm_start
+from usd.model.directory import load_model
 from usd.provenance import code_digest
 from usd.tasks import TRAINED
 from usd.training.loop import Row, fit
@@ -38,16 +40,42 @@ def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
         outputs=base.unet.config.block_out_channels[0],
         scale=scale_factor(base.vae),
     )
-    control = control_from_unet(base.unet)
+    denoiser = Denoiser(base.unet, control_from_unet(base.unet), adapter)
     if params.warm_start:
-        warm_start(control, params.warm_start)
-    denoiser = Denoiser(base.unet, control, adapter)
+        start(denoiser, params.warm_start)
     denoiser.unlock(params.unlock)
     if params.gradient_checkpointing:
         denoiser.save_memory()
         if isinstance(base.vae, AutoencoderKL):
             base.vae.enable_gradient_checkpointing()  # feedback goes through its decoder
     return denoiser
+
+
+def start(denoiser: Denoiser, source: str) -> None:
+    """Take over the weights of stage `control`'s model, or the control branch of a ControlNet or Prompt Diffusion.
+
+    Raises:
+        UsdError: it does not fit the base or the adapter.
+    """
+    if not is_model(source):
+        warm_start(denoiser.control, source)
+        return
+    _, trained = load_model(Path(source))
+    try:
+        denoiser.unet.load_state_dict(trained.unet.state_dict())
+        denoiser.control.load_state_dict(trained.control.state_dict())
+        denoiser.adapter.start_from(trained.adapter)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsdError(
+            f"train.warm_start: {source} is of another base or adapter ({reason}); run "
+            '`dvc unfreeze control && dvc repro control && dvc freeze control`, or set it to ""'
+        ) from error
+
+
+def is_model(source: str) -> bool:
+    """Whether `source` is a whole model, as stage `control` makes it, and not a control branch alone."""
+    return bool(source) and (Path(source) / "adapter").is_dir()
 
 
 def rate(params: Train, name: str, weight: nn.Parameter) -> float:
@@ -58,7 +86,8 @@ def rate(params: Train, name: str, weight: nn.Parameter) -> float:
     """
     if weight.ndim > 1 and not weight.any():
         return params.zero_rate
-    return params.pretrained_rate if name.startswith(("unet.", "control.")) else 1.0
+    pretrained = ("unet.", "control.", *(("adapter.query.",) if is_model(params.warm_start) else ()))
+    return params.pretrained_rate if name.startswith(pretrained) else 1.0
 
 
 def finetune(
@@ -80,12 +109,12 @@ def finetune(
     accelerator = accelerator_for(params.device, params.precision)
     rank, world = accelerator.process_index, accelerator.num_processes
     base.freeze().to(accelerator.device)
+    digest = base.digest()
     denoiser = new_denoiser(base, variant, params).to(accelerator.device)
     channels_last(denoiser.train())
     if params.compile:
         denoiser.unet.compile()
         denoiser.control.compile()
-    digest = base.digest()
     kept = {key: value for key, value in asdict(params).items() if key not in FREE}
     found = {"data": shards.digest, "base weights": digest, "code": code_digest("train"), "processes": world}
     curve = fit(

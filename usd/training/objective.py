@@ -1,4 +1,4 @@
-"""What training the control branch minimises: the denoising loss, FAL, the alignment and the indicator's own loss."""
+"""What training the control branch minimises: the denoising loss, FAL and the indicator's own loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,16 +72,16 @@ class Objective:
                 raise UsdError(f"no annotator for the {name} map; set feedback_weight=0 in its row of usd/tasks.py")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Terms:
-        """The terms: `denoising`, and as parameters have it `feedback`, `alignment` and `indicator`."""
+        """The terms: `denoising`, and as the variant has it `feedback` and `indicator`."""
         params, scheduler = self.params, self.base.scheduler
         with torch.no_grad():
             x_0 = self._latents(batch)  # (B, C, h, w)
-            t, noise, keep_text, keep_pair = self._draws(batch.index, x_0)
+            t, noise, keep_text, keep_pair = self._draws(batch, x_0)
             x_t = scheduler.add_noise(x_0, noise, t)  # √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε
             text = self._text(batch, keep_text)  # (B, L, D)
         pair = torch.cat([batch.example_source, batch.example_target], dim=1)  # (B, 6, H, W)
         indicator = F.one_hot(batch.task, len(batch.tasks)).float()  # (B, N)
-        prediction, features, logits = model(
+        prediction, logits = model(
             x_t.contiguous(memory_format=torch.channels_last), t, text, pair, batch.query, indicator, keep_pair
         )
         error = mean_square(prediction.float() - denoising_target(scheduler, x_0, noise, t))  # (B,) ‖f(x_t) − target‖²
@@ -89,8 +89,6 @@ class Objective:
         if self.variant.feedback:
             estimate = clean_estimate(scheduler, prediction.float(), x_t, t)  # x̂_0 (B, C, h, w)
             terms |= by_task("feedback", self.variant.feedback * self._feedback(estimate, t, batch), batch)
-        if params.alignment:
-            terms["alignment"] = params.alignment * self._misalignment(features.float(), batch.query)
         if logits is not None:
             terms["indicator"] = params.indicator * F.cross_entropy(logits.float(), batch.task)  # −log p(task | pair)
         return terms
@@ -106,11 +104,16 @@ class Objective:
         mask = torch.tensor(keep, device=batch.text.device)[:, None, None]
         return torch.where(mask, batch.text, encode_text(self.base, [""]).float())
 
-    def _draws(self, index: int, x_0: Tensor) -> tuple[Tensor, Tensor, list[bool], Tensor]:
-        """This process's t, ε, and which texts and pairs are kept, on the device of its latents."""
-        whole = draws(self.params, self.variant, index, (len(x_0) * self.world, *x_0.shape[1:]))
+    def _draws(self, batch: Batch, x_0: Tensor) -> tuple[Tensor, Tensor, list[bool], Tensor]:
+        """This process's t, ε, and which texts and pairs are kept, on the device of its latents.
+
+        A map's name is no text to keep where a pair is shown: see `usd.tasks.Task.prompt_beside_pair`.
+        """
+        whole = draws(self.params, self.variant, batch.index, (len(x_0) * self.world, *x_0.shape[1:]))
         mine, device = whole.of_process(self.rank, self.world), x_0.device
-        return mine.t.to(device), mine.noise.to(device), mine.keep_text.tolist(), mine.keep_pair.to(device)
+        named = [self.variant.adapter == "query" or task.direction == "map2image" for task in batch.tasks]
+        keep_text = mine.keep_text & torch.tensor(named)[batch.task.cpu()]
+        return mine.t.to(device), mine.noise.to(device), keep_text.tolist(), mine.keep_pair.to(device)
 
     def _feedback(self, estimate: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """FAL (B,), weighted by map.
@@ -120,22 +123,17 @@ class Objective:
         """
         losses = torch.zeros(len(t), device=t.device)
         for number, task in enumerate(batch.tasks):
+            makes_image = task.direction == "map2image"
+            weight = task.map.feedback_weight * (1.0 if makes_image else self.params.feedback_image2map)
             rows = ((batch.task == number) & (t <= self.params.feedback_below)).nonzero()[:, 0]
-            if len(rows) and task.map.feedback_weight:
-                annotate, makes_image = self.annotators[task.map.name], task.direction == "map2image"
+            if len(rows) and weight:
+                annotate = self.annotators[task.map.name]
                 loss = feedback(estimate[rows], batch.query[rows], self._decode, annotate, makes_image)
-                losses = losses.index_add(0, rows, task.map.feedback_weight * loss.float())
+                losses = losses.index_add(0, rows, weight * loss.float())
         return losses
 
     def _decode(self, latents: Tensor) -> Tensor:
         return decode(self.base.vae, latents)
-
-    def _misalignment(self, features: Tensor, query: Tensor) -> Tensor:
-        """‖SGA-Q(q) − g·h(E(q))‖² / ‖g·h(E(q))‖² with the base's first convolution h, encoder E and a gain g."""
-        with torch.no_grad():
-            own = self.params.alignment_gain * self.base.unet.conv_in(encode(self.base.vae, query))
-        distance: Tensor = (features - own).square().mean() / own.square().mean()
-        return distance
 
 
 def by_task(term: str, losses: Tensor, batch: Batch) -> Terms:

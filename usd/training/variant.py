@@ -34,7 +34,7 @@ class Run:
     variant: Variant
     params: Train
     shards: Shards
-    annotators: Path
+    annotators: Path | None  # None: the variant has no feedback
     run_dir: Path  # keeps checkpoints and previews
 
     def train(self, out: Path, curve: Path) -> None:
@@ -42,7 +42,8 @@ class Run:
         base = load_base(self.params.base)
         if PartialState().is_main_process and (warning := long_captions(base, self.shards["train"])):
             print(f"warning: {warning}", file=sys.stderr)
-        inputs = {"annotators": folder_digest(self.annotators)}
+        folders = {"annotators": self.annotators, "start": self.params.warm_start}
+        inputs = {name: folder_digest(Path(given)) for name, given in folders.items() if given and Path(given).is_dir()}
         begun = (self.run_dir / CHECKPOINT).exists()
         settings = asdict(self.params) | {"data": self.shards.digest}
         tracker = Tracker(self.name, settings, self.run_dir, revision(), resume=begun)
@@ -56,7 +57,7 @@ class Run:
         with tracker:
             denoiser, rows = finetune(
                 base,
-                load_annotators(self.annotators),
+                load_annotators(self.annotators) if self.annotators else {},
                 self.shards,
                 self.params,
                 self.variant,

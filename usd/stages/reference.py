@@ -1,0 +1,59 @@
+"""Stage `reference`: the model that comes with the project. Frozen in dvc.yaml, its result in git.
+
+It is US-Diffusion, trained longer than `train` does, stored in half precision, evaluated as it is stored, and sampled
+by default as validation chose. A fresh clone generates with it without any training.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from usd import config
+from usd.annotators.loading import load_annotators
+from usd.data.shards import Shards
+from usd.determinism import accelerator_for
+from usd.evaluation.evaluator import Evaluator, Measure
+from usd.evaluation.files import write_evaluation
+from usd.evaluation.manifest import Samples, mean_maps
+from usd.evaluation.names import OURS
+from usd.evaluation.tables import model_scores
+from usd.evaluation.variant import evaluate_variant
+from usd.files import atomic_directory, atomic_write, folder_digest
+from usd.inference.pipeline import USDiffusionPipeline
+from usd.model.directory import halve, set_sampling
+from usd.provenance import code_digest
+from usd.stages import RunDir, run
+from usd.study.runs import is_done
+from usd.training.variant import Run
+
+
+def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, curve: Path, run_dir: RunDir) -> None:
+    """Train on SHARDS with ANNOTATORS; writes the model to OUT, its evaluation to RESULTS and the curve to CURVE.
+
+    JUDGES read the maps of generated images. RUN_DIR keeps an interrupted run.
+    """
+    params, opened, trained = config.load(), Shards.open(shards), run_dir / "model"
+    settings = params.variant(OURS)
+    own = replace(params.train, seed=params.reference.seed, steps=params.reference.steps)
+    identity = {"train": asdict(own), "variant": asdict(settings), "data": opened.digest, "code": code_digest("train")}
+    identity |= {"annotators": folder_digest(annotators)}
+    if not is_done(run_dir, identity):
+        Run("reference", settings, own, opened, annotators, run_dir / "training").train(trained, curve)
+        halve(trained)
+        atomic_write(run_dir / "identity.json", json.dumps(identity) + "\n")
+    pipeline = USDiffusionPipeline.from_pretrained(trained).to(accelerator_for(own.device, "no").device)
+    measure = Measure(mean_maps(opened), load_annotators(judges))
+    evaluator = Evaluator(pipeline, settings.timesteps, params.evaluate, measure)
+    with atomic_directory(results) as scratch:
+        found = evaluate_variant(evaluator, Samples(opened["val"]), Samples(opened["test"]), scratch)
+        write_evaluation(found, scratch)
+    with atomic_directory(out) as scratch:
+        shutil.copytree(trained, scratch, dirs_exist_ok=True)
+        set_sampling(scratch, evaluator.chosen(found.metrics["sampling"]))
+        with (scratch / "README.md").open("a") as card:
+            card.write(f"\n## Scores\n\n{model_scores(found.metrics, params.evaluate.items)}\n")
+
+
+if __name__ == "__main__":
+    run(main)
