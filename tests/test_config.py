@@ -63,7 +63,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("near: 1.2", "near: 20", "annotate.far: must be more than near, which is 20, found 12"),
         ("min_caption: 10", "min_caption: 999", "validate.max_caption: must be at least min_caption"),
         ("  items: 400", "  items: 1", "evaluate.items: must be at least 2, found 1"),
-        ("curve_items: 96", "curve_items: 401", "evaluate.curve_items: must be at most evaluate.items, which is 400"),
+        ("curve_items: 48", "curve_items: 401", "evaluate.curve_items: must be at most evaluate.items, which is 400"),
         (
             "grid_items: 6",
             "grid_items: 97",
