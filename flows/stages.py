@@ -157,7 +157,7 @@ def keep_frozen(name: str, missing: tuple[Path, ...], processes: Processes) -> S
     Raises:
         StageFailed: its outputs are not there, which is an error for `dvc repro` too.
     """
-    thaw = f"dvc unfreeze {name} && dvc repro {name} && dvc freeze {name}"
+    thaw = f"git restore it, or set `frozen: false` for the stage in dvc.yaml and run `dvc repro {name}`"
     if missing:
         processes.close()
         raise StageFailed(f"{name}: frozen, and {', '.join(map(str, missing))} is missing: {thaw}")

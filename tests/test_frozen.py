@@ -1,10 +1,13 @@
-"""The frozen stages that make models, at tiny size: what they leave in git, and that a start is taken over."""
+"""The frozen stages that make models, at tiny size: what they leave in git, and how to run one again."""
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import ROOT
@@ -46,3 +49,19 @@ def test_control_then_reference(project: Path) -> None:
     assert {len(each["timesteps"]) for each in pipeline.config.sampling.values()} <= set(chosen)
     assert "| image → depth | RMSE / floor |" in (root / "README.md").read_text()
     assert Path("results/image2depth.png").exists()
+
+
+def test_the_page_thaws_one_stage_and_freezes_it_again(tmp_path: Path) -> None:
+    """`dvc unfreeze` refuses a dvc.yaml with `${…}` in it."""
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    thaw, freeze = re.findall(r"^(sed .*) +#", (ROOT / "docs/reproducibility.md").read_text(), re.MULTILINE)
+
+    def frozen() -> set[str]:
+        stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
+        return {name for name, stage in stages.items() if stage.get("frozen")}
+
+    before = frozen()
+    subprocess.run(thaw, shell=True, cwd=tmp_path, check=True)
+    assert frozen() == before - {"control"}
+    subprocess.run(freeze, shell=True, cwd=tmp_path, check=True)
+    assert frozen() == before

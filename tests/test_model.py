@@ -62,7 +62,7 @@ def test_every_variant_starts_with_the_output_of_the_generic_control_branch(base
             started = new_denoiser(base, VARIANTS[variant], replace(PARAMS, warm_start=str(tmp_path)))
             found, _ = started(**inputs)
             torch.testing.assert_close(found, wanted)
-    with pytest.raises(UsdError, match=r"warm_start: .* is of another base or adapter .*dvc unfreeze control"):
+    with pytest.raises(UsdError, match=r"warm_start: .* is of another base or adapter .*thaw the stage `control`"):
         new_denoiser(
             base, VARIANTS["control"], replace(PARAMS, warm_start=str(tmp_path), adapter_channels=[8, 8, 8, 8])
         )

@@ -32,7 +32,7 @@ def test_a_frozen_stage_without_its_outputs_is_an_error() -> None:
     from flows import processes, stages
 
     running = processes.Processes()
-    with pytest.raises(stages.StageFailed, match="base: frozen, and models/base is missing: dvc unfreeze base"):
+    with pytest.raises(stages.StageFailed, match="base: frozen, and models/base is missing: git restore it, or"):
         stages.keep_frozen.fn("base", (Path("models/base"),), running)
     with pytest.raises(processes.Stopped):
         running.check()

@@ -36,7 +36,7 @@ the embedded dataset ({samples} scenes of {size} pixels). It takes the place of 
 | seed | {seed} |
 | data (digest of the shards) | `{data}` |
 
-Reproduce: `dvc unfreeze base && dvc repro base && dvc freeze base`.
+Reproduce: set `frozen: false` for the stage in dvc.yaml, and run `dvc repro base`.
 """
 PROMPTS = sorted({task.map.prompt for task in TRAINED})  # of the maps
 

@@ -1,7 +1,4 @@
-"""Stage `study`: several training seeds of every variant. Frozen in dvc.yaml, its result in git.
-
-dvc unfreeze study && dvc repro study && dvc freeze study
-"""
+"""Stage `study`: several training seeds of every variant. Frozen in dvc.yaml, its result in git."""
 
 import json
 import shutil

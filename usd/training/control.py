@@ -68,8 +68,8 @@ def start(denoiser: Denoiser, source: str) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UsdError(
-            f"train.warm_start: {source} is of another base or adapter ({reason}); run "
-            '`dvc unfreeze control && dvc repro control && dvc freeze control`, or set it to ""'
+            f'train.warm_start: {source} is of another base or adapter ({reason}); set it to "", '
+            "or thaw the stage `control` and run it: docs/reproducibility.md, Frozen stages"
         ) from error
 
 
