@@ -18,7 +18,9 @@ from usd.stages import shard
 from usd.stages.validate import main
 from usd.validation.damage import DAMAGES, Copy, Damage, examine, judge, swap
 from usd.validation.expectations import validate
-from usd.validation.inspection import ALIGNED, IMAGE_EDGE, alignment, inspect_samples, slope
+from usd.validation.fit import slope
+from usd.validation.inspection import inspect_samples
+from usd.validation.measures import ALIGNED, IMAGE_EDGE, alignment
 from usd.validation.summary import as_json, as_samples, summarise
 
 SCENES, ANNOTATED, OUT, DOCS = Path("scenes"), Path("annotated"), Path("out"), Path("docs")
@@ -101,9 +103,10 @@ def test_shuffled_maps_fail_the_mean_of_every_split(inside_tiny: Path) -> None:
     keys = list(table["key"])
     for key, other in zip(keys, keys[1:] + keys[:1], strict=True):
         edges = slope(read_png(field_path(SCENES, key, "image"))) > IMAGE_EDGE
+        near = cv2.dilate(edges.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         for name in ALIGNED:
             picture = read_png(field_path(ANNOTATED, other, name))
-            table.loc[table["key"] == key, f"alignment_{name}"] = alignment(edges, picture)
+            table.loc[table["key"] == key, f"alignment_{name}"] = alignment(near, slope(picture))
     report = validate(table, params)
     for split in SPLITS:
         assert any(outcome.name.startswith(f"{split}: class boundaries") for outcome in report.failed)
@@ -112,8 +115,7 @@ def test_shuffled_maps_fail_the_mean_of_every_split(inside_tiny: Path) -> None:
 
 
 def test_alignment_of_nothing_is_unknown() -> None:
-    flat = np.zeros((16, 16, 3), np.uint8)
-    assert alignment(np.zeros((16, 16), bool), flat) is None
+    assert alignment(np.zeros((16, 16), bool), np.zeros((16, 16), np.float32)) is None
 
 
 def test_an_empty_split_a_repeated_key_and_a_lone_manifest_row_fail(project: Path) -> None:

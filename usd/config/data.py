@@ -87,6 +87,8 @@ class Validate:
     min_caption: Whole
     max_caption: Count
     min_alignment: Number
+    max_misfits: Share
+    max_flat: Share
     min_samples: Whole
 
     @field_validator("max_caption")

@@ -1,5 +1,6 @@
 """Stage `validate`: check the data before it is packed, or stop the pipeline."""
 
+import sys
 from pathlib import Path
 
 from usd import config
@@ -22,15 +23,14 @@ def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
     with atomic_directory(docs) as scratch:
         report = validate(table, params, scratch)
     summary = summarise(report, table)
+    for warning in summary["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     with atomic_directory(out) as scratch:
         (scratch / "summary.json").write_text(as_json(summary))
         (scratch / "summary.md").write_text(as_markdown(summary))
         (scratch / "samples.csv").write_text(as_samples(table))
     if not report.success:
-        raise UsdError(
-            f"the data do not hold what they must: {complaint(report)}. All keys: {out / 'summary.md'}. "
-            f"Make the files again (`dvc repro --force annotate`, or `render`), or change `validate` in params.yaml"
-        )
+        raise UsdError(f"the data do not hold what they must: {complaint(report)}. All keys: {out / 'summary.md'}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import encode_png, read_png
 from usd.validation.expectations import Report, validate
-from usd.validation.inspection import ALIGNED, FILES, inspect_samples
+from usd.validation.inspection import FILES, inspect_samples
+from usd.validation.measures import ALIGNED
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from usd.config import Validate
 from usd.data.camera import FAR
 from usd.data.classes import CLASSES
 from usd.data.record import SPLITS
-from usd.validation.inspection import ALIGNED
+from usd.validation.dataset import MOST_CLASSES, STRAY
+from usd.validation.measures import ALIGNED
 
 LISTED = 20  # failing keys that a summary names, per expectation
 CLEAN = {  # column of the table that is empty where all is well → the expectation's name
@@ -23,8 +24,10 @@ CLEAN = {  # column of the table that is empty where all is well → the expecta
     "altered": "every file has the sha256 of its manifest",
     "wrong_kind": "every picture has its number type and channels",
     "wrong_size": "all pictures of a sample have one size",
-    "blank": "image and depth map are not blank",
+    "blank": "images are not blank",
     "leaks": "no image is in two splits",
+    "near_leaks": "no image has a near-duplicate in another split",
+    "stray_colours": f"at most {MOST_CLASSES} class colours, more than {STRAY} levels apart",
 }
 RANGES: dict[str, tuple[float, float, str]] = {  # column → least, most, the expectation's name
     "depth_min_mm": (1, FAR * 1000, "depth is positive"),
@@ -36,6 +39,18 @@ RANGES: dict[str, tuple[float, float, str]] = {  # column → least, most, the e
     "off_normal": (0, 0.02, "normals have length 1"),
     "off_outpaint": (0, 0, "the outpainting map is the image or grey"),
 }
+SPLIT_REMEDY = "put them into one split by splits.csv or --splits (docs/own-data.md)"
+REMEDIES = {  # start of a column's name → what to do about it
+    "leaks": SPLIT_REMEDY,
+    "near_leaks": SPLIT_REMEDY,
+    "flat": "mend or leave out those maps, or raise validate.max_flat",
+    "misfit": "give those pictures their own maps, turned as they are, or raise validate.max_misfits",
+    "stray_colours": "save class maps as PNG, neither smoothed nor compressed with loss",
+    "caption_length": "mend those captions, or change validate.min_caption or max_caption",
+    "alignment": "mend those maps, or lower validate.min_alignment",
+    "split": "add samples, decide by splits.csv, or lower validate.min_samples",
+}
+REMEDY = "make those files again by `dvc repro --force annotate`, or render or ingest"
 MEASURED = ("brightness", "edge_density", "depth")
 
 
@@ -50,6 +65,11 @@ class Outcome:
     failing: int  # samples; 0 where the expectation is about a whole split
     failures: dict[str, str]  # key → the offending value
     observed: str  # where the expectation is about a whole split
+
+    @property
+    def remedy(self) -> str:
+        """What to do if it does not hold."""
+        return next((what for start, what in REMEDIES.items() if self.column.startswith(start)), REMEDY)
 
 
 @dataclass(frozen=True)
@@ -132,6 +152,7 @@ def _suite(table: pd.DataFrame, params: Validate) -> Iterator[Any]:
         if column in known:
             yield gxe.ExpectColumnValuesToNotBeNull(column=column, description=f"{column} is a number")
     yield from _alignment(table, params, known)
+    yield from _content(table, params)
 
 
 def _alignment(table: pd.DataFrame, params: Validate, known: set[str]) -> Iterator[Any]:
@@ -153,6 +174,29 @@ def _alignment(table: pd.DataFrame, params: Validate, known: set[str]) -> Iterat
         words = f"{name} map: edges lie on image edges, alignment at least {least_each:g} in each sample"
         if f"alignment_{name}" in known:
             yield gxe.ExpectColumnValuesToBeBetween(column=f"alignment_{name}", min_value=least_each, description=words)
+
+
+def _content(table: pd.DataFrame, params: Validate) -> Iterator[Any]:
+    """The expectations on maps that a few samples of a split may miss, as pictures of a clear sky do."""
+    from great_expectations import expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    for what, share, words in (
+        ("flat", params.max_flat, "have several colours, and each its own"),
+        ("misfit", params.max_misfits, "fit their pictures better than others"),
+    ):
+        for name in ALIGNED:
+            for split in SPLITS:
+                column = f"{what}_{name}"
+                count = int(table.loc[table["split"] == split, column].notna().sum())
+                if count:
+                    yield gxe.ExpectColumnValuesToBeInSet(
+                        column=column,
+                        value_set=[""],
+                        mostly=max(0.0, 1 - share - 1 / count - 1e-9),
+                        row_condition=Column("split") == split,
+                        description=f"{split}: {name} maps {words}, all but one and {share:.1%}",
+                    )
 
 
 def _outcome(result: Any) -> Outcome:

@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
-from usd.data.classes import CLASSES, PALETTE
 from usd.data.record import MANIFEST, compact, field_path, read_manifest, records
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png
 from usd.parallel import parallel_map
 from usd.tasks import MAPS
+from usd.validation.dataset import leaks, near_leaks, repeated, stray_colours
+from usd.validation.fit import Panel, reliefs
+from usd.validation.measures import ALIGNED, Row, measure
 
 RGB = ("uint8", 3)  # type, dimensions
-TRUTH: dict[str, tuple[str, int]] = {  # what a sample has if its manifest row declares it: own pictures do not
+TRUTH: dict[str, tuple[str, int]] = {  # what a sample has if its manifest row declares it: photographs do not
     "scenes/depth_mm": ("uint16", 2),
     "scenes/class_id": ("uint8", 2),
     "scenes/normal": RGB,
@@ -32,14 +33,10 @@ FILES: dict[str, tuple[str, int]] = {  # every file a sample may have; those not
     **TRUTH,
     **{f"annotated/{name}": RGB for name in MAPS},
 }
+MADE_FROM = {"depth": "depth_mm", "seg": "class_id"}  # map → the truth that a rendered scene brings in its place
 SHARED = ("key", "split", "seed", "caption", "image_sha256")  # what both manifests say of a sample
-ALIGNED = tuple(name for name in MAPS if name != "outpaint")  # maps whose edges must be edges of the image
-IMAGE_EDGE, MAP_EDGE = 8.0, 64.0  # of `slope`; low and high, so that all map edges are image edges
-GREY = 0x808080  # what the outpainting map hides
-FEWEST_EDGE_PIXELS = 20  # a map with fewer says nothing about alignment
+SHORT = 16  # hex digits of a map's digest, to tell maps apart
 SERIAL = 200  # samples; below, starting worker processes takes longer than the work
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,7 @@ class Job:
     declared: Row  # what the manifests say: column → value, "scenes/" or "annotated/" before its name
     scenes: Path
     annotated: Path
+    panel: Panel
 
 
 @dataclass
@@ -71,12 +69,16 @@ def inspect_samples(scenes: Path, annotated: Path) -> pd.DataFrame:
     both = left.merge(right, how="outer", left_on="scenes/key", right_on="annotated/key")
     if both.empty:
         raise UsdError(f"{scenes / MANIFEST}: no samples; run `dvc repro render annotate`")
-    jobs = (Job(_declared(row), scenes, annotated) for row in records(both))
+    known = both.dropna(subset="scenes/key").sort_values("scenes/key")
+    panel = Panel.of(scenes, list(zip(known["scenes/key"], known["scenes/image_sha256"], strict=True)))
+    jobs = (Job(_declared(row), scenes, annotated, panel) for row in records(both))
     serial = len(both) < SERIAL
     rows = map(inspect, jobs) if serial else parallel_map(inspect, jobs, "validate", len(both))
     table = compact(rows).to_pandas().sort_values("key", ignore_index=True)
-    table["leaks"] = _leaks(table)
-    return table
+    table["leaks"], table["near_leaks"], table["stray_colours"] = leaks(table), near_leaks(table), stray_colours(table)
+    for name in ALIGNED:
+        table[f"flat_{name}"] = repeated(table, name)
+    return table.drop(columns=["look", "thumbnail", *(f"digest_{name}" for name in ALIGNED)])
 
 
 def inspect(job: Job) -> Row:
@@ -86,6 +88,8 @@ def inspect(job: Job) -> Row:
     split = declared["annotated/split"] or declared["scenes/split"]
     caption = str(declared["annotated/caption"] or "").strip()
     expected = [name for name in FILES if name not in TRUTH or declared.get(f"{name}_sha256")]
+    fields = {name: (name, MADE_FROM.get(name, name)) for name in ALIGNED}
+    brought = [name for name, each in fields.items() if any(declared.get(f"scenes/{field}_sha256") for field in each)]
     reading = _read(key, expected, _roots(job.scenes, job.annotated))
     image = reading.pictures.get("scenes/image")
     sides = {name: f"{picture.shape[1]}x{picture.shape[0]}" for name, picture in reading.pictures.items()}
@@ -102,71 +106,15 @@ def inspect(job: Job) -> Row:
         "altered": _names(n for n, found in reading.digests.items() if declared.get(f"{n}_sha256") != found),
         "wrong_kind": _names(n for n, kind in kinds.items() if kind != FILES[n]),
         "wrong_size": _names(f"{n} {side}" for n, side in sides.items() if side != size),
-        "blank": _names(n for n, p in sound.items() if n in ("scenes/image", "annotated/depth") and p.min() == p.max()),
+        "blank": _names(n for n, p in sound.items() if n == "scenes/image" and p.min() == p.max()),
         "size": size,
+        "caption": caption,
         "caption_length": len(caption),
         "image_hash": None if image is None else sha256(repr(image.shape).encode() + image.tobytes()),
         "sample_hash": sha256(json.dumps([key, split, caption, reading.digests], sort_keys=True).encode()),
-        **measure(sound),
+        **{f"digest_{name}": (reading.digests.get(f"annotated/{name}") or "")[:SHORT] for name in ALIGNED},
+        **measure(sound, brought, reliefs(job.panel)),
     }
-
-
-def measure(pictures: dict[str, np.ndarray]) -> Row:
-    """Numbers read from the pictures of one sample, which have one size and the right kind; None if one is missing."""
-    row: Row = dict.fromkeys(("brightness", "edge_density", "depth", "depth_min_mm", "depth_max_mm", "class_max"))
-    row |= dict.fromkeys(("off_palette", "off_class", "off_binary", "off_outpaint", "off_normal"))
-    row |= dict.fromkeys(f"alignment_{name}" for name in ALIGNED) | dict.fromkeys(f"area_{name}" for name in CLASSES)
-    image, depth_mm, class_id = (pictures.get(f"scenes/{name}") for name in ("image", "depth_mm", "class_id"))
-    maps = {name: pictures[f"annotated/{name}"] for name in MAPS if f"annotated/{name}" in pictures}
-    if depth_mm is not None:
-        row |= {"depth": depth_mm.mean() / 1000, "depth_min_mm": depth_mm.min(), "depth_max_mm": depth_mm.max()}
-    if class_id is not None:
-        areas = np.bincount(class_id.ravel(), minlength=len(CLASSES)) / class_id.size
-        row |= {"class_max": class_id.max()} | {f"area_{n}": a for n, a in zip(CLASSES, areas, strict=False)}
-    if "seg" in maps and class_id is not None:  # own maps have colours of their own
-        colours, known = colour(maps["seg"]), colour(PALETTE)
-        row["off_palette"] = int((~np.isin(colours, known)).sum())
-        row["off_class"] = int((colours != known.take(class_id, mode="clip")).sum())
-    if "canny" in maps:
-        row["off_binary"] = int(((maps["canny"] != 0) & (maps["canny"] != 255)).sum())
-    if "normal" in maps:
-        normal = maps["normal"] / 127.5 - 1
-        row["off_normal"] = float(np.abs(np.sqrt(np.einsum("hwc,hwc->hw", normal, normal)) - 1).max())
-    if image is not None:
-        edges = slope(image) > IMAGE_EDGE
-        row |= {"brightness": image.mean() / 255, "edge_density": edges.mean()}
-        row |= {f"alignment_{name}": alignment(edges, maps[name]) for name in ALIGNED if name in maps}
-        if "outpaint" in maps:
-            colours = colour(maps["outpaint"])
-            row["off_outpaint"] = int(((colours != colour(image)) & (colours != GREY)).sum())
-    return row
-
-
-def alignment(edges: np.ndarray, picture: np.ndarray) -> float | None:
-    """How far the edges of a map (H, W, 3) are edges (H, W) of its image: 1 all of them, 0 no more than by chance.
-
-    The share of the map's edge pixels that are within a pixel of an image edge, corrected as in Cohen's κ by the share
-    of all pixels that are; about 0.1 for the map of another scene. None where there are too few edges to tell.
-    """
-    near = cv2.dilate(edges.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    own = slope(picture) > MAP_EDGE
-    chance = near.mean()
-    if own.sum() < FEWEST_EDGE_PIXELS or chance > 0.98:
-        return None
-    return max(0.0, float((near[own].mean() - chance) / (1 - chance)))
-
-
-def slope(picture: np.ndarray) -> np.ndarray:
-    """Sobel gradient of (H, W, 3) uint8, the steepest of the colours, in grey levels per two pixels. (H, W) float32."""
-    values = picture.astype(np.float32)
-    across, down = cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1)
-    red, green, blue = cv2.split(across**2 + down**2)
-    return np.sqrt(cv2.max(cv2.max(red, green), blue)) / 4
-
-
-def colour(picture: np.ndarray) -> np.ndarray:
-    """(…, 3) uint8 as one number 0xRRGGBB a pixel. (…,) int32."""
-    return picture.astype(np.int32) @ np.array([0x10000, 0x100, 1], np.int32)
 
 
 def _read(key: str, expected: list[str], roots: dict[str, Path]) -> Reading:
@@ -187,15 +135,6 @@ def _read(key: str, expected: list[str], roots: dict[str, Path]) -> Reading:
     if "scenes/image" in reading.digests:
         reading.digests["annotated/image"] = reading.digests["scenes/image"]
     return reading
-
-
-def _leaks(table: pd.DataFrame) -> list[str]:
-    """For each sample the keys in other splits that have the same image."""
-    places: dict[str, list[tuple[str, str]]] = {}
-    entries = list(zip(table["image_hash"], table["key"], table["split"], strict=True))
-    for digest, key, split in entries:
-        places.setdefault(str(digest), []).append((key, split))
-    return [_names(k for k, s in places[str(d)] if s != split) if isinstance(d, str) else "" for d, _, split in entries]
 
 
 def _declared(row: Row) -> Row:

@@ -9,16 +9,18 @@ from usd.data.classes import CLASSES
 from usd.data.record import SPLITS
 from usd.files import sha256
 from usd.tasks import TASKS
+from usd.validation.dataset import warnings
 from usd.validation.expectations import LISTED, MEASURED, Outcome, Report
 
 STATISTICS = (*MEASURED, "caption_length", "alignment_seg")
 QUANTILES = (0.05, 0.5, 0.95)
 DIGITS = 4
+TOLERATED = 3  # keys that the summary names, of an expectation that a share of the samples may miss
 SHORT = 12  # hex digits of a sample's digest in the list of samples
 
 
 def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
-    """Verdict, expectations, samples by task, and each split's count, digest and statistics, as JSON values.
+    """Verdict, warnings, expectations, samples by task, and each split's count, digest and statistics, as JSON values.
 
     Depth is in metres, brightness, edge density and areas in [0, 1].
     """
@@ -26,6 +28,7 @@ def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
     return {
         "success": report.success,
         "digest": _digest(table),
+        "warnings": warnings(table),
         "expectations": [_row(outcome) for outcome in report.outcomes],
         "tasks": {
             name: {split: len(part) if task.map.trained or split != "train" else 0 for split, part in splits.items()}
@@ -64,6 +67,10 @@ def as_markdown(summary: dict[str, Any]) -> str:
         more = ["…"] if row["failing"] > len(row["keys"]) else []
         cells = (row["name"], "yes" if row["passed"] else "**no**", row["failing"] or "", row["observed"])
         lines.append(f"| {' | '.join(map(str, cells))} | {'; '.join(row['keys'] + more)} |")
+    if remedies := dict.fromkeys(row["remedy"] for row in summary["expectations"] if row["remedy"]):
+        lines += ["", "## Remedies", "", *(f"- {remedy}" for remedy in remedies)]
+    if summary["warnings"]:
+        lines += ["", "## Warnings", "", *(f"- {warning}" for warning in summary["warnings"])]
     splits = summary["splits"]
     lines += ["", "## Splits", "", "| split | samples | digest |", "|---|---|---|"]
     lines += [f"| {split} | {part['samples']} | `{part['digest'][:16]}` |" for split, part in splits.items()]
@@ -86,11 +93,13 @@ def as_markdown(summary: dict[str, Any]) -> str:
 
 
 def complaint(report: Report) -> str:
-    """The failing expectations and their samples, in one line."""
-    return "; ".join(
+    """The failing expectations, their samples and what to do, in one line."""
+    found = "; ".join(
         f"{outcome.name}: " + (_listed(outcome, 3) if outcome.failing else f"found {outcome.observed or 'none'}")
         for outcome in report.failed
     )
+    remedies = "; ".join(dict.fromkeys(outcome.remedy for outcome in report.failed))
+    return f"{found}. To mend it: {remedies}"
 
 
 def _listed(outcome: Outcome, most: int) -> str:
@@ -100,7 +109,8 @@ def _listed(outcome: Outcome, most: int) -> str:
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
-    named = [f"{key} ({value})" if value else key for key, value in list(outcome.failures.items())[:LISTED]]
+    most = TOLERATED if outcome.passed else LISTED
+    named = [f"{key} ({value})" if value else key for key, value in list(outcome.failures.items())[:most]]
     return {
         "id": outcome.id,
         "name": outcome.name,
@@ -108,6 +118,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "failing": outcome.failing,
         "observed": outcome.observed,
         "keys": named,
+        "remedy": "" if outcome.passed else outcome.remedy,
     }
 
 
