@@ -1,6 +1,6 @@
 # The project with all it needs to run, without a GPU. For a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
 #   docker build --tag us-diffusion .
-#   docker run --rm --volume "$PWD:/project" us-diffusion dvc repro
+#   docker run --rm --volume "$PWD:/project" --user "$(id -u):$(id -g)" us-diffusion dvc repro
 FROM python:3.11-slim-bookworm
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -20,12 +20,12 @@ RUN apt-get update \
     && git config --system --add safe.directory /project
 
 WORKDIR /project
-COPY constraints.txt ./
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+# last the project without its code: its version, and the command `usd`
 RUN python -m pip install --constraint constraints.txt --extra-index-url "$TORCH_INDEX" torch \
     && python -m pip install --no-deps --requirement constraints.txt \
-    && python -m pip check \
-    && printf '#!/bin/sh\nexec python -m usd.cli "$@"\n' > /usr/local/bin/usd \
-    && chmod +x /usr/local/bin/usd
+    && python -m pip install --no-deps --no-build-isolation . \
+    && python -m pip check
 
 # the code itself is mounted, so that DVC finds its cache and git its history
 CMD ["dvc", "repro"]

@@ -52,3 +52,10 @@ def test_node_20_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "old.yml").write_text(text.replace("actions/checkout@v6", "actions/checkout@v4"))
     found = subprocess.run([LINT, tmp_path / "old.yml"], capture_output=True, text=True, check=False)
     assert 'runtime "node20" is deprecated' in found.stdout
+
+
+def test_the_image_is_given_what_it_copies() -> None:
+    (copied,) = re.findall(r"^COPY (.+) \./$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert all((ROOT / name).is_file() for name in copied.split())
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert ignored == ["*", *sorted(f"!{name}" for name in copied.split())]
