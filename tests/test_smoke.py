@@ -120,7 +120,7 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
 
 
 def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(clone: Path) -> None:
-    inputs = ["data/shards", "models/annotators", "models/annotators", "results/benchmark.json"]
+    inputs = ["data/shards", "models/annotators", "models/annotators", "models/control", "results/benchmark.json"]
     command = [sys.executable, "-m", "usd.stages.study", *inputs, "study", "runs"]
     run(clone, *command)
     page = (clone / "study/study.md").read_text()
