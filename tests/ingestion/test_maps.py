@@ -233,6 +233,14 @@ def test_ids_and_colours_do_not_mix(tmp_path: Path) -> None:
         take(tmp_path)
 
 
+def test_a_coloured_class_map_that_shows_greys_only_is_one_of_colours(tmp_path: Path) -> None:
+    for name, picture in (("a", bit_colours(256)[BLOCKS]), ("all_sky", np.zeros((72, 72, 3), np.uint8))):
+        save(tmp_path / f"source/{name}.png", sight(len(name), 72, 72))
+        save(tmp_path / f"source/seg/{name}.png", picture)
+    take(tmp_path, size=72)
+    assert "2 seg maps read as class colours (detected)" in notes(tmp_path)
+
+
 TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),

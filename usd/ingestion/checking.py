@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from usd.data.likeness import perceptual_hash
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import encode_png
-from usd.ingestion.classmaps import form_of, settle
+from usd.ingestion.classmaps import Kind, form_of, settle
 from usd.ingestion.findings import Finding, name_of, refused
 from usd.ingestion.maps import to_picture
 from usd.ingestion.meanings import Maps, Segmentation
@@ -85,7 +85,7 @@ class Survey:
 class Surveyed:
     """Which ids or colours a class map holds."""
 
-    kind: Literal["ids", "colours"]
+    kind: Kind
     used: frozenset[int]
 
 
@@ -95,7 +95,7 @@ def survey(job: Survey) -> Surveyed | None:
         form = form_of(read_raw(job.file), job.declared)
     except Refused:
         return None
-    return Surveyed(form.kind, form.used)
+    return Surveyed("greys" if form.grey else form.kind, form.used)
 
 
 def check(job: Job) -> Checked:

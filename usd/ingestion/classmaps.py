@@ -15,6 +15,7 @@ from usd.ingestion.meanings import Detected, Segmentation, rgb
 from usd.ingestion.pictures import Refused
 from usd.ingestion.raw import Raw
 
+Kind = Literal["ids", "colours", "greys"]  # greys of three channels: colours where other class maps are coloured
 MOST_CLASSES = 256
 FEW = 8  # values that any class map may have; of more, half must fill an area
 BLOCK = np.ones((3, 3), np.uint8)  # the smallest area
@@ -39,6 +40,7 @@ class Form:
 
     kind: Literal["ids", "colours"]
     values: np.ndarray  # (H, W) int32: ids, or colours as 0xRRGGBB
+    grey: bool = False  # these ids are greys of three channels, which are colours if other class maps are coloured
 
     @property
     def used(self) -> frozenset[int]:
@@ -66,12 +68,13 @@ def form_of(raw: Raw, declared: Segmentation) -> Form:
         if known or declared.kind == "ids":
             return _sound(Form("ids", values.astype(np.int32)))
         values = raw.palette[values]
-    if values.ndim == 3 and declared.kind != "colours" and (values == values[..., :1]).all():
+    grey = values.ndim == 3 and declared.kind != "colours" and bool((values == values[..., :1]).all())
+    if grey:
         values = values[..., 0]
     if values.ndim == 2:
         if values.dtype.kind == "f" or int(values.max()) > 255 or int(values.min()) < 0:
             raise Refused("class ids beyond 0 to 255; a class map has an id of 8 bits a pixel")
-        return _sound(Form("ids", values.astype(np.int32)))
+        return _sound(Form("ids", values.astype(np.int32), grey))
     return _sound(Form("colours", values.astype(np.int32) @ np.array([0x10000, 0x100, 1], np.int32)))
 
 
@@ -87,18 +90,20 @@ def _sound(form: Form) -> Form:
     return form
 
 
-def settle(forms: Iterable[tuple[Literal["ids", "colours"], frozenset[int]]], declared: Segmentation) -> Segmentation:
+def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation) -> Segmentation:
     """The one meaning of all class maps of a source, from their kinds and the values used in them.
 
     Raises:
         Refused: that cannot be known.
     """
     found = list(forms)
-    kinds = {kind for kind, _ in found}
+    if any(kind == "colours" for kind, _ in found):
+        found = [("colours", frozenset(v * 0x010101 for v in used)) if k == "greys" else (k, used) for k, used in found]
+    kinds = {"ids" if kind == "greys" else kind for kind, _ in found}
     used: frozenset[int] = frozenset().union(*(values for _, values in found))
     if len(kinds) > 1:
         raise Refused("some class maps hold ids and others colours; keep one form, or put the others elsewhere")
-    kind = kinds.pop() if kinds else "ids"
+    kind: Literal["ids", "colours"] = "colours" if "colours" in kinds else "ids"
     if kind == "colours" and len(used) > MOST_CLASSES:
         raise Refused(f"{len(used)} colours in all class maps: instances rather than classes; at most {MOST_CLASSES}")
     void = declared.void
