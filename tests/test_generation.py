@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -131,19 +132,36 @@ def test_classes_are_not_mixed(tmp_path: Path) -> None:
     assert set(map(tuple, found.to(torch.uint8).tolist())) <= set(map(tuple, colours.tolist()))
 
 
-@pytest.mark.parametrize(("size", "refused"), [((160, 120), True), ((120, 120), False)])
-def test_a_pair_that_exif_turns_apart_is_named(tmp_path: Path, capsys, size: tuple[int, int], refused: bool) -> None:
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("photo", [0, 1])
+def test_a_map_of_the_stored_pixels_turns_with_its_example(tmp_path: Path, orientation: int, photo: int) -> None:
+    """The rule of ingestion: by the shapes, or, where these fit both ways, the pair is refused."""
     exif = PIL.Image.Exif()
-    exif[0x112] = 6
-    PIL.Image.new("RGB", size, "red").save(tmp_path / "photo.jpg", exif=exif)
-    PIL.Image.new("RGB", size, "blue").save(tmp_path / "map.png")
-    pair = tmp_path / "photo.jpg", tmp_path / "map.png"
-    if refused:
-        with pytest.raises(UsdError, match=r"not of one shape, 0\.75 and 1\.33 .*photo\.jpg was turned upright"):
-            read_example(*pair, 64)
+    exif[0x112] = orientation
+    stored = np.zeros((90, 120, 3), np.uint8)
+    stored[:45, 15:60] = 255  # the top left of the central square
+    PIL.Image.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
+    PIL.Image.fromarray(stored).save(tmp_path / "map.png")
+    upright = PIL.ImageOps.exif_transpose(PIL.Image.open(tmp_path / "photo.png"))
+    upright.save(tmp_path / "upright.png", exif=PIL.Image.Exif())
+    names = [("photo.png", "map.png"), ("map.png", "photo.png")][photo]
+    if orientation < 5:
+        with pytest.raises(
+            UsdError, match=r"photo\.png: has an EXIF orientation, .*map\.png has none .*save both upright"
+        ):
+            read_example(tmp_path / names[0], tmp_path / names[1], 64)
     else:
-        read_example(*pair, 64)
-        assert "photo.jpg was turned upright" in capsys.readouterr().err
+        first, second = read_example(tmp_path / names[0], tmp_path / names[1], 64)
+        assert torch.allclose(first, second, atol=0.1)
+        first, second = read_example(tmp_path / "photo.png", tmp_path / "upright.png", 64)
+        assert torch.allclose(first, second, atol=0.1)
+
+
+def test_a_pair_of_two_shapes_is_refused(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (160, 120), "red").save(tmp_path / "photo.png")
+    PIL.Image.new("RGB", (100, 120), "blue").save(tmp_path / "map.png")
+    with pytest.raises(UsdError, match=r"not of one shape, 1\.33 and 0\.83"):
+        read_example(tmp_path / "photo.png", tmp_path / "map.png", 64)
 
 
 def test_a_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

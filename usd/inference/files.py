@@ -5,8 +5,7 @@
 
 import io
 import json
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from usd.images import to_tensor
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.ingestion import pictures
 from usd.ingestion.findings import name_of
+from usd.ingestion.maps import TURNS, turn_with, turned
 
 MODELS = (Path("models/us_diffusion"), Path("models/reference"))  # your own, and the one kept in git
 
@@ -91,21 +91,32 @@ def read_picture(path: Path, size: int) -> Tensor:
 def read_example(source: Path, target: Path, size: int) -> tuple[Tensor, Tensor]:
     """The example pair, each as `read_picture` reads it.
 
+    Where one has an EXIF orientation and the other was made from its stored pixels, both are turned, as in ingestion.
+
     Raises:
-        UsdError: a file is not readable, or the two are not of one shape.
+        UsdError: a file is not readable, the two are not of one shape, or it cannot be known whether the one is turned.
     """
     first, second = _read(source, size), _read(target, size)
-    turned = [path for path, each in ((source, first), (target, second)) if "EXIF rotation" in each.repairs]
-    hint = ""
-    if len(turned) == 1:
-        hint = f"{turned[0]} was turned upright as its EXIF orientation says, and the other has none"
+    if first.orientation in TURNS and second.orientation not in TURNS:
+        second = _turned_with(first, second, source, target)
+    elif second.orientation in TURNS and first.orientation not in TURNS:
+        first = _turned_with(second, first, target, source)
     if not pictures.same_shape(first.shape, second.shape):
-        reason = f" ({hint}; save both upright)" if hint else ""
         shapes = f"{first.shape:.2f} and {second.shape:.2f} wide for a height of 1"
-        raise UsdError(f"{source} and {target}: not of one shape, {shapes}{reason}; a pair shows the same view twice")
-    if hint:
-        print(f"warning: {hint}; if they do not match, save both upright", file=sys.stderr)
+        raise UsdError(f"{source} and {target}: not of one shape, {shapes}; a pair shows the same view twice")
     return to_tensor(first.pixels[None]), to_tensor(second.pixels[None])
+
+
+def _turned_with(photo: pictures.Picture, other: pictures.Picture, path: Path, other_path: Path) -> pictures.Picture:
+    """`other`, which has no EXIF orientation, turned as `photo` was if it was made from the stored pixels of that."""
+    turn = turn_with(other.shape, photo)
+    if turn is None:
+        raise UsdError(
+            f"{path}: has an EXIF orientation, {other_path} has none and fits turned or not; save both upright"
+        )
+    if turn == 1:
+        return other
+    return replace(other, pixels=turned(other.pixels, turn), shape=1 / other.shape if turn >= 5 else other.shape)
 
 
 def _read(path: Path, size: int) -> pictures.Picture:

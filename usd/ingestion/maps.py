@@ -40,15 +40,15 @@ def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> P
     missing = 0.0
     if field == "depth":
         value, valid = _depth(raw, maps.depth)
-        pixels, missing = _fill_depth(_upright(value, turn), _upright(valid, turn), size, maps.depth or Depth())
+        pixels, missing = _fill_depth(turned(value, turn), turned(valid, turn), size, maps.depth or Depth())
     elif field == "seg":
         meaning = maps.seg or Segmentation()
         colours, known = recolour(form_of(raw, meaning).values, meaning)
-        pixels, missing = _fill_classes(_upright(colours, turn), _upright(known, turn), size, meaning)
+        pixels, missing = _fill_classes(turned(colours, turn), turned(known, turn), size, meaning)
     elif field == "normal":
-        pixels = _normals(_upright(_three(raw, field), turn), turn, size, maps.normal or Normals())
+        pixels = _normals(turned(_three(raw, field), turn), turn, size, maps.normal or Normals())
     else:
-        pixels = _edges(_upright(_three(raw, field), turn), size, maps.hed or SoftEdges())
+        pixels = _edges(turned(_three(raw, field), turn), size, maps.hed or SoftEdges())
     if missing:
         repairs.append(f"missing readings filled: {missing:.1%}" if field == "depth" else f"void filled: {missing:.1%}")
     return Picture(pixels, shape, tuple(repairs), raw.sha256, missing=missing)
@@ -60,16 +60,29 @@ def _turn(raw: Raw, maps: Maps, image: Picture) -> int:
         return raw.orientation
     if image.orientation not in TURNS or maps.orientation == "upright":
         return 1
-    upright = same_shape(raw.shape, image.shape)
-    stored = same_shape(1 / raw.shape if image.orientation >= 5 else raw.shape, image.shape)
-    if maps.orientation == "stored" or (stored and not upright):
+    if maps.orientation == "stored":
         return image.orientation
-    if stored and upright:
+    if (found := turn_with(raw.shape, image)) is None:
         raise Refused(f"its image has an EXIF orientation and fits maps turned or not; {TURN_REMEDY}")
-    return 1
+    return found
 
 
-def _upright(values: np.ndarray, turn: int) -> np.ndarray:
+def turn_with(shape: float, image: Picture) -> int | None:
+    """The orientation by which a map without one is turned: its image's, if it was made from the stored pixels.
+
+    None if that cannot be known, as width / height, `shape`, fits both ways. 1 leaves the map as it is.
+    """
+    if image.orientation not in TURNS:
+        return 1
+    upright = same_shape(shape, image.shape)
+    stored = same_shape(1 / shape if image.orientation >= 5 else shape, image.shape)
+    if upright and stored:
+        return None
+    return image.orientation if stored else 1
+
+
+def turned(values: np.ndarray, turn: int) -> np.ndarray:
+    """A stored array (H, W, …) made upright by its EXIF orientation."""
     return np.ascontiguousarray(TURNS[turn](values) if turn in TURNS else values)
 
 
