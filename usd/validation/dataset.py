@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pandas as pd
 
-from usd.data.likeness import near_duplicates
+from usd.data.likeness import near_duplicates, near_pairs
 from usd.data.record import SPLITS
 
 MOST_CLASSES = 256  # colours in all class maps together
@@ -25,17 +25,23 @@ def leaks(table: pd.DataFrame) -> list[str]:
 
 
 def near_leaks(table: pd.DataFrame) -> list[str]:
-    """For each sample the keys in other splits whose image is a near-duplicate and not the same."""
+    """For each sample the keys in other splits whose image is a near-duplicate and not the same; five at most."""
     known = np.flatnonzero(table["look"].notna())
     hashes = table["look"].iloc[known].astype(np.uint64).to_numpy()
     keys, splits, images = (table[name].tolist() for name in ("key", "split", "image_hash"))
+    parts = np.unique([str(splits[place]) for place in known], return_inverse=True)[1]
+    apart = np.zeros(len(known), bool)  # near one of another split: frames of a film are near thousands of their own
+    for left, right in near_pairs(hashes):
+        across = parts[left] != parts[right]
+        apart[left[across]] = apart[right[across]] = True
+    some = known[apart]
     found: dict[int, list[str]] = defaultdict(list)
-    for pair in near_duplicates(hashes, table["thumbnail"].iloc[known].tolist()):
-        one, other = (int(known[place]) for place in pair)
+    for pair in sorted(near_duplicates(hashes[apart], table["thumbnail"].iloc[some].tolist())):
+        one, other = (int(some[place]) for place in pair)
         if splits[one] != splits[other] and images[one] != images[other]:
             found[one].append(keys[other])
             found[other].append(keys[one])
-    return [", ".join(sorted(found[place])) for place in range(len(table))]
+    return [", ".join(found[place][:LISTED]) for place in range(len(table))]
 
 
 def repeated(table: pd.DataFrame, name: str) -> list[str | None]:
@@ -46,9 +52,9 @@ def repeated(table: pd.DataFrame, name: str) -> list[str | None]:
         places[str(digest)].setdefault(str(image), key)
     found: list[str | None] = []
     for flat, digest, image, _ in entries:
-        others = [key for other, key in places[str(digest)].items() if other != image]
+        twin = next((key for other, key in places[str(digest)].items() if other != image), "")
         unknown = not isinstance(flat, str)
-        found.append(None if unknown else flat or (f"the same map as of {others[0]}" if others else ""))
+        found.append(None if unknown else flat or (twin and f"the same map as of {twin}"))
     return found
 
 
