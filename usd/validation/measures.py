@@ -61,10 +61,7 @@ def measure(pictures: dict[str, np.ndarray], brought: list[str], others: np.ndar
         row |= {"brightness": image.mean() / 255, "edge_density": edges.mean()}
         row |= {"look": perceptual_hash(image), "thumbnail": thumbnail(image)}
         row |= {f"alignment_{name}": alignment(near, steep) for name, steep in slopes.items()}
-        reliefs = {name: relief(slopes[name]) for name in brought if name in slopes}
-        known = {name: each for name, each in reliefs.items() if each is not None}
-        if known and (whole := relief(own)) is not None:
-            row |= {f"misfit_{n}": words for n, words in misfits(known, whole, others, image.shape[1]).items()}
+        row |= fits({name: slopes[name] for name in brought if name in slopes}, own, others)
         if "outpaint" in maps:
             colours = colour(maps["outpaint"])
             row["off_outpaint"] = int(((colours != colour(image)) & (colours != GREY)).sum())
@@ -79,6 +76,16 @@ def flat(picture: np.ndarray) -> str:
         return ""
     red, green, blue = np.median(picture.reshape(-1, 3), axis=0).astype(int).tolist()
     return f"all #{red:02x}{green:02x}{blue:02x}"
+
+
+def fits(slopes: dict[str, np.ndarray], image: np.ndarray, others: np.ndarray) -> Row:
+    """What maps of these slopes (H, W) fit better than their image of slopes `image`; nothing of a flat one."""
+    reliefs = {name: relief(steep) for name, steep in slopes.items()}
+    known = {name: each for name, each in reliefs.items() if each is not None}
+    whole = relief(image)
+    if whole is None:
+        return {}
+    return {f"misfit_{name}": words for name, words in misfits(known, whole, others, image.shape[1]).items()}
 
 
 def alignment(near: np.ndarray, steep: np.ndarray) -> float | None:
