@@ -20,11 +20,13 @@ RUN apt-get update \
     && git config --system --add safe.directory /project
 
 WORKDIR /project
-COPY constraints.txt pyproject.toml README.md LICENSE ./
-# last the project without its code: its version, and the command `usd`
+COPY constraints.txt ./
 RUN python -m pip install --constraint constraints.txt --extra-index-url "$TORCH_INDEX" torch \
-    && python -m pip install --no-deps --requirement constraints.txt \
-    && python -m pip install --no-deps --no-build-isolation . \
+    && python -m pip install --no-deps --requirement constraints.txt
+
+# the project without its code: its version, and the command `usd`
+COPY pyproject.toml README.md LICENSE ./
+RUN python -m pip install --no-deps --no-build-isolation . \
     && python -m pip check
 
 # the code itself is mounted, so that DVC finds its cache and git its history
