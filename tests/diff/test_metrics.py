@@ -28,6 +28,15 @@ def test_metrics_are_judged_against_the_noise(project: Project, rmse: float, ver
     assert bool(project.regressions()) == bool(code)
 
 
+def test_a_metric_of_all_tasks_together_is_judged_and_named(project: Project) -> None:
+    project.edit(METRICS, lambda found: found.update(obeys=0.95))
+    project.commit()
+    project.git("tag", "--force", "base")
+    project.edit(METRICS, lambda found: found.update(obeys=0.5))
+    project.commit()
+    assert project.regressions() == ["us_diffusion: obeys 0.95 → 0.5"]
+
+
 def drop_kid(runs: Any) -> None:
     for seed in runs["us_diffusion"]:
         for scores in seed["map2image"].values():

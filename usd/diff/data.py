@@ -85,7 +85,7 @@ class DataPart:
 
     @property
     def regressions(self) -> list[str]:
-        """None: what the data must satisfy is the validation's affair."""
+        """None: whether the data are good is judged by the validation."""
         return []
 
     def section(self) -> Section | None:

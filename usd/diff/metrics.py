@@ -10,9 +10,9 @@ from usd.diff.revision import Revision
 from usd.diff.scores import AVERAGED, DIGITS, MEAN, Key, Noise, paths, read_metrics, read_noise
 from usd.evaluation.names import VARIANTS
 
-BASELINE = VARIANTS[0]  # what the product is compared with: that it got worse is told, and is not a regression
+BASELINE = VARIANTS[0]  # what the product is compared with: it is listed where it got worse, but is not a regression
 LOWER = {*AVERAGED, "floor_ratio", "absrel", "kid", "depth_rmse", "rmse_averaged", "fd_averaged"}
-HIGHER = {"miou", "swapped_pair_change", "indicator_accuracy", "seg_accuracy"}
+HIGHER = {"miou", "obeys", "swapped_pair_change", "indicator_accuracy", "seg_accuracy"}
 VERDICTS = ("worse", "better", "within noise", "changed", "new", "gone")
 JUDGED = VERDICTS[:3]
 MEASURED = (
@@ -75,7 +75,7 @@ class MetricsPart:
         """The product's metrics that got worse beyond the noise, and what is not measured any more."""
         found = [f"{path} is gone" for path in self.lost.values()]
         for each in self._product:
-            what = f"{each.variant}, {each.task}: {each.metric}"
+            what = f"{', '.join(filter(None, (each.variant, each.task)))}: {each.metric}"
             if each.verdict == "worse":
                 found.append(f"{what} {each.before:g} → {each.after:g}")
             elif each.verdict == "gone" and each.direction and each.variant not in self.lost:

@@ -45,7 +45,7 @@ class Revision:
         """A JSON file's value, None where the revision does not have the file.
 
         Raises:
-            UsdError: the file is no JSON.
+            UsdError: the file is not valid JSON.
         """
         data = self.read(path)
         try:
@@ -59,7 +59,7 @@ class Revision:
         """A YAML file's mapping, empty where the revision does not have the file; YAML 1.2, as DVC reads it.
 
         Raises:
-            UsdError: the file is no mapping.
+            UsdError: the file is not a mapping.
         """
         data = self.read(path)
         try:

@@ -14,7 +14,7 @@ from usd.tasks import DIRECTIONS, task_name
 STUDY = "results/study/study.json"
 RUNS = "results/ablation/runs.json"
 ANNOTATORS = "results/annotators.json"
-AVERAGED = ("rmse", "fd", "adherence_rmse")  # over the trained tasks, as the gate and the ablation do
+AVERAGED = ("rmse", "fd", "adherence_rmse")  # over the trained tasks, as the gate and the study do
 MEAN = "mean of the trained tasks"
 DIGITS = 6  # of a difference; the rest is rounding
 
@@ -75,10 +75,8 @@ def read_noise(revision: Revision) -> Noise:
     try:
         return noise(readers[path](revision.json(path)))
     except (AttributeError, TypeError, KeyError) as error:
-        stage = path.split("/")[1]
-        raise UsdError(
-            f"{path} of {revision.label}: not runs by variant ({error!r}); make it again with `dvc repro {stage}`"
-        ) from None
+        remedy = "make it again with `dvc repro study`" if path == STUDY else "restore it from an earlier revision"
+        raise UsdError(f"{path} of {revision.label}: not runs by variant ({error!r}); {remedy}") from None
 
 
 def noise(groups: Iterable[list[dict[Key, float]]]) -> Noise:

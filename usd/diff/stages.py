@@ -14,8 +14,8 @@ from usd.diff.revision import Revision
 
 REASONS = 4  # that are told of a stage
 NOTE = (
-    "What dvc repro will run; a stage whose inputs come out the same is skipped. Until then the committed results of "
-    "these stages are of an earlier state."
+    "What dvc repro will run; a stage whose inputs come out the same is skipped. Until then, the committed results of "
+    "these stages belong to an earlier state of the project."
 )
 
 
