@@ -31,11 +31,11 @@ def _examples(*commands: str) -> str:
 def generate(
     query: Annotated[Path, typer.Option(help="A picture file, or a folder of them.")],
     example: Annotated[tuple[Path, Path], typer.Option(help="The example pair: source and target picture.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results; each has a JSON sidecar.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results, each with a JSON file beside it.")],
     model: Annotated[
         Path | None, typer.Option(help="Folder of a trained model; else models/us_diffusion, else models/reference.")
     ] = None,
-    prompt: Annotated[str, typer.Option(help="Caption of the result; none for a map, since the pair says which.")] = "",
+    prompt: Annotated[str, typer.Option(help="Caption of the result; none for a map: the pair says which.")] = "",
     task: Annotated[str | None, typer.Option(help="Task, such as image2depth; else read off the pair.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, max=999, help="Sampling steps; else the model's own.")] = None,
     guidance: Annotated[
@@ -64,8 +64,8 @@ def generate(
 def ingest(
     path: Annotated[Path, typer.Argument(help="A folder of pictures; it is only read.")],
     out: Annotated[Path, typer.Option(help="The dataset to make, such as data/scenes.")],
-    layout: Annotated[Literal["folder", "instruct-pix2pix"], typer.Option(help="How it is arranged.")] = "folder",
-    size: Annotated[int | None, typer.Option(help="Pixels a side; else render.image_size of params.yaml.")] = None,
+    layout: Annotated[Literal["folder", "instruct-pix2pix"], typer.Option(help="Its layout.")] = "folder",
+    size: Annotated[int | None, typer.Option(help="Side in pixels; else render.image_size of params.yaml.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 1,
     maps: Annotated[Path | None, typer.Option(help="YAML: what the values of your maps mean.")] = None,
     splits: Annotated[Path | None, typer.Option(help="CSV file_name,split: splits decided by hand.")] = None,
@@ -123,7 +123,7 @@ def upload(
     url: Annotated[str, typer.Argument(help="Where to, such as s3://bucket/shards.")],
     shards: Annotated[Path, typer.Option(help="Folder that stage `shard` has made.")] = Path("data/shards"),
 ) -> None:
-    """Copy the shards to an object storage.
+    """Copy the shards to object storage.
 
     To train from there, set `paths.shards` in params.yaml to the URL.
     """
@@ -141,9 +141,10 @@ def encode(
     shards: Annotated[str, typer.Option(help="Folder or URL of the shards.")] = "data/shards",
     batch_size: Annotated[int, typer.Option(min=1, help="Images, or captions, that are encoded at a time.")] = 16,
 ) -> None:
-    """Compute what the encoders of `train.base` say of every training sample, once for all trainings.
+    """Compute latents and text states of all training samples with the encoders of `train.base`, only once.
 
-    For a base with a real VAE, such as Stable Diffusion 1.5. To train on the result, set `train.encoded` to OUT.
+    Worth it for a base with a real VAE, such as Stable Diffusion 1.5. To train on the result, set `train.encoded` to
+    OUT.
     """
     from usd import config
     from usd.data.shards import Shards
@@ -165,7 +166,7 @@ def use(
 ) -> None:
     """Let the pipeline work on a folder of your own pictures, or on the rendered scenes again.
 
-    It changes params.yaml, and prints what it changed: the dataset, and what `validate` asks of it.
+    It changes params.yaml and prints what it changed: the dataset, and what `validate` requires of it.
     """
     from usd.config.source import use as use_source
 
@@ -202,9 +203,9 @@ def diff(
 ) -> None:
     """Say what changed between two revisions: parameters, data, metrics, figures, and the stages that will rerun.
 
-    HEAD is compared with the commit where it left BASE, as in a pull request. Worse is: a metric of US-Diffusion beyond
-    the noise between seeds, or a check of the gate or an expectation on the data that newly fails. All is read from
-    git; pictures of samples come from the DVC cache.
+    HEAD is compared with the commit where it left BASE, as in a pull request. A regression is a metric of US-Diffusion
+    that got worse by more than the noise between seeds, or a check of the gate or an expectation on the data that newly
+    fails. Everything is read from git, except pictures of samples, which come from the DVC cache.
     """
     from usd.diff.review import review, text
     from usd.files import atomic_write
