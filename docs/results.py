@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
+from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE
 from usd.evaluation.names import named
-from usd.evaluation.references import BASE_ALONE
 from usd.tasks import DIRECTIONS, TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -21,12 +21,11 @@ def _read(path: str) -> Any:
     return json.loads((ROOT / "results" / path).read_text())
 
 
-def _base_alone() -> dict[str, Any]:
-    """The untouched base's scores on the trained tasks, arranged as a variant's; empty before they are measured."""
-    path = ROOT / "results/references/references.json"
+def _alone(name: str) -> dict[str, Any]:
+    """A reference's scores on the trained tasks, arranged as a variant's."""
     found: dict[str, Any] = {}
-    for row in json.loads(path.read_text()) if path.exists() else []:
-        if row["name"] == BASE_ALONE and TASKS[row["task"]].map.trained:
+    for row in _read("references/references.json"):
+        if row["name"] == name and row["task"] in TASKS and TASKS[row["task"]].map.trained:
             task = TASKS[row["task"]]
             found.setdefault(task.direction, {})[task.map.name] = row
     return found
@@ -37,7 +36,6 @@ def table() -> str:
     columns = {variant: _read(f"{variant}/metrics.json") for variant in VARIANTS}
     benchmark = _read("benchmark.json")
     ours = columns["us_diffusion"]
-    alone = _base_alone()
 
     def row(what: str, values: Iterable[str]) -> str:
         return f"| {what} | {' | '.join(values)} |\n"
@@ -49,20 +47,27 @@ def table() -> str:
     def steps(metrics: Any) -> str:
         return " / ".join(str(metrics["sampling"][direction]["steps"]) for direction in DIRECTIONS)
 
-    heads = ["Prompt Diffusion (baseline)", "US-Diffusion"] + ["the base alone"] * bool(alone)
+    heads = ["Prompt Diffusion (baseline)", "US-Diffusion", "control branch alone", "base alone"]
     lines = row("test split", heads) + "|---" * (len(heads) + 1) + "|\n"
-    lines += row("steps, image → map / map → image", [*map(steps, columns.values())] + ["1 / 1"] * bool(alone))
-    columns |= {"base alone": alone} if alone else {}
+    lines += row("steps, image → map / map → image", [*map(steps, columns.values()), "chosen alike", "1 / 1"])
+    obeyed = [format(each["obeys"], ".0%") for each in columns.values()]
+    lines += row("items that obey the example pair, least of the tasks", [*obeyed, "sees none", "sees none"])
+    columns |= {name: _alone(name) for name in (CONTROL_ALONE, BASE_ALONE)}
     for name in ours["image2map"]:
         ratios = (format(each["image2map"][name]["floor_ratio"], ".2f") for each in columns.values())
         lines += row(f"{named(name)}: RMSE / RMSE of the mean map", ratios)
     lines += means("mean RMSE, image → map", ".4f", "image2map", "rmse")
     lines += means("mean Fréchet distance, map → image", ".0f", "map2image", "fd")
     lines += means("mean control adherence RMSE, map → image", ".4f", "map2image", "adherence_rmse")
+    published = [next(iter(_read(f"{variant}/metrics.json")["paper"].values())) for variant in VARIANTS]
+    for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
+        means_of = [format(fmean(each[metric] for each in row_[direction].values()), form) for row_ in published]
+        what = "100 DDIM steps against ESS-10: mean RMSE" if metric == "rmse" else "the same: mean Fréchet distance"
+        lines += row(what, [*means_of, "—", "—"])
     counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
     return (
-        f"{lines}\nFrom `results/*/metrics.json`{' and `results/references/references.json`' * bool(alone)}. "
-        "Lower is better.\n"
+        f"{lines}\nFrom `results/*/metrics.json` and `results/references/references.json`. Lower is better but for the "
+        "share that\nobeys; Fréchet distances of different numbers of items cannot be compared.\n"
         f"With {counts[1]} evaluations of the network for each image, US-Diffusion is "
         f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline with\n{counts[0]} "
         f"(`results/benchmark.json`, {benchmark['device']}).\n"

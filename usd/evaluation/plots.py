@@ -9,7 +9,7 @@ import pandas as pd
 import PIL.Image
 
 from usd.evaluation.comparison import METRICS
-from usd.evaluation.names import named
+from usd.evaluation.names import VARIANTS, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,12 +32,12 @@ def sheet(path: Path, columns: int) -> Iterator[tuple["Figure", Any]]:
 
 
 def draw_training(folder: Path, out: Path) -> None:
-    """The denoising loss of every variant over the steps."""
+    """The denoising loss of both variants over the steps; the folder also has the curves of other trainings."""
     with sheet(out, 1) as (figure, (axes,)):
         figure.set_size_inches(8, 3.2)
-        for path in sorted(folder.glob("*.csv")):
-            frame = pd.read_csv(path)
-            axes.plot(frame["step"], frame["denoising"].rolling(10, min_periods=1).mean(), label=named(path.stem))
+        for variant in VARIANTS:
+            frame = pd.read_csv(folder / f"{variant}.csv")
+            axes.plot(frame["step"], frame["denoising"].rolling(10, min_periods=1).mean(), label=named(variant))
         axes.set(xlabel="training step", ylabel="denoising loss (mean of 10)", yscale="log")
         axes.legend()
 

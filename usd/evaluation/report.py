@@ -89,7 +89,7 @@ five maps. Nothing but the pair says which: the prompt is empty.
 
 ## Unseen tasks
 
-No map of these was shown in training; an answer that is worse than the best of the trivial ones is no success.
+No map of these was shown in training; an answer that is worse than the best of the trivial ones is not a success.
 
 {{ unseen }}
 {% for title, table in unseen_scores.items() %}

@@ -1,4 +1,7 @@
-"""How a call samples when it does not say: what is best was chosen on validation, and travels with the model."""
+"""How a call samples when it does not say.
+
+It travels with the model: stage `reference` chooses it on validation, stage `train` takes the trained timesteps.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
