@@ -67,7 +67,7 @@ def table() -> str:
     counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
     return (
         f"{lines}\nFrom `results/*/metrics.json` and `results/references/references.json`. Lower is better but for the "
-        "share that\nobeys; Fréchet distances of different numbers of items cannot be compared.\n"
+        "share that\nobeys. "
         f"With {counts[1]} evaluations of the network for each image, US-Diffusion is "
         f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline with\n{counts[0]} "
         f"(`results/benchmark.json`, {benchmark['device']}).\n"
