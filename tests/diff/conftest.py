@@ -22,7 +22,11 @@ CODE = (
     ROOT / "models/no_networks/README.md",
 )
 GATE = {"rmse_gain": 0.05, "floor_ratio": 0.8, "fd_gain": 1.0, "adherence_gain": 0.05, "speedup": 5.0}
-GATE |= {"swapped_change": 0.02, **{name: 0.5 for name in Gate.__annotations__ if name.startswith("target_")}}
+GATE |= {
+    "obeys": 0.5,
+    "swapped_change": 0.02,
+    **{name: 0.5 for name in Gate.__annotations__ if name.startswith("target_")},
+}
 
 
 @pytest.fixture(scope="session")

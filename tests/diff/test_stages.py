@@ -26,7 +26,7 @@ def test_stages_that_rerun_are_the_changed_ones_and_all_that_follow(project: Pro
     project.commit()
     found = plan(find("HEAD", project.root))
     names = {stage.name for stage in read_stages(find("HEAD", project.root))}
-    assert {rerun.name for rerun in found.reruns} == names - {"render", "base", "study"}
+    assert {rerun.name for rerun in found.reruns} == names - {"render", "base", "control", "reference", "study"}
     reasons = {rerun.name: (rerun.reasons, rerun.after) for rerun in found.reruns}
     assert reasons["annotate"] == (["usd/annotators changed"], [])
     assert reasons["shard"] == ([], ["annotate", "validate"])
@@ -34,7 +34,8 @@ def test_stages_that_rerun_are_the_changed_ones_and_all_that_follow(project: Pro
     project.edit("params.yaml", lambda params: params["base"].update(steps=1))
     found = plan(find("workspace", project.root))
     assert next(each for each in found.reruns if each.name == "evaluate@us_diffusion").reasons == ["not in dvc.lock"]
-    frozen = [("base", ["params.yaml: base.steps"]), ("study", ["usd/annotators changed"])]
+    others = [(name, ["usd/annotators changed"]) for name in ("control", "study", "reference")]
+    frozen = [("base", ["params.yaml: base.steps"]), *others]
     assert [(each.name, each.reasons) for each in found.frozen] == frozen
 
 
