@@ -1,6 +1,6 @@
 """Stage `reference`: the model that comes with the project. Frozen in dvc.yaml, its result in git.
 
-It is US-Diffusion, trained longer than `train` does, stored in half precision, evaluated as it is stored, and sampled
+It is US-Diffusion, trained for `reference.steps`, stored in half precision, evaluated as it is stored, and sampled
 by default as validation chose. A fresh clone generates with it without any training.
 """
 
