@@ -18,6 +18,7 @@ from usd.data.record import read_manifest, write_manifest
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
 from usd.data.transforms import mirrored_caption
+from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.model.base import Base, encode, encode_text, load_base
 from usd.stages import shard
@@ -125,12 +126,12 @@ def test_a_training_on_columns_learns_the_same_and_runs_no_encoder(
 ) -> None:
     net = PerceptionNet([8, 16])
     annotators = {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
-    losses, encoded = [], []
+    losses, encoded, cpu = [], [], accelerator_for(params.device, params.precision)
     for folder in ("", str(columns)):
         base = load_base(params.base)
         base.vae.encoder.register_forward_hook(lambda module, inputs, output: encoded.append(len(inputs[0])))
         changed = dataclasses.replace(params, encoded=folder, steps=2)
-        _, curve = finetune(base, annotators, shards, changed, US_DIFFUSION, tmp_path / f"run-{len(losses)}", {})
+        _, curve = finetune(base, annotators, shards, changed, US_DIFFUSION, tmp_path / f"run-{len(losses)}", {}, cpu)
         losses.append([row["denoising"] for row in curve])
         encoded.append(0)
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)

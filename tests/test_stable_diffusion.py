@@ -17,6 +17,7 @@ from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.config.profiles import apply
 from usd.data.shards import Shards
+from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import load_base
@@ -93,8 +94,8 @@ def test_it_trains_and_is_called(
     noised = []
     add_noise = base.scheduler.add_noise
     base.scheduler.add_noise = lambda x_0, *rest: (noised.append(x_0.dtype), add_noise(x_0, *rest))[1]
-    shards = Shards.open("shards")
-    denoiser, curve = finetune(base, annotators, shards, params, US_DIFFUSION, tmp_path / "run", {})
+    shards, accelerator = Shards.open("shards"), accelerator_for(params.device, params.precision)
+    denoiser, curve = finetune(base, annotators, shards, params, US_DIFFUSION, tmp_path / "run", {}, accelerator)
     AcceleratorState._reset_state(reset_partial_state=True)
     assert set(noised) == {torch.float32}  # in bf16, 1 - ᾱ would be 0 for small t
     assert [row["step"] for row in curve] == [1, 2, 3]

@@ -16,7 +16,6 @@ from usd.data.encoded import Encoded
 from usd.data.loader import Batch, training_loader
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
-from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, scale_factor
@@ -98,6 +97,7 @@ def finetune(
     variant: Variant,
     run_dir: Path,
     inputs: Mapping[str, str],
+    accelerator: Accelerator,
     log: Callable[[int, Row], None] = lambda step, values: None,
     preview: Callable[[Denoiser, int], None] = lambda denoiser, step: None,
     title: str = "train",
@@ -106,7 +106,6 @@ def finetune(
 
     A checkpoint is resumed if parameters, code, data and base are the same, and so are `inputs`: digests of the rest.
     """
-    accelerator = accelerator_for(params.device, params.precision)
     rank, world = accelerator.process_index, accelerator.num_processes
     base.freeze().to(accelerator.device)
     digest = base.digest()

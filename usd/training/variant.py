@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from usd.annotators.loading import load_annotators
 from usd.config import Train, Variant
 from usd.data.shards import Shards
+from usd.determinism import accelerator_for
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.files import atomic_directory, folder_digest
 from usd.model.base import Base, load_base, scale_factor
@@ -39,8 +38,9 @@ class Run:
 
     def train(self, out: Path, curve: Path) -> None:
         """Train, and write the model to `out` and the curve to `curve`. Run again after an interruption, it goes on."""
+        accelerator = accelerator_for(self.params.device, self.params.precision)
         base = load_base(self.params.base)
-        if PartialState().is_main_process and (warning := long_captions(base, self.shards["train"])):
+        if accelerator.is_main_process and (warning := long_captions(base, self.shards["train"])):
             print(f"warning: {warning}", file=sys.stderr)
         folders = {"annotators": self.annotators, "start": self.params.warm_start}
         inputs = {name: folder_digest(Path(given)) for name, given in folders.items() if given and Path(given).is_dir()}
@@ -63,11 +63,12 @@ class Run:
                 self.variant,
                 self.run_dir,
                 inputs,
+                accelerator,
                 tracker.log,
                 preview,
                 self.name,
             )
-        if PartialState().is_main_process:
+        if accelerator.is_main_process:
             write_curve(rows, curve)
             save(base, denoiser, self.sampling(base), card, draw.size, out)
             tracker.log_model(out, {"data": self.shards.digest})
