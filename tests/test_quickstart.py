@@ -22,7 +22,7 @@ def test_the_quickstart_runs(pipeline, tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_the_model_is_ones_own_or_the_one_in_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsdError, match=r"neither models/us_diffusion nor models/reference is there; run `dvc repro`"):
+    with pytest.raises(UsdError, match=r"neither models/us_diffusion nor models/reference is there; run `dvc pull` or"):
         model_of(None)
     for name in ("models/reference", "models/us_diffusion"):
         (tmp_path / name).mkdir(parents=True)

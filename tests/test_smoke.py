@@ -39,7 +39,7 @@ def run(folder: Path, *command: str, check: bool = True) -> subprocess.Completed
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of the work tree with the smoke parameters, in a folder whose name is not plain."""
-    folder = tmp_path_factory.mktemp("clone") / "my projèct"
+    folder = tmp_path_factory.mktemp("clone") / "my project"
     run(ROOT, "git", "clone", "--quiet", str(ROOT), str(folder))
     listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout.splitlines()
     for name in listed:

@@ -19,7 +19,7 @@ from tests.flows.project import DVC_YAML, STEP, in_project, prefect_yaml, send_e
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A git and DVC project in which everything is up to date and committed; its name is not plain."""
-    folder = tmp_path_factory.mktemp("flows") / "my projèct"
+    folder = tmp_path_factory.mktemp("flows") / "my project"
     (folder / ".usd").mkdir(parents=True)
     files = {"step.py": STEP, "dvc.yaml": DVC_YAML, "prefect.yaml": prefect_yaml(), "params.yaml": "train: {rate: 2}\n"}
     for name, text in (files | {"base.txt": "base", ".gitignore": ".usd/\n/flows\n/usd\n"}).items():
