@@ -110,8 +110,11 @@ def test_the_clean_estimate_inverts_every_prediction_type(base, kind) -> None:
     x_0, noise = (torch.randn(3, 12, 8, 8, generator=random) for _ in range(2))
     t = torch.tensor([0, 200, 900])
     x_t = base.scheduler.add_noise(x_0, noise, t)
-    target = denoising_target(base.scheduler, x_0, noise, t)
+    target = denoising_target(base.scheduler, x_0, x_t, t)
     assert torch.allclose(clean_estimate(base.scheduler, target, x_t, t), x_0, atol=1e-3)
+    made_of_noise = torch.randn(x_0.shape, generator=random)  # as when a sampler has reached it from a wrong estimate
+    target = denoising_target(base.scheduler, x_0, made_of_noise, t)
+    assert torch.allclose(clean_estimate(base.scheduler, target, made_of_noise, t), x_0, atol=1e-3)
 
 
 def test_the_codec_is_lossless(base) -> None:

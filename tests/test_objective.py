@@ -12,12 +12,14 @@ from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.loader import Batch
 from usd.diffusion.losses import clean_estimate, feedback
+from usd.diffusion.sampling import ddim, sample
+from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.model.base import decode, encode_text
+from usd.model.base import decode, encode, encode_text
 from usd.model.control import Denoiser
 from usd.tasks import TRAINED
 from usd.training.control import new_denoiser
-from usd.training.objective import Objective, draws
+from usd.training.objective import Objective, draw_all
 
 PARAMS = config.load(ROOT / "params.yaml")
 TRAIN, VARIANTS = dataclasses.replace(PARAMS.train, warm_start=""), PARAMS.variants
@@ -55,7 +57,7 @@ def objective(base, net: PerceptionNet, variant: str, **changes) -> Objective:
 @pytest.mark.parametrize(
     ("variant", "expected"),
     [  # of the first implementation that leaves the maps' names out
-        ("us_diffusion", {"denoising": 0.822657, "feedback": 0.0764402, "indicator": 0.179424}),
+        ("no_self_estimates", {"denoising": 0.822657, "feedback": 0.0764402, "indicator": 0.179424}),
         ("prompt_diffusion", {"denoising": 0.745349}),
     ],
 )
@@ -75,9 +77,11 @@ def test_the_terms_have_the_values_of_the_first_implementation(base, net, varian
 @pytest.mark.parametrize(("variant", "named"), [("us_diffusion", False), ("control", True)])
 def test_the_prompt_names_a_map_only_where_no_pair_shows_it(base, net, variant: str, named: bool) -> None:
     """Else the pair is superfluous, and a black one gives the same result."""
-    batch = batch_of()
-    kept = objective(base, net, variant, dropout=0.0)._draws(batch, torch.zeros(ITEMS, 12, 32, 32))[2]
-    assert kept == [named or TRAINED[number].direction == "map2image" for number in batch.task.tolist()]
+    batch, everything = batch_of(), torch.ones(ITEMS, dtype=torch.bool)
+    text = objective(base, net, variant)._text(batch, everything)
+    names = [named or TRAINED[number].direction == "map2image" for number in batch.task.tolist()]
+    kept = [prompt if name else "" for prompt, name in zip(batch.prompts, names, strict=True)]
+    assert torch.equal(text, encode_text(base, kept))
 
 
 def test_feedback_that_no_item_is_due_is_zero(base, net) -> None:
@@ -101,18 +105,59 @@ def test_a_variant_switches_feedback(base, net) -> None:
     assert not [name for name in terms if name.startswith("feedback")]
 
 
+def test_an_item_with_stops_is_where_the_sampler_would_be(base, net) -> None:
+    """Else a model that is sampled meets states that it was not trained on."""
+    variant = dataclasses.replace(VARIANTS["us_diffusion"], feedback=0.0, self_estimates=1.0)
+    denoiser, batch, calls = steered(base, "us_diffusion").eval(), batch_of(), []
+
+    def recorded(*inputs):
+        calls.append(inputs)
+        return denoiser(*inputs)
+
+    with torch.no_grad():
+        Objective(base, {}, TRAIN, variant)(recorded, batch)
+    x_t, t, *conditions = calls[-1]
+    drawn = draw_all(TRAIN, variant, batch.index, tuple(x_t.shape))
+    item = int(t.argmin())
+    steps = sampling_timesteps("ess", 10)
+    stops = [step for step, stop in zip(steps, drawn.stops[item], strict=True) if stop]
+    assert stops[-1] == t[item]
+    one = [condition[item : item + 1] for condition in conditions]
+    reached: list[torch.Tensor] = []
+    sample(
+        lambda x, t: denoiser(x, t[None], *one)[0],
+        drawn.noise[item : item + 1],
+        ddim(base.scheduler.config),
+        [steps[0], *stops],
+        on_step=lambda number, t, x: (reached.append(x), x)[1],
+    )
+    assert torch.allclose(x_t[item], reached[len(stops) - 1][0], atol=1e-4)
+    assert not drawn.stops[t == steps[0]].any()
+    true = base.scheduler.add_noise(encode(base.vae, batch.target), drawn.noise, t)
+    assert [torch.allclose(a, b) for a, b in zip(x_t, true, strict=True)] == (t == steps[0]).tolist()
+
+
+def test_a_share_of_the_items_has_stops() -> None:
+    variant = dataclasses.replace(VARIANTS["us_diffusion"], self_estimates=0.25)
+    drawn = draw_all(TRAIN, variant, 0, (20_000, 1, 1, 1))
+    below = drawn.t < 998
+    assert float(drawn.stops.any(1)[below].float().mean()) == pytest.approx(0.25, abs=0.02)
+    none = draw_all(TRAIN, dataclasses.replace(variant, self_estimates=0.0), 0, (20_000, 1, 1, 1))
+    assert not none.stops.any()
+
+
 @pytest.mark.parametrize("world", [2, 4])
 def test_processes_share_one_draw(world: int) -> None:
-    whole = draws(TRAIN, VARIANTS["us_diffusion"], 3, (12, 4, 2, 2))
+    whole = draw_all(TRAIN, VARIANTS["us_diffusion"], 3, (12, 4, 2, 2))
     parts = [whole.of_process(rank, world) for rank in range(world)]
     for field in dataclasses.fields(whole):
         assert torch.equal(torch.cat([getattr(part, field.name) for part in parts]), getattr(whole, field.name))
-    other = draws(TRAIN, VARIANTS["us_diffusion"], 4, (12, 4, 2, 2))
+    other = draw_all(TRAIN, VARIANTS["us_diffusion"], 4, (12, 4, 2, 2))
     assert not torch.equal(whole.noise, other.noise)
 
 
 def test_text_and_pair_are_dropped_alone_and_together() -> None:
-    drawn = draws(dataclasses.replace(TRAIN, dropout=0.2), VARIANTS["us_diffusion"], 0, (20_000, 1, 1, 1))
+    drawn = draw_all(dataclasses.replace(TRAIN, dropout=0.2), VARIANTS["us_diffusion"], 0, (20_000, 1, 1, 1))
     text, pair = ~drawn.keep_text, ~drawn.keep_pair
     for share in ((text & ~pair), (pair & ~text), (text & pair)):
         assert float(share.float().mean()) == pytest.approx(0.2, abs=0.01)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usd.diffusion.timesteps import LISTS, draw, sampling_timesteps, timesteps
+from usd.diffusion.timesteps import LISTS, draw_timesteps, sampling_timesteps, timesteps
 from usd.errors import UsdError
 
 
@@ -38,7 +38,7 @@ def test_sampling_leaves_out_the_step_without_noise() -> None:
 
 
 def test_draws_are_antithetic_and_from_the_list() -> None:
-    drawn = draw("ess", 10, 8, torch.Generator().manual_seed(0))
+    drawn = draw_timesteps("ess", 10, 8, torch.Generator().manual_seed(0))
     steps = sampling_timesteps("ess", 10)
     places = [steps.index(int(t)) for t in drawn]
     assert all(a + b == 8 for a, b in zip(places[:4], places[4:], strict=True))

@@ -36,6 +36,7 @@ def change(wanted: dict[str, Any], params: Path = PARAMS, where: str = "") -> li
     """
     where = where or str(params)
     yaml = YAML()
+    yaml.width = 120
     current = _load(yaml, params, FROM_ROOT)
     changes = list(_merge(current, wanted, where, ""))
     written = StringIO()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from usd.config.values import (
@@ -68,11 +68,19 @@ class Base(Optimisation):
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
 class Variant:
-    """One entry of `variants`: which of SGA, FAL and ESS are on."""
+    """One entry of `variants`: which of SGA, FAL and ESS are on, and what x_t is made of."""
 
     adapter: Literal["separate_gather", "stacked", "query"]
     timesteps: Literal["ess", "uniform"]
     feedback: Amount
+    self_estimates: Share
+
+    @field_validator("self_estimates")
+    @classmethod
+    def _from_a_list(cls, share: float, info: ValidationInfo) -> float:
+        if share and info.data.get("timesteps") == "uniform":
+            raise ValueError("needs timesteps: ess, as the model's own estimates are made along the sampled list")
+        return share
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)

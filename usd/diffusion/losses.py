@@ -25,12 +25,18 @@ def clean_estimate(scheduler: DDIMScheduler, prediction: Tensor, x_t: Tensor, t:
     return signal * x_t - noise * prediction  # v_prediction
 
 
-def denoising_target(scheduler: DDIMScheduler, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What the network is trained to predict from x_t (B, C, h, w): x_0, ε or v."""
+def denoising_target(scheduler: DDIMScheduler, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """What the network should predict from x_t (B, C, h, w), however that was made: x_0, ε or v.
+
+    ε is what is left of x_t beside √ᾱ_t·x_0. Where x_t is made of the truth, that is the noise that was added.
+    """
+    alpha_bar: Tensor = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]  # (B, 1, 1, 1)
+    signal, deviation = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     kind = scheduler.config.prediction_type
     if kind == "sample":
         return x_0
-    return noise if kind == "epsilon" else scheduler.get_velocity(x_0, noise, t)
+    noise = (x_t - signal * x_0) / deviation
+    return noise if kind == "epsilon" else signal * noise - deviation * x_0  # v_prediction
 
 
 def feedback(

@@ -49,7 +49,7 @@ def sampling_timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[
     return [t for t in reversed(steps) if t > 0 or strategy == "uniform"]
 
 
-def draw(strategy: Literal["ess", "uniform"], count: int, batch: int, generator: torch.Generator) -> Tensor:
+def draw_timesteps(strategy: Literal["ess", "uniform"], count: int, batch: int, generator: torch.Generator) -> Tensor:
     """Training timesteps (batch,): uniform, or from the ESS list of `count` in antithetic pairs i, n − 1 − i.
 
     As in sampling t = 0 is left out.

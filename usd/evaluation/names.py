@@ -13,6 +13,7 @@ NAMES = {
     "no_sga": "without SGA",
     "no_fal": "without FAL",
     "no_ess": "without ESS",
+    "no_self_estimates": "without self-estimates",
     "image2map": "Image2Map",
     "map2image": "Map2Image",
     "depth": "depth",

@@ -64,6 +64,7 @@ class Findings:
             "no_sga": Quantity("RMSE of the unseen tasks", tuple(f"chosen/{task}/rmse" for task in UNSEEN_IMAGE2MAP)),
             "no_fal": trained("chosen", "map2image", "adherence_rmse", run),
             "no_ess": Quantity(f"RMSE at up to {FEW_EVALUATIONS} evaluations", tuple(columns)),
+            "no_self_estimates": trained(str(FEW_EVALUATIONS), "image2map", "rmse", run),
         }
 
     def table(self) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for, generator
 from usd.diffusion.losses import mean_square, task_weights
-from usd.diffusion.timesteps import draw
+from usd.diffusion.timesteps import draw_timesteps
 from usd.errors import UsdError
 from usd.model.base import Base, encode, encode_text
 from usd.provenance import code_digest
@@ -72,10 +72,10 @@ class Draws:
         return Draws(*(part.unflatten(0, (HALVES, world, -1))[:, rank].flatten(0, 1) for part in parts))
 
 
-def draws(params: BaseParams, index: int, shape: tuple[int, ...]) -> Draws:
+def draw_all(params: BaseParams, index: int, shape: tuple[int, ...]) -> Draws:
     """Draw for micro-batch `index`, whose latents have `shape` over all processes: a function of seed and index."""
     random, count = generator(params.seed, index), shape[0]
-    t = draw("ess", params.timesteps, count, random)
+    t = draw_timesteps("ess", params.timesteps, count, random)
     translated = (torch.rand(count, generator=random) < params.translation) & (t >= params.translation_from)
     residue = params.residue * torch.rand(count, generator=random)
     return Draws(
@@ -100,7 +100,7 @@ class Objective:
         base, device = self.base, batch.target.device
         x_0 = encode(base.vae, torch.cat([batch.target, batch.example_target]))  # (2B, C, h, w)
         other = encode(base.vae, torch.cat([batch.query, batch.example_source]))
-        whole = draws(self.params, batch.index, (len(x_0) * self.world, *x_0.shape[1:]))
+        whole = draw_all(self.params, batch.index, (len(x_0) * self.world, *x_0.shape[1:]))
         drawn = whole.of_process(self.rank, self.world)
         t, s = drawn.t.to(device), drawn.share.to(device)[:, None, None, None]
         x_t = base.scheduler.add_noise(x_0, drawn.noise.to(device), t)  # √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε

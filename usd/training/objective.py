@@ -12,7 +12,8 @@ from usd.config import Train, Variant
 from usd.data.loader import Batch
 from usd.determinism import generator
 from usd.diffusion.losses import clean_estimate, denoising_target, feedback, mean_square, task_weights
-from usd.diffusion.timesteps import draw
+from usd.diffusion.sampling import ddim_step
+from usd.diffusion.timesteps import draw_timesteps, sampling_timesteps
 from usd.errors import UsdError
 from usd.model.base import Base, decode, encode, encode_text
 from usd.tasks import TRAINED
@@ -27,17 +28,23 @@ class Draws:
     noise: Tensor  # (B, C, h, w)
     keep_text: Tensor  # (B,) bool
     keep_pair: Tensor  # (B,) bool
+    stops: (
+        Tensor  # (B, N) bool: where on the list a sampler stops on its way to t, t the last; none: x_t is of the truth
+    )
 
     def of_process(self, rank: int, world: int) -> "Draws":
         """The items of process `rank`: the same numbers are drawn whatever the number of processes."""
-        parts = (self.t, self.noise, self.keep_text, self.keep_pair)
-        return Draws(*(part.chunk(world)[rank] for part in parts))
+        return Draws(**{name: whole.chunk(world)[rank] for name, whole in vars(self).items()})
+
+    def to(self, device: torch.device) -> "Draws":
+        """The same numbers on a device."""
+        return Draws(**{name: part.to(device) for name, part in vars(self).items()})
 
 
-def draws(params: Train, variant: Variant, index: int, shape: tuple[int, ...]) -> Draws:
+def draw_all(params: Train, variant: Variant, index: int, shape: tuple[int, ...]) -> Draws:
     """Draw for micro-batch `index`, whose latents have `shape` over all processes: a function of seed and index."""
     random, count = generator(params.seed, index), shape[0]
-    t = draw(variant.timesteps, params.ess_steps, count, random)
+    t = draw_timesteps(variant.timesteps, params.ess_steps, count, random)
     u = torch.rand(count, generator=random)
     noise = torch.randn(shape, generator=random)
     p = params.dropout  # [0, p) drops the text, [p, 2p) the pair, [2p, 3p) both
@@ -46,7 +53,19 @@ def draws(params: Train, variant: Variant, index: int, shape: tuple[int, ...]) -
         noise=noise,
         keep_text=(u >= p) & ((u < 2 * p) | (u >= 3 * p)),
         keep_pair=(u < p) | (u >= 3 * p),
+        stops=draw_stops(params, variant, t, random),
     )
+
+
+def draw_stops(params: Train, variant: Variant, t: Tensor, random: torch.Generator) -> Tensor:
+    """Where on the sampled list (B, N) a sampler stops on its way to t (B,): at t, and before at each with p = ½.
+
+    The first timestep is where it starts. Only a share `self_estimates` of the items has stops.
+    """
+    steps = torch.tensor(sampling_timesteps(variant.timesteps, params.ess_steps))
+    chosen = torch.rand(len(t), 1, generator=random) < variant.self_estimates
+    between = (torch.rand(len(t), len(steps), generator=random) < 0.5) & (steps > t[:, None])
+    return chosen & (between | (steps == t[:, None])) & (steps < steps[0])
 
 
 @dataclass(frozen=True)
@@ -74,17 +93,17 @@ class Objective:
     def __call__(self, model: nn.Module, batch: Batch) -> Terms:
         """The terms: `denoising`, and as the variant has it `feedback` and `indicator`."""
         params, scheduler = self.params, self.base.scheduler
-        with torch.no_grad():
-            x_0 = self._latents(batch)  # (B, C, h, w)
-            t, noise, keep_text, keep_pair = self._draws(batch, x_0)
-            x_t = scheduler.add_noise(x_0, noise, t)  # √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε
-            text = self._text(batch, keep_text)  # (B, L, D)
         pair = torch.cat([batch.example_source, batch.example_target], dim=1)  # (B, 6, H, W)
         indicator = F.one_hot(batch.task, len(batch.tasks)).float()  # (B, N)
-        prediction, logits = model(
-            x_t.contiguous(memory_format=torch.channels_last), t, text, pair, batch.query, indicator, keep_pair
-        )
-        error = mean_square(prediction.float() - denoising_target(scheduler, x_0, noise, t))  # (B,) ‖f(x_t) − target‖²
+        with torch.no_grad():
+            x_0 = self._latents(batch)  # (B, C, h, w)
+            drawn = self._draw(batch, x_0)
+            t, noise = drawn.t, drawn.noise
+            conditions = (self._text(batch, drawn.keep_text), pair, batch.query, indicator, drawn.keep_pair)
+            x_t = scheduler.add_noise(x_0, noise, t)  # √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε
+            x_t = self._reached(model, x_t, drawn, conditions).contiguous(memory_format=torch.channels_last)
+        prediction, logits = model(x_t, t, *conditions)
+        error = mean_square(prediction.float() - denoising_target(scheduler, x_0, x_t, t))  # (B,) ‖f(x_t) − target‖²
         terms = by_task("denoising", task_weights(batch.tasks, params.map_weight).to(error)[batch.task] * error, batch)
         if self.variant.feedback:
             estimate = clean_estimate(scheduler, prediction.float(), x_t, t)  # x̂_0 (B, C, h, w)
@@ -93,27 +112,42 @@ class Objective:
             terms["indicator"] = params.indicator * F.cross_entropy(logits.float(), batch.task)  # −log p(task | pair)
         return terms
 
+    def _reached(self, model: nn.Module, x_t: Tensor, drawn: Draws, conditions: tuple[Tensor, ...]) -> Tensor:
+        """x_t (B, C, h, w), for items with stops as DDIM comes to it from pure noise with the present model.
+
+        A sampler knows no truth, only the model's own estimates. Trained on the truth alone, a model takes the errors
+        of its last step for signal, so that more steps make it worse (exposure bias; arXiv 2312.00210).
+        """
+        steps = torch.tensor(sampling_timesteps(self.variant.timesteps, self.params.ess_steps), device=x_t.device)
+        at, ordinal = steps[0].repeat(len(x_t)), drawn.stops.cumsum(1)
+        x_t = torch.where(drawn.stops.any(1)[:, None, None, None], drawn.noise, x_t)
+        for number in range(1, int(ordinal.max()) + 1):
+            rows, columns = (drawn.stops & (ordinal == number)).nonzero(as_tuple=True)
+            prediction, _ = model(x_t[rows], at[rows], *(condition[rows] for condition in conditions))
+            x_t[rows] = ddim_step(self.base.scheduler, prediction.float(), x_t[rows], at[rows], steps[columns])
+            at[rows] = steps[columns]
+        return x_t
+
     def _latents(self, batch: Batch) -> Tensor:
         """x_0 (B, C, h, w), in the single precision that the scheduler needs."""
         return (encode(self.base.vae, batch.target) if batch.latents is None else batch.latents).float()
 
-    def _text(self, batch: Batch, keep: list[bool]) -> Tensor:
-        """Text states (B, L, D) of the prompts, of an empty one where the text is dropped."""
-        if batch.text is None:
-            return encode_text(self.base, [p if kept else "" for p, kept in zip(batch.prompts, keep, strict=True)])
-        mask = torch.tensor(keep, device=batch.text.device)[:, None, None]
-        return torch.where(mask, batch.text, encode_text(self.base, [""]).float())
+    def _text(self, batch: Batch, keep: Tensor) -> Tensor:
+        """Text states (B, L, D) of the prompts, of an empty one where the text is dropped.
 
-    def _draws(self, batch: Batch, x_0: Tensor) -> tuple[Tensor, Tensor, list[bool], Tensor]:
-        """This process's t, ε, and which texts and pairs are kept, on the device of its latents.
-
-        A map's name is no text to keep where a pair is shown: see `usd.tasks.Task.prompt_beside_pair`.
+        A map's name is always dropped where a pair is shown: see `usd.tasks.Task.prompt_beside_pair`.
         """
-        whole = draws(self.params, self.variant, batch.index, (len(x_0) * self.world, *x_0.shape[1:]))
-        mine, device = whole.of_process(self.rank, self.world), x_0.device
         named = [self.variant.adapter == "query" or task.direction == "map2image" for task in batch.tasks]
-        keep_text = mine.keep_text & torch.tensor(named)[batch.task.cpu()]
-        return mine.t.to(device), mine.noise.to(device), keep_text.tolist(), mine.keep_pair.to(device)
+        keep = keep & torch.tensor(named, device=keep.device)[batch.task]
+        if batch.text is None:
+            prompts = zip(batch.prompts, keep.tolist(), strict=True)
+            return encode_text(self.base, [prompt if kept else "" for prompt, kept in prompts])
+        return torch.where(keep[:, None, None], batch.text, encode_text(self.base, [""]).float())
+
+    def _draw(self, batch: Batch, x_0: Tensor) -> Draws:
+        """This process's share, on the device of its latents."""
+        whole = draw_all(self.params, self.variant, batch.index, (len(x_0) * self.world, *x_0.shape[1:]))
+        return whole.of_process(self.rank, self.world).to(x_0.device)
 
     def _feedback(self, estimate: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """FAL (B,), weighted by map.
