@@ -14,7 +14,7 @@ PARAMS = config.load(ROOT / "params.yaml")
 
 def card_of(base: Path) -> ModelCard:
     train = dataclasses.replace(PARAMS.train, base=str(base))
-    return ModelCard(model_card("us_diffusion", PARAMS.variants["us_diffusion"], train, "0" * 64, [998, 289]))
+    return ModelCard(model_card("us_diffusion", "train", PARAMS.variants["us_diffusion"], train, "0" * 64, [998, 289]))
 
 
 def test_the_licence_is_the_bases(tmp_path: Path) -> None:

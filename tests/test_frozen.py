@@ -40,6 +40,8 @@ def test_control_then_reference(project: Path) -> None:
     places = (Path("models/reference"), Path("results"), Path("reference.csv"), Path("runs/reference"))
     reference.main("shards", annotators, annotators, *places)
     root = project / "models/reference"
+    for name in ("control", "reference"):
+        assert f"trained by stage `{name}`" in (project / "models" / name / "README.md").read_text()
     stored = {weight.dtype for path in root.rglob("*.safetensors") for weight in load_file(path).values()}
     assert stored == {torch.float16}
     assert sum(path.stat().st_size for path in root.rglob("*")) < 20e6

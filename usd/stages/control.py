@@ -22,7 +22,7 @@ def main(shards: str, out: Path, curve: Path, run_dir: RunDir) -> None:
     """
     params = config.load()
     own = replace(params.train, seed=params.control.seed, steps=params.control.steps, warm_start="")
-    Run(NAME, params.variant(NAME), own, Shards.open(shards), None, run_dir).train(out, curve)
+    Run(NAME, NAME, params.variant(NAME), own, Shards.open(shards), None, run_dir).train(out, curve)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ from usd.stages import RunDir, run
 from usd.study.runs import is_done
 from usd.training.variant import Run
 
+NAME = "reference"
+
 
 def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, curve: Path, run_dir: RunDir) -> None:
     """Train on SHARDS with ANNOTATORS; writes the model to OUT, its evaluation to RESULTS and the curve to CURVE.
@@ -39,7 +41,7 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     identity = {"train": asdict(own), "variant": asdict(settings), "data": opened.digest, "code": code_digest("train")}
     identity |= {"annotators": folder_digest(annotators)}
     if not is_done(run_dir, identity):
-        Run("reference", settings, own, opened, annotators, run_dir / "training").train(trained, curve)
+        Run(NAME, NAME, settings, own, opened, annotators, run_dir / "training").train(trained, curve)
         halve(trained)
         atomic_write(run_dir / "identity.json", json.dumps(identity) + "\n")
     pipeline = USDiffusionPipeline.from_pretrained(trained).to(accelerator_for(own.device, "no").device)

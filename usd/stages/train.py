@@ -16,7 +16,7 @@ def main(variant: str, shards: str, annotators: Path, out: Path, curve: Path, ru
     """
     params = config.load()
     settings = params.variant(variant)
-    Run(variant, settings, params.train, Shards.open(shards), annotators, run_dir).train(out, curve)
+    Run(variant, "train", settings, params.train, Shards.open(shards), annotators, run_dir).train(out, curve)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Study:
             model = folder / "model"
             params = replace(self.train, steps=self.params.training_steps, seed=seed)
             settings = self.variants[variant]
-            run = Run(variant, settings, params, self.shards, self.annotators, folder / "run")
+            run = Run(variant, "study", settings, params, self.shards, self.annotators, folder / "run")
             run.train(model, folder / "curve.csv")
             pipeline = USDiffusionPipeline.from_pretrained(model).to(self.device)
             evaluator = Evaluator(pipeline, settings.timesteps, self.evaluate, self.measure)

@@ -12,7 +12,7 @@ TEXT = """---
 {header}---
 # {name}
 
-A control branch and adapter on the base `{base}`, trained by stage `train`. The directory is complete:
+A control branch and adapter on the base `{base}`, trained by stage `{stage}`. The directory is complete:
 `USDiffusionPipeline.from_pretrained` needs nothing else. It contains the base's weights, so the base's licence applies.
 
 | what | value |
@@ -29,10 +29,11 @@ A control branch and adapter on the base `{base}`, trained by stage `train`. The
 """
 
 
-def model_card(name: str, variant: Variant, params: Train, data: str, timesteps: list[int]) -> str:
+def model_card(name: str, stage: str, variant: Variant, params: Train, data: str, timesteps: list[int]) -> str:
     """The text of README.md.
 
     Args:
+        stage: whose training it is: `train`, or one that trains a model of its own, as `control` does.
         data: digest of the shards.
         timesteps: the list that it is sampled with.
     """
@@ -44,6 +45,7 @@ def model_card(name: str, variant: Variant, params: Train, data: str, timesteps:
         **facts,
         header=yaml.safe_dump(header, sort_keys=False),
         name=name,
+        stage=stage,
         tasks=", ".join(task.name for task in TRAINED),
         items=params.batch_size * len(TRAINED),
         data=data,

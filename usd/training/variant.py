@@ -30,6 +30,7 @@ class Run:
     """One variant's training: what it is given, and where its results go."""
 
     name: str
+    stage: str  # that trains it; its model card says so
     variant: Variant
     params: Train
     shards: Shards
@@ -47,7 +48,7 @@ class Run:
         begun = (self.run_dir / CHECKPOINT).exists()
         settings = asdict(self.params) | {"data": self.shards.digest}
         tracker = Tracker(self.name, settings, self.run_dir, revision(), resume=begun)
-        card = model_card(self.name, self.variant, self.params, self.shards.digest, self.timesteps())
+        card = model_card(self.name, self.stage, self.variant, self.params, self.shards.digest, self.timesteps())
         draw = Preview(base, self.shards["val"], self.timesteps())
 
         def preview(denoiser: Denoiser, step: int) -> None:
