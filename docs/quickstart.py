@@ -31,30 +31,30 @@ def main(model: Path, out: Path) -> None:
     # 2. One example pair. The task is read off the pair, and the model knows how many steps are best for it.
     pair = (picture("image2depth", "source"), picture("image2depth", "target"))
     query = picture("image2depth", "query")
-    pipeline("", pair, query, generator=torch.Generator().manual_seed(0)).images[0].save(out / "depth.png")
+    pipeline(pair, query, generator=torch.Generator().manual_seed(0)).images[0].save(out / "depth.png")
 
     # 3. Several pairs that show the same, and several queries at once.
     pairs = [pair, (query, picture("image2depth", "target"))]
     queries = [query, picture("image2hed", "query")]
-    for number, image in enumerate(pipeline("", image_pair=pairs, query=queries).images):
+    for number, image in enumerate(pipeline(image_pair=pairs, query=queries).images):
         image.save(out / f"depth-{number}.png")
 
     # 4. The other direction: a map to an image, with a caption, guidance and more steps.
     back = (pair[1], pair[0])
     settings = {"num_inference_steps": 5, "guidance_scale": 2.0, "num_images_per_prompt": 2}
-    for number, image in enumerate(pipeline("a red cube on a blue floor", back, pair[1], **settings).images):
+    for number, image in enumerate(pipeline(back, pair[1], "a red cube on a blue floor", **settings).images):
         image.save(out / f"image-{number}.png")
 
     # 5. A task that it was not trained for: the pair shows it, and the indicator says what it resembles.
     grey = pair[0].convert("L").convert("RGB")
-    output = pipeline("", (pair[0], grey), query)
+    output = pipeline((pair[0], grey), query)
     output.images[0].save(out / "unseen.png")
     for name, weight in zip(pipeline.adapter.config.tasks, output.indicator[0].tolist(), strict=True):
         print(f"{name}: {weight:.2f}")
 
     # 6. Another scheduler of diffusers: any that takes a list of timesteps.
     pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
-    pipeline("", pair, query, timesteps=[998, 879, 619]).images[0].save(out / "euler.png")
+    pipeline(pair, query, timesteps=[998, 879, 619]).images[0].save(out / "euler.png")
 
     # 7. Save it, with defaults of your own. Once usd is imported, diffusers' generic loader reads it, too.
     two_steps = {"timesteps": [998, 619], "guidance_scale": 1.0}

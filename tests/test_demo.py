@@ -48,7 +48,7 @@ def by_api(model: Path, query: Path) -> np.ndarray:
     pipeline = USDiffusionPipeline.from_pretrained(model)
     source, target, asked = (read_picture(path, 64) for path in (EXAMPLE / "source.png", EXAMPLE / "target.png", query))
     seed = torch.Generator().manual_seed(SEED)
-    return np.asarray(pipeline(PROMPT, (source, target), asked, num_inference_steps=STEPS, generator=seed).images[0])
+    return np.asarray(pipeline((source, target), asked, PROMPT, num_inference_steps=STEPS, generator=seed).images[0])
 
 
 def test_the_page_the_command_and_the_api_give_the_same_picture(model: Path, url: str, tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ def test_the_command_and_the_api_give_the_same_picture(folder: Path) -> None:
     for name in ("a.png", "b b.jpg"):
         query = read_picture(folder / "queries" / name, 64)
         wanted = pipeline(
-            "depth map",
             pair,
             query,
+            "depth map",
             timesteps=sampling_timesteps("ess", 2),
             generator=torch.Generator().manual_seed(5),
         ).images[0]

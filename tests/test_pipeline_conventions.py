@@ -23,9 +23,17 @@ PARTS = {"vae", "unet", "text_encoder", "tokenizer", "scheduler", "control", "ad
 
 def test_the_call_has_the_arguments_that_all_pipelines_have() -> None:
     parameters = inspect.signature(USDiffusionPipeline.__call__).parameters
-    assert {"prompt", "image_pair", "query"} <= parameters.keys()
+    assert {"image_pair", "query", "prompt"} <= parameters.keys()
     wanted = {"num_inference_steps", "num_images_per_prompt", "generator", "latents", "output_type", "return_dict"}
     assert all(parameters[name].default is not inspect.Parameter.empty for name in wanted)
+
+
+def test_a_call_needs_the_pair_and_the_query_alone(pipeline) -> None:
+    wanted = call(pipeline, 2, prompt="")
+    pair, query = torch.rand(3, 4, 3, 64, 64, generator=torch.Generator().manual_seed(5))[:, :2].split([2, 1])
+    noise = [torch.Generator().manual_seed(i) for i in range(2)]
+    found = pipeline(tuple(pair), query[0], num_inference_steps=4, generator=noise, output_type="pt")
+    assert torch.equal(found.images, wanted.images)
 
 
 @pytest.mark.parametrize("loader", [USDiffusionPipeline, DiffusionPipeline])

@@ -107,9 +107,9 @@ def test_it_trains_and_is_called(
     assert pipeline.scheduler.config.prediction_type == kind
     pictures = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     images = pipeline(
-        "depth map",
         (pictures[0], pictures[1]),
         pictures[2],
+        "depth map",
         num_inference_steps=2,
         guidance_scale=9.0,
         output_type="pt",

@@ -67,9 +67,9 @@ def generate(
     pipeline.set_progress_bar_config(disable=True)  # one bar over all items is enough
     for part in track(list(_parts(items, batch_size)), description=title, transient=True):
         output = pipeline(
-            [prompt(task, samples.caption(item.query), shown) for item in part],
             _examples(samples, part, shown),
             samples.pictures([item.query for item in part], task.source),
+            [prompt(task, samples.caption(item.query), shown) for item in part],
             task=shown.indicator,
             timesteps=sampling.timesteps,
             guidance_scale=sampling.guidance_scale,

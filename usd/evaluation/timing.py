@@ -52,9 +52,9 @@ class Contestant:
         began = clock()
         while calls == 0 or clock() - began < min_run_time:
             self.pipeline(
-                prompts,
                 pair,
                 query,
+                prompts,
                 timesteps=self.sampling.timesteps,
                 guidance_scale=self.sampling.guidance_scale,
                 generator=generator(seed),

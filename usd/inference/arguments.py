@@ -9,6 +9,8 @@ from torch import Tensor
 from usd.errors import UsdError
 from usd.inference.images import Pair, as_batch
 
+Generators = torch.Generator | list[torch.Generator] | None  # a list has one per result
+
 
 def per_query(name: str, value: Any, count: int) -> list[Any]:
     """A list with an entry per query, from one or from such a list."""
@@ -44,8 +46,8 @@ def check_options(output_type: str, tensors: tuple[str, ...] | list[str]) -> Non
         raise UsdError(f"callback_on_step_end_tensor_inputs: {sorted(unknown)} are unknown; there are only latents")
 
 
-def starting_noise(shape: tuple[int, ...], generator: torch.Generator | list[torch.Generator] | None) -> Tensor:
-    """x_T, drawn on the CPU, so that the same seed gives the same noise on any device; a list has one per result."""
+def starting_noise(shape: tuple[int, ...], generator: Generators) -> Tensor:
+    """x_T, drawn on the CPU, so that the same seed gives the same noise on any device."""
     if isinstance(generator, list):
         per_query("generator", generator, shape[0])
     noise: Tensor = randn_tensor(shape, generator)

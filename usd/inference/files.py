@@ -135,9 +135,9 @@ def generate_picture(
     API, `usd generate` and `usd demo` give the same picture, beside whatever other queries.
     """
     output = pipeline(
-        request.prompt,
         example,
         query,
+        request.prompt,
         task=request.task,
         num_inference_steps=request.steps,
         guidance_scale=request.guidance_scale,

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, guided, sample
-from usd.inference.arguments import check_options, check_sides, joined, per_query, starting_noise
+from usd.inference.arguments import Generators, check_options, check_sides, joined, per_query, starting_noise
 from usd.inference.defaults import SAMPLING, asked_sampling, default_sampling
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
 from usd.model.adapter import InContextAdapter
@@ -110,16 +110,16 @@ class USDiffusionPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | list[str],
         image_pair: Pair | list[Pair],
         query: Images,
+        prompt: str | list[str] = "",
         task: str | list[str | None] | None = None,
         num_inference_steps: int | None = None,
         timesteps: list[int] | None = None,
         guidance_scale: float | None = None,
         guidance_interval: tuple[int, int] = EVERYWHERE,
         num_images_per_prompt: int = 1,
-        generator: torch.Generator | list[torch.Generator] | None = None,
+        generator: Generators = None,
         latents: Tensor | None = None,
         output_type: OutputType = "pil",
         return_dict: bool = True,
@@ -131,10 +131,10 @@ class USDiffusionPipeline(DiffusionPipeline):
         Pictures are PIL's, arrays or tensors, see `usd.inference.images.as_batch`; a list is a batch of B.
 
         Args:
-            prompt: one, or one per query.
             image_pair: source and target; or a list of pairs that show the same, whose features and indicators are
                 averaged. Each is one picture for all queries, or one per query.
             query: the pictures to work on.
+            prompt: a caption of the wanted image, or one per query; empty for a map, because the pair says which.
             task: its name, or one per query; None reads it off the pair. Unseen names average the tasks of the same
                 direction.
             num_inference_steps: length of the ESS list, instead of the model's default.
@@ -147,10 +147,14 @@ class USDiffusionPipeline(DiffusionPipeline):
                 results do not depend on batching.
             latents: the starting noise x_T itself, (B, C, h, w).
             output_type: `pil`, `np` or `pt`, or `latent` for x_0 itself.
-            return_dict: False returns a plain tuple.
+            return_dict: whether to return a `USDiffusionOutput`, and not a plain tuple of its fields.
             callback_on_step_end: called with (pipeline, step number, timestep, {"latents": …}); `latents` in what it
                 returns, if anything, replace those.
             callback_on_step_end_tensor_inputs: what the callback sees; there are only `latents`.
+
+        Returns:
+            `images`: the results as `output_type` says, those of a query in a row; and `indicator`, (results, N): how
+            much each trained task weighs in them.
 
         Raises:
             UsdError: an argument does not fit the queries, or the scheduler takes no list of timesteps.
@@ -198,13 +202,7 @@ class USDiffusionPipeline(DiffusionPipeline):
     def _sampling(self, indicator: Tensor, *asked: Any) -> Sampling:
         return asked_sampling(default_sampling(self.config.sampling, self.adapter.config.tasks, indicator), *asked)
 
-    def _start(
-        self,
-        queries: Tensor,
-        each: int,
-        generator: torch.Generator | list[torch.Generator] | None,
-        latents: Tensor | None,
-    ) -> Tensor:
+    def _start(self, queries: Tensor, each: int, generator: Generators, latents: Tensor | None) -> Tensor:
         height, width = (side // scale_factor(self.vae) for side in queries.shape[-2:])
         if latents is None:
             latents = starting_noise((each * len(queries), self.unet.config.in_channels, height, width), generator)
