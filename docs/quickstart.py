@@ -25,7 +25,7 @@ def main(model: Path, out: Path) -> None:
     """The ways to call it, one after the other."""
     out.mkdir(parents=True, exist_ok=True)
 
-    # 1. Load it. Every option of diffusers works: torch_dtype=torch.bfloat16, variant="fp16", device_map="cuda", …
+    # 1. Load it. Every option of diffusers works: dtype=torch.bfloat16, variant="fp16", device_map="cuda", …
     pipeline = USDiffusionPipeline.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
 
     # 2. One example pair. The task is read off the pair, and the model knows how many steps are best for it.

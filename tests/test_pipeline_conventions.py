@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +93,19 @@ def test_a_variant_is_written_and_read_and_a_missing_one_named(pipeline, tmp_pat
 def test_it_loads_and_computes_in_half_precision(pipeline, tmp_path: Path, dtype: torch.dtype) -> None:
     exact = call(pipeline, 1, guidance_scale=2.0).images
     pipeline.save_pretrained(tmp_path)
-    for half in (USDiffusionPipeline.from_pretrained(tmp_path, torch_dtype=dtype), pipeline.to(dtype=dtype)):
+    for half in (USDiffusionPipeline.from_pretrained(tmp_path, dtype=dtype), pipeline.to(dtype=dtype)):
         parts = [part for part in half.components.values() if isinstance(part, torch.nn.Module)]
         assert {part.dtype for part in parts} == {dtype}
         found = call(half, 1, guidance_scale=2.0).images
         assert found.dtype == torch.float32
         assert float((found - exact).abs().mean()) < 0.05
+
+
+def test_loading_asks_for_nothing_that_is_deprecated(pipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path)
+    with warnings.catch_warnings(action="error", category=FutureWarning):
+        USDiffusionPipeline.from_pretrained(tmp_path)
+        load_model(tmp_path)
 
 
 def test_a_text_encoder_in_half_precision_is_no_obstacle(pipeline) -> None:

@@ -82,7 +82,7 @@ class USDiffusionPipeline(DiffusionPipeline):
         """
         root = model_directory(str(path), options.pop("revision", None), options.pop("token", None))
         if not {"torch_dtype", "dtype"} & set(options):
-            options["torch_dtype"] = torch.float32  # text encoders would keep the precision that they are stored in
+            options["dtype"] = torch.float32  # text encoders would keep the precision that they are stored in
         with one_line_errors(path):
             loaded: USDiffusionPipeline = super().from_pretrained(str(root), **options | {"use_safetensors": True})
         return loaded

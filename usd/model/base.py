@@ -41,7 +41,7 @@ class PatchCodec(ModelMixin, AutoencoderMixin, ConfigMixin):
         cls,
         path: str | Path,
         subfolder: str | None = None,
-        torch_dtype: torch.dtype | None = None,
+        torch_dtype: torch.dtype | None = None,  # as diffusers' pipelines still call it
         **_: Any,  # diffusers' other options are about weights
     ) -> "PatchCodec":
         """Read its settings; there are no weights."""
@@ -157,7 +157,7 @@ def _load(kind: Any, folder: Path) -> Any:
         folder,
         variant=weights_of(folder),
         use_safetensors=True,
-        torch_dtype=torch.float32,
+        dtype=torch.float32,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are named below
     )
