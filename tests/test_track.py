@@ -17,6 +17,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.serving import free_port
 from usd.track import Tracker, dvc_hash, mode
+from usd.training.variant import revision
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +80,13 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
     artifact = next(record.artifact for record in found if record.HasField("artifact"))
     assert artifact.name == "us_diffusion-model"
     assert json.loads(artifact.metadata) == {"data": "abc", "dvc": dvc_hash(model)}
+
+
+def test_a_revision_needs_neither_git_nor_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert revision() == "no-git"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert revision() == "no-git"
 
 
 def test_the_home_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

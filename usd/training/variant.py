@@ -102,6 +102,9 @@ def save(base: Base, denoiser: Denoiser, sampling: Mapping[str, Any] | None, car
 
 
 def revision() -> str:
-    """The git revision that groups the W&B runs."""
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    """The git revision that groups the W&B runs; `no-git` outside a repository, or where git is not installed."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:
+        return "no-git"
     return found.stdout.strip() or "no-git"
