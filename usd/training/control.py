@@ -25,6 +25,7 @@ from usd.provenance import code_digest
 from usd.tasks import TRAINED
 from usd.training.loop import Row, fit
 from usd.training.objective import Objective
+from usd.training.optimizer import Rate
 
 FREE = ("workers", "checkpoint_every", "preview_every")  # may differ when a training is resumed
 
@@ -77,16 +78,20 @@ def is_model(source: str) -> bool:
     return bool(source) and (Path(source) / "adapter").is_dir()
 
 
-def rate(params: Train, name: str, weight: nn.Parameter) -> float:
-    """A weight's share of the learning rate.
+def rates(params: Train) -> Rate:
+    """Each weight's share of the learning rate.
 
     Adam moves a weight by at most its rate a step: a zero convolution must come from 0 to about 1 in some dozen steps,
     while what the base has learned should last.
     """
-    if weight.ndim > 1 and not weight.any():
-        return params.zero_rate
     pretrained = ("unet.", "control.", *(("adapter.query.",) if is_model(params.warm_start) else ()))
-    return params.pretrained_rate if name.startswith(pretrained) else 1.0
+
+    def rate(name: str, weight: nn.Parameter) -> float:
+        if weight.ndim > 1 and not weight.any():
+            return params.zero_rate
+        return params.pretrained_rate if name.startswith(pretrained) else 1.0
+
+    return rate
 
 
 def finetune(
@@ -124,7 +129,7 @@ def finetune(
         accelerator,
         run_dir,
         {**kept, **inputs, **found, "variant": asdict(variant)},
-        partial(rate, params),
+        rates(params),
         log,
         partial(preview, denoiser),
         title,
