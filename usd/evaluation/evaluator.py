@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor
 
 from usd import config
+from usd.annotators.loading import load_annotators
 from usd.annotators.small import Annotator
+from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.evaluation import bootstrap
 from usd.evaluation.choice import Choice, choose
-from usd.evaluation.manifest import Item, Samples
+from usd.evaluation.manifest import Item, Samples, mean_maps
 from usd.evaluation.metrics import efficientnet_features, frechet_distance, kernel_distance, map_metrics, per_image_mse
 from usd.evaluation.names import HEADLINE
 from usd.evaluation.sampling import USUAL, Candidate, Shown, generate
@@ -49,6 +52,11 @@ class Measure:
     means: dict[str, Tensor]  # the mean training map, (3, H, W), by map
     judges: Mapping[str, Annotator]  # read the maps of generated images
     features: dict[tuple[str, ...], Tensor] = field(default_factory=dict)  # of truths, by their keys
+
+    @classmethod
+    def of(cls, shards: Shards, judges: Path) -> "Measure":
+        """With the mean maps of the training split, and the annotators in the folder `judges`."""
+        return cls(mean_maps(shards), load_annotators(judges))
 
     def __call__(
         self,
@@ -92,6 +100,23 @@ class Evaluator:
     params: config.Evaluate
     measure: Measure
     usual: Shown = USUAL
+
+    @classmethod
+    def of_model(
+        cls,
+        model: Path,
+        device: torch.device,
+        strategy: Strategy,
+        params: config.Evaluate,
+        measure: Measure,
+        usual: Shown = USUAL,
+    ) -> "Evaluator":
+        """The evaluator of a model directory, whose variant is sampled at the timesteps of `strategy`.
+
+        Raises:
+            UsdError: there is no such model, or a part of it is missing or unreadable.
+        """
+        return cls(USDiffusionPipeline.from_pretrained(model).to(device), strategy, params, measure, usual)
 
     def score(
         self,

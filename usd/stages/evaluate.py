@@ -3,15 +3,13 @@
 from pathlib import Path
 
 from usd import config
-from usd.annotators.loading import load_annotators
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import write_evaluation
-from usd.evaluation.manifest import Samples, mean_maps
+from usd.evaluation.manifest import Samples
 from usd.evaluation.variant import evaluate_variant
 from usd.files import atomic_directory
-from usd.inference.pipeline import USDiffusionPipeline
 from usd.stages import run
 
 
@@ -20,10 +18,9 @@ def main(variant: str, shards: str, judges: Path, model: Path, out: Path) -> Non
     everything = config.load()
     settings = everything.variant(variant)
     opened = Shards.open(shards)
-    accelerator = accelerator_for(everything.train.device, "no")
-    pipeline = USDiffusionPipeline.from_pretrained(model).to(accelerator.device)
-    measure = Measure(mean_maps(opened), load_annotators(judges))
-    evaluator = Evaluator(pipeline, settings.timesteps, everything.evaluate, measure)
+    device = accelerator_for(everything.train.device, "no").device
+    measure = Measure.of(opened, judges)
+    evaluator = Evaluator.of_model(model, device, settings.timesteps, everything.evaluate, measure)
     with atomic_directory(out) as scratch:
         found = evaluate_variant(evaluator, Samples(opened["val"]), Samples(opened["test"]), scratch)
         write_evaluation(found, scratch)

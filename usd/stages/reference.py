@@ -10,17 +10,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from usd import config
-from usd.annotators.loading import load_annotators
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import write_evaluation
-from usd.evaluation.manifest import Samples, mean_maps
+from usd.evaluation.manifest import Samples
 from usd.evaluation.names import OURS
 from usd.evaluation.tables import model_scores
 from usd.evaluation.variant import evaluate_variant
 from usd.files import atomic_directory, atomic_write, folder_digest
-from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.directory import halve, set_sampling
 from usd.provenance import code_digest
 from usd.stages import RunDir, run
@@ -44,9 +42,9 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
         Run(NAME, NAME, settings, own, opened, annotators, run_dir / "training").train(trained, curve)
         halve(trained)
         atomic_write(run_dir / "identity.json", json.dumps(identity) + "\n")
-    pipeline = USDiffusionPipeline.from_pretrained(trained).to(accelerator_for(own.device, "no").device)
-    measure = Measure(mean_maps(opened), load_annotators(judges))
-    evaluator = Evaluator(pipeline, settings.timesteps, params.evaluate, measure)
+    device = accelerator_for(own.device, "no").device
+    measure = Measure.of(opened, judges)
+    evaluator = Evaluator.of_model(trained, device, settings.timesteps, params.evaluate, measure)
     with atomic_directory(results) as scratch:
         found = evaluate_variant(evaluator, Samples(opened["val"]), Samples(opened["test"]), scratch)
         write_evaluation(found, scratch)

@@ -4,16 +4,14 @@ import json
 from pathlib import Path
 
 from usd import config
-from usd.annotators.loading import load_annotators
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import write_replicates
-from usd.evaluation.manifest import Samples, mean_maps
+from usd.evaluation.manifest import Samples
 from usd.evaluation.references import References
 from usd.evaluation.sampling import NAMED
 from usd.files import atomic_directory
-from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import load_base
 from usd.stages import run
 
@@ -26,12 +24,12 @@ def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> Non
     everything = config.load()
     opened = Shards.open(shards)
     device = accelerator_for(everything.train.device, "no").device
-    measure = Measure(mean_maps(opened), load_annotators(judges))
+    measure = Measure.of(opened, judges)
     references = References(everything.evaluate, measure)
     test = Samples(opened["test"])
     references.answer(load_base(str(base)).freeze().to(device), test, Samples(opened["train"]))
-    pipeline = USDiffusionPipeline.from_pretrained(control).to(device)
-    evaluator = Evaluator(pipeline, everything.variant("control").timesteps, everything.evaluate, measure, NAMED)
+    strategy = everything.variant("control").timesteps
+    evaluator = Evaluator.of_model(control, device, strategy, everything.evaluate, measure, NAMED)
     references.answer_by_control(evaluator, Samples(opened["val"]), test)
     with atomic_directory(out) as scratch:
         (scratch / "references.json").write_text(json.dumps(references.rows, indent=1) + "\n")

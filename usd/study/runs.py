@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from usd import config
-from usd.annotators.loading import load_annotators
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import Results, read_results, write_evaluation, write_replicates
-from usd.evaluation.manifest import Samples, mean_maps
+from usd.evaluation.manifest import Samples
 from usd.evaluation.references import References, base_alone
 from usd.evaluation.sampling import NAMED
 from usd.evaluation.variant import evaluate_variant
 from usd.files import atomic_directory, atomic_write, folder_digest, read_json
-from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import load_base
 from usd.provenance import code_digest
 from usd.study.regression import train_regression
@@ -40,7 +38,7 @@ class Study:
         self.shards, self.annotators, self.control, self.run_dir = Shards.open(shards), annotators, control, run_dir
         self.device = accelerator_for(self.train.device, "no").device
         self.validation, self.test, self.others = (Samples(self.shards[split]) for split in ("val", "test", "train"))
-        self.measure = Measure(mean_maps(self.shards), load_annotators(judges))
+        self.measure = Measure.of(self.shards, judges)
         self.identity = {
             "steps": self.params.training_steps,
             "train": asdict(self.train),
@@ -63,8 +61,7 @@ class Study:
             settings = self.variants[variant]
             run = Run(variant, "study", settings, params, self.shards, self.annotators, folder / "run")
             run.train(model, folder / "curve.csv")
-            pipeline = USDiffusionPipeline.from_pretrained(model).to(self.device)
-            evaluator = Evaluator(pipeline, settings.timesteps, self.evaluate, self.measure)
+            evaluator = Evaluator.of_model(model, self.device, settings.timesteps, self.evaluate, self.measure)
             with atomic_directory(folder / "results") as scratch:
                 write_evaluation(evaluate_variant(evaluator, self.validation, self.test), scratch)
             atomic_write(folder / "identity.json", json.dumps(identity) + "\n")
@@ -76,8 +73,8 @@ class Study:
         if not is_done(folder, self.identity):
             found = References(self.evaluate, self.measure)
             found.answer(load_base(self.train.base).freeze().to(self.device), self.test, self.others)
-            pipeline = USDiffusionPipeline.from_pretrained(self.control).to(self.device)
-            alone = Evaluator(pipeline, self.variants["control"].timesteps, self.evaluate, self.measure, NAMED)
+            strategy = self.variants["control"].timesteps
+            alone = Evaluator.of_model(self.control, self.device, strategy, self.evaluate, self.measure, NAMED)
             found.answer_by_control(alone, self.validation, self.test)
             trained = train_regression(
                 self.shards, replace(self.train, steps=self.params.training_steps), folder / "run"
