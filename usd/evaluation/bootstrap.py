@@ -5,7 +5,6 @@ seed and the number of items alone. So replicate r of one variant and replicate 
 the differences between them are the paired bootstrap distribution, whatever process computed them.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -83,20 +82,3 @@ def interval(delta: float, differences: np.ndarray) -> Interval:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(differences - differences.mean(), [tail, 1 - tail])
     return Interval(round(float(delta), 5), round(float(delta + low), 5), round(float(delta + high), 5))
-
-
-def seed_differences(ours: list[np.ndarray], theirs: list[np.ndarray], seed: int) -> np.ndarray:
-    """Differences of replicates over items and training seeds, (R,).
-
-    Each list has the replicates (R,) of one training seed. A replicate takes as many seeds of either side as there
-    are, with replacement, and the mean over them; the draws of the items stay paired.
-    """
-    rng = np.random.default_rng((seed, len(ours), len(theirs)))
-
-    def means(runs: list[np.ndarray]) -> Iterator[float]:
-        table = np.stack(runs)  # (S, R)
-        for replicate in range(table.shape[1]):
-            yield table[rng.integers(len(runs), size=len(runs)), replicate].mean()
-
-    found: np.ndarray = np.fromiter(means(ours), float) - np.fromiter(means(theirs), float)
-    return found

@@ -1,12 +1,13 @@
 """What the runs of the study say: means over the seeds, differences with intervals, and study.json."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from usd.evaluation.bootstrap import Interval, interval, seed_differences
+from usd.evaluation.bootstrap import Interval, interval
 from usd.evaluation.comparison import TRIVIAL, unseen_maps
 from usd.evaluation.files import Results
 from usd.evaluation.names import BASELINE, OURS
@@ -118,3 +119,20 @@ class Findings:
                 if name in self.runs
             },
         }
+
+
+def seed_differences(ours: list[np.ndarray], theirs: list[np.ndarray], seed: int) -> np.ndarray:
+    """Differences of replicates over items and training seeds, (R,).
+
+    Each list has the replicates (R,) of one training seed. A replicate takes as many seeds of either side as there
+    are, with replacement, and the mean over them; the draws of the items stay paired.
+    """
+    rng = np.random.default_rng((seed, len(ours), len(theirs)))
+
+    def means(runs: list[np.ndarray]) -> Iterator[float]:
+        table = np.stack(runs)  # (S, R)
+        for replicate in range(table.shape[1]):
+            yield table[rng.integers(len(runs), size=len(runs)), replicate].mean()
+
+    found: np.ndarray = np.fromiter(means(ours), float) - np.fromiter(means(theirs), float)
+    return found
