@@ -191,5 +191,5 @@ def test_what_is_no_control_net_is_refused(stable_diffusion: Path, params: confi
     with pytest.raises(UsdError, match=r"warm_start: .*network.ckpt .*save a pickled checkpoint as .safetensors first"):
         new_denoiser(base, US_DIFFUSION, dataclasses.replace(params, warm_start=str(pickled)))
     params = dataclasses.replace(params, warm_start=str(stable_diffusion / "unet"))
-    with pytest.raises(UsdError, match=r"warm_start: .*unet is no ControlNet that fits"):
+    with pytest.raises(UsdError, match=r"warm_start: .*unet is not a ControlNet that fits"):
         new_denoiser(base, US_DIFFUSION, params)

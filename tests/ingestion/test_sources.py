@@ -97,7 +97,7 @@ def fill50k(root: Path, rows: bool) -> None:
 @pytest.mark.parametrize("rows", [True, False])
 def test_controlnets_layout_asks_which_map_it_is(rows: bool, tmp_path: Path) -> None:
     fill50k(tmp_path, rows)
-    with pytest.raises(UsdError, match=r"source/0\.png: a map of a kind that its layout does not say.*`condition: dep"):
+    with pytest.raises(UsdError, match=r"source/0\.png: the layout does not say which map this is.*`condition: dep"):
         take(tmp_path)
     take(tmp_path, "condition: depth")
     table = read_manifest(tmp_path / "out").set_index("source")

@@ -52,7 +52,7 @@ def form_of(raw: Raw, declared: Segmentation) -> Form:
     """The ids or colours of a class map.
 
     Raises:
-        Refused: it is not a class map: lossy, anti-aliased, a photograph, with a mask in the wrong place.
+        Refused: it is lossy, anti-aliased or a photograph, has ids beyond 8 bits, or may hold its mask in two places.
     """
     values, opaque = raw.values, raw.opaque
     if raw.lossy:
@@ -86,7 +86,7 @@ def _sound(form: Form) -> Form:
     what = "grey levels" if form.kind == "ids" else "colours"
     rare = len(found) - len(np.unique(form.values[inside]))
     if len(found) > MOST_CLASSES or (len(found) > FEW and rare > len(found) / 2):
-        raise Refused(f"too many {what} that fill no area: lossy, anti-aliased or no class map; save it anew as PNG")
+        raise Refused(f"too many {what} that fill no area: lossy, anti-aliased, not a class map; save it again as PNG")
     return form
 
 
@@ -94,7 +94,7 @@ def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation)
     """The one meaning of all class maps of a source, from their kinds and the values used in them.
 
     Raises:
-        Refused: that cannot be known.
+        Refused: the maps do not agree, or leave open what 255 means.
     """
     found = list(forms)
     if any(kind == "colours" for kind, _ in found):
@@ -105,7 +105,7 @@ def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation)
         raise Refused("some class maps hold ids and others colours; keep one form, or put the others elsewhere")
     kind: Literal["ids", "colours"] = "colours" if "colours" in kinds else "ids"
     if kind == "colours" and len(used) > MOST_CLASSES:
-        raise Refused(f"{len(used)} colours in all class maps: instances rather than classes; at most {MOST_CLASSES}")
+        raise Refused(f"{len(used)} colours in all class maps, at most {MOST_CLASSES}: they are instances, not classes")
     void = declared.void
     if void == "auto":
         others = used - {0, 255}
@@ -121,10 +121,10 @@ def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation)
 
 
 def recolour(values: np.ndarray, meaning: Segmentation) -> tuple[np.ndarray, np.ndarray]:
-    """Class colours (H, W, 3) uint8 and where there is one (H, W) bool, of ids or colours (H, W) int32.
+    """Class colours (H, W, 3) uint8 of ids or colours (H, W) int32, and which pixels are not void, (H, W) bool.
 
     Raises:
-        Refused: a value is none of the declared classes.
+        Refused: a value is not one of the declared classes.
     """
     known = np.ones(values.shape, bool) if meaning.void == "none" else values != _code(meaning.void)
     if meaning.classes is not None:

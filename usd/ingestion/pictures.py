@@ -113,7 +113,7 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
     except PIL.Image.DecompressionBombError as error:
         raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels") from error
     except PIL.UnidentifiedImageError as error:
-        raise Refused("not a picture, or not even its header is whole") from error
+        raise Refused("not a picture, or its header is damaged") from error
     except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
         raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
     return Picture(pixels, shape, tuple(repairs), sha256(data), orientation)
@@ -128,16 +128,16 @@ def check_header(file: PIL.ImageFile.ImageFile) -> None:
         raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels")
     frames = getattr(file, "n_frames", 1)
     if frames > 1 and file.format != "MPO":  # a camera's JPEG with a preview after it
-        raise Refused(f"animated, or of several pages: {frames}")
+        raise Refused(f"animated, or of several pages: {frames} frames")
 
 
 def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[str]) -> tuple[np.ndarray, float]:
     """Pixels (size, size, 3) uint8 and the shape of the whole; appends to `repairs`."""
     kind = MAPS[field].kind if field in MAPS else "image"
-    if ";16" in str(file.tile):  # Pillow reads 16-bit colours as 8-bit ones, and tells here alone
+    if ";16" in str(file.tile):  # Pillow reads 16-bit colours as 8-bit ones, and says so only here
         repairs.append("16-bit")
     if kind != "palette":
-        file.draft(None, (2 * size, 2 * size))  # JPEG: decodes an eighth of the pixels, say, for a third of the time
+        file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
     if file.getexif().get(PIL.ExifTags.Base.Orientation) in range(2, 9):
         repairs.append("EXIF rotation")
     upright = PIL.ImageOps.exif_transpose(file)
@@ -169,7 +169,7 @@ def _eight_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
         return picture
     values = np.asarray(picture)
     if picture.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
-        raise Refused("neither 8 nor 16 bits a colour")
+        raise Refused("neither 8 nor 16 bits per channel")
     if 255 < values.max() < DARKEST_16_BIT:
         raise Refused("16-bit values that are measured, such as depth in millimetres: a map, not a picture to look at")
     return PIL.Image.fromarray((values // 257).astype(np.uint8))

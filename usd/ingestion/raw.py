@@ -40,7 +40,7 @@ def read_raw(path: Path) -> Raw:
     """A map file's values.
 
     Raises:
-        Refused: the file is no map of use.
+        Refused: the file is not a usable map.
     """
     if path.suffix.lower() in UNREAD:
         raise Refused(f"{path.suffix.lower()} files are not read; save the values as .npy or 16-bit PNG")
@@ -59,7 +59,7 @@ def read_raw(path: Path) -> Raw:
     except PIL.Image.DecompressionBombError as error:
         raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels") from error
     except PIL.UnidentifiedImageError as error:
-        raise Refused("not a picture, or not even its header is whole") from error
+        raise Refused("not a picture, or its header is damaged") from error
     except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
         raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
 
@@ -89,7 +89,7 @@ def _decode(file: PIL.Image.Image) -> tuple[np.ndarray, float, np.ndarray | None
 
 
 def _array(values: np.ndarray, digest: str) -> Raw:
-    """An array of NumPy's: (H, W), (1, H, W) or (H, W, 1) of numbers, or (H, W, 3) uint8."""
+    """A NumPy array: (H, W), (1, H, W) or (H, W, 1) of numbers, or (H, W, 3) uint8."""
     values = values.squeeze() if values.ndim == 3 and 1 in values.shape else values
     coloured = values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8
     if (values.ndim != 2 and not coloured) or values.dtype.kind not in "uif":

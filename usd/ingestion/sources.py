@@ -43,7 +43,7 @@ def folder(root: Path, condition: str | None = None) -> Scan:
     `condition` is the map that ControlNet's folders and columns hold.
 
     Raises:
-        UsdError: there are such, and `condition` is not given.
+        UsdError: there are any, and `condition` is not given.
     """
     scan = Scan()
     files = walk(root, scan)
@@ -54,7 +54,8 @@ def folder(root: Path, condition: str | None = None) -> Scan:
     for entry in entries:
         name = names[entry.image]
         if name not in samples:
-            scan.findings.append(refused(entry.table, f"names {one_line(entry.row.image)}, which is no image of use"))
+            image = one_line(entry.row.image)
+            scan.findings.append(refused(entry.table, f"names {image}, which is not a usable image"))
         elif entry.row.text:
             captions.setdefault(name, entry.row.text)
         elif name not in captions:
@@ -116,7 +117,7 @@ def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:
     for fields in claims.values():
         if files := fields.pop(CONDITION, None):
             if condition is None:
-                raise UsdError(f"{name_of(files[0])}: a map of a kind that its layout does not say; {CONDITION_REMEDY}")
+                raise UsdError(f"{name_of(files[0])}: the layout does not say which map this is; {CONDITION_REMEDY}")
             if condition == "none":
                 scan.findings += [Finding(name_of(file), "accepted", "left out: condition: none") for file in files]
             else:
@@ -125,7 +126,7 @@ def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:
 
 
 def _captions(root: Path, files: list[Path], samples: dict[str, dict[str, Path]], scan: Scan) -> dict[str, str]:
-    """Name → caption of the samples that have a text file; files of no use are findings."""
+    """Name → caption of the samples that have a text file; files that cannot be used are findings."""
     captions: dict[str, str] = {}
     seen: set[str] = set()
     for file in files:
@@ -167,7 +168,7 @@ def instruct_pix2pix(root: Path, condition: str | None = None) -> Scan:
             scan.findings.append(refused(file, "not <seed>_0 or <seed>_1, a map of theirs, or prompt.json"))
     samples = assemble(claims, scan)
     for name in sorted((listed or set()) - samples.keys()):
-        scan.findings.append(refused(Path("seeds.json"), f"lists {one_line(name)}, which is no image of use"))
+        scan.findings.append(refused(Path("seeds.json"), f"lists {one_line(name)}, which is not a usable image"))
     for name, files in samples.items():
         prompt, side = name.rpartition("/")[0], name[-1]
         caption = prompts.get(prompt or ".", {}).get(side)

@@ -36,7 +36,7 @@ def control_from_unet(unet: UNet2DConditionModel) -> ControlBranch:
 def warm_start(control: ControlNetModel, source: str) -> None:
     """Start from a trained ControlNet or Prompt Diffusion.
 
-    Their encoders of conditions are left out: the adapter replaces them.
+    Their condition encoders are left out: the adapter replaces them.
 
     `source` is a directory or hub id in diffusers' layout, or a .safetensors file in the layout of the original
     repositories (`control_model.…`).
@@ -53,10 +53,9 @@ def warm_start(control: ControlNetModel, source: str) -> None:
         control.load_state_dict({name: weight for name, weight in found.items() if not name.startswith(CONDITIONS)})
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
-        pickled = (
-            "; save a pickled checkpoint as .safetensors first" if source.endswith((".ckpt", ".pth", ".pt")) else ""
-        )
-        raise UsdError(f"train.warm_start: {source} is no ControlNet that fits the base: {reason}{pickled}") from error
+        if source.endswith((".ckpt", ".pth", ".pt")):
+            reason += "; save a pickled checkpoint as .safetensors first"
+        raise UsdError(f"train.warm_start: {source} is not a ControlNet that fits the base: {reason}") from error
 
 
 class Denoiser(nn.Module):
@@ -67,7 +66,7 @@ class Denoiser(nn.Module):
         self.unet, self.control, self.adapter = unet, control, adapter
 
     def unlock(self, part: str) -> None:
-        """Train the control branch and the adapter, and of the base's U-Net its decoder or all or nothing."""
+        """Train the control branch, the adapter, and the `decoder`, `all` or `none` of the base's U-Net."""
         self.unet.requires_grad_(part == "all")
         if part == "decoder":
             for module in (self.unet.up_blocks, self.unet.conv_norm_out, self.unet.conv_out):
@@ -75,7 +74,7 @@ class Denoiser(nn.Module):
                     module.requires_grad_(True)
 
     def save_memory(self) -> None:
-        """Compute activations again in the backward pass instead of keeping them."""
+        """Recompute activations in the backward pass instead of keeping them."""
         self.unet.enable_gradient_checkpointing()
         self.control.enable_gradient_checkpointing()
 

@@ -37,10 +37,10 @@ def local_copy(
 ) -> Path:
     """The directory `path`; or of a hub id, the folders `parts` of the repository in the hub's cache.
 
-    Of the weights only safetensors are fetched, in full precision if there are such.
+    Of the weights only safetensors are fetched, in full precision if there are any.
 
     Raises:
-        UsdError: there is no such directory, or the repository is neither cached nor to be had.
+        UsdError: there is no such directory, or the repository is neither cached nor can it be downloaded.
     """
     root = Path(path)
     if root.is_dir():
@@ -54,7 +54,7 @@ def local_copy(
         return _cached(path, what, revision)
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UsdError(f"{path}: not a directory here, and not to be had from the hub: {reason}") from error
+        raise UsdError(f"{path}: no such directory, and it cannot be downloaded from the hub: {reason}") from error
 
 
 def _cached(path: str, what: str, revision: str | None) -> Path:
@@ -62,7 +62,7 @@ def _cached(path: str, what: str, revision: str | None) -> Path:
         return Path(snapshot_download(path, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError) as error:
         raise UsdError(
-            f"{path}: not a directory here, and the hub cannot be reached; give {what} as a directory, or download it "
+            f"{path}: no such directory, and the hub cannot be reached; give {what} as a directory, or download it "
             f"first with network: hf download {path}"
         ) from error
 

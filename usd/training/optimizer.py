@@ -34,7 +34,7 @@ def new_optimizer(named: Named, params: Optimisation, rate: Rate) -> torch.optim
     """AdamW with a group for each share of the learning rate; with 8 bits its state takes a quarter of the memory.
 
     Raises:
-        UsdError: `adamw_8bit` without bitsandbytes.
+        UsdError: `adamw_8bit` is asked for, and bitsandbytes is not installed.
     """
     shares: dict[float, list[nn.Parameter]] = {}
     for name, weight in named:
@@ -45,7 +45,8 @@ def new_optimizer(named: Named, params: Optimisation, rate: Rate) -> torch.optim
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
-        raise UsdError("optimizer: adamw_8bit needs bitsandbytes; pip install bitsandbytes") from None
+        remedy = "pip install --constraint constraints-extra.txt --editable '.[gpu]'"
+        raise UsdError(f"optimizer: adamw_8bit needs bitsandbytes; {remedy}") from None
     return AdamW8bit(groups, weight_decay=params.weight_decay)
 
 
