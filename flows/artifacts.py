@@ -17,7 +17,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.processes import DVC
 
-VALIDATION = Path("results/validation/summary.md")  # as dvc.yaml has it: tests/test_flows.py
+VALIDATION = Path("results/validation/summary.md")  # as dvc.yaml has it: tests/flows/test_dag.py
 THUMBNAIL = 720  # pixels across
 
 

@@ -1,4 +1,4 @@
-"""The fixed test manifest, generation over it, and the metrics of both directions."""
+"""The fixed test manifest, the samples that it names, and the mean maps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
