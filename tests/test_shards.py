@@ -155,6 +155,7 @@ def test_an_unknown_key_or_split_is_named(tiny: Path) -> None:
     [
         ('{"train": [{"shard": "train-0000.tar", "samples": 3}]}', "shards without offsets.*dvc repro shard"),
         ('{"format": 2, "files": [], "splits": {"val": []}}', "split 'val' is empty"),
+        ('{"format": 2, "files": [], "splits": {}}', "no samples; render or ingest samples"),
         ("{", "no readable index"),
     ],
 )

@@ -25,6 +25,7 @@ FIELDS = ("image", *MAPS)
 SUFFIX = {field: f".{field}.png\0".encode() for field in FIELDS}  # of a name in a tar file
 FORMAT = 2
 REMEDY = "run `dvc repro shard`"
+EMPTY_REMEDY = "render or ingest samples"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def read_index(root: Root) -> Index:
     """The index of a folder or URL.
 
     Raises:
-        UsdError: there is none, it is of another format, or it has an empty split.
+        UsdError: there is none, it is of another format, or it has no samples or an empty split.
     """
     try:
         found = json.loads(read_bytes(f"{root}/{INDEX}"))
@@ -118,7 +119,9 @@ def read_index(root: Root) -> Index:
     splits = {split: [Shard(**shard) for shard in shards] for split, shards in found["splits"].items()}
     for split, shards in splits.items():
         if not sum(shard.samples for shard in shards):
-            raise UsdError(f"{root}: split '{split}' is empty; render or ingest samples for it, then {REMEDY}")
+            raise UsdError(f"{root}: split '{split}' is empty; {EMPTY_REMEDY} for it, then {REMEDY}")
+    if not splits:
+        raise UsdError(f"{root}: no samples; {EMPTY_REMEDY}, then {REMEDY}")
     return Index(splits, [File(**file) for file in found["files"]])
 
 
@@ -148,9 +151,12 @@ class Rows:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-        except (OSError, pa.ArrowInvalid, IndexError) as error:
+            file = pa.ipc.open_file(pa.memory_map(str(path)))
+            batch = file.get_batch(0) if file.num_record_batches else None
+        except (OSError, pa.ArrowInvalid) as error:
             raise UsdError(f"{path}: not a readable index ({error}); {REMEDY}") from error
+        if not batch:
+            raise UsdError(f"{path}: no samples; {EMPTY_REMEDY}, then {REMEDY}")
         if batch.schema.names != schema().names:
             raise UsdError(f"{path}: has other fields than {', '.join(FIELDS)}; {REMEDY}")
         self._keys, self._captions = _Text(batch.column("key")), _Text(batch.column("caption"))

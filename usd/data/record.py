@@ -19,6 +19,8 @@ SPLITS = ("train", "val", "test")
 RENDERED = ("image", "depth_mm", "class_id", "normal")  # the fields that a rendered scene brings
 
 MANIFEST = "manifest.parquet"
+COLUMNS = ("key", "split", "caption", "image_sha256")  # that every stage reads
+EMPTY_REMEDY = "render or ingest samples, then run `dvc repro`"
 AT_ONCE = 1024  # rows
 FILES = 8  # of a sample
 
@@ -29,18 +31,35 @@ def field_path(root: Path, key: str, field: str) -> Path:
 
 
 def read_manifest(root: Path) -> pd.DataFrame:
-    """The manifest of a folder dataset, sorted by key."""
+    """The manifest of a folder dataset, sorted by key.
+
+    Raises:
+        UsdError: it is missing, is not a table of samples, or has no row.
+    """
+    path = root / MANIFEST
     try:
-        return pd.read_parquet(root / MANIFEST)
+        frame = pd.read_parquet(path)
     except FileNotFoundError:
-        raise UsdError(f"{root / MANIFEST}: not found; run the stage that makes it") from None
+        raise UsdError(f"{path}: not found; run the stage that makes it") from None
     except (OSError, ValueError) as error:  # of which Arrow's errors are
-        raise UsdError(f"{root / MANIFEST}: not a readable table ({error}); run the stage that makes it") from error
+        raise UsdError(f"{path}: not a readable table ({error}); run the stage that makes it") from error
+    if frame.empty:
+        raise UsdError(f"{path}: no samples; {EMPTY_REMEDY}")
+    if missing := [name for name in COLUMNS if name not in frame]:
+        raise UsdError(f"{path}: no column '{missing[0]}'; run the stage that makes it")
+    return frame
 
 
 def write_manifest(rows: Iterable[dict[str, Any]], root: Path) -> None:
-    """Write rows as the manifest, sorted by key so that its bytes do not depend on worker order."""
-    pq.write_table(compact(rows).sort_by("key"), root / MANIFEST)
+    """Write rows as the manifest, sorted by key so that its bytes do not depend on worker order.
+
+    Raises:
+        UsdError: there is no row.
+    """
+    table = compact(rows)
+    if not len(table):
+        raise UsdError(f"{root / MANIFEST}: no samples; {EMPTY_REMEDY}")
+    pq.write_table(table.sort_by("key"), root / MANIFEST)
 
 
 def records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -57,7 +76,7 @@ def compact(rows: Iterable[dict[str, Any]]) -> pa.Table:
     while part := list(islice(left, AT_ONCE)):
         table = pa.Table.from_pandas(pd.DataFrame(part), preserve_index=False)
         parts.append(table.replace_schema_metadata(None))
-    return pa.concat_tables(parts, promote_options="permissive")
+    return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
 
 
 def sample_bytes(root: Path, key: str) -> int:

@@ -87,7 +87,8 @@ class TrainingStream:
         self.split, self.seed, self.flip, self.start, self.tasks = split, seed, flip, start, tasks
         self.rank, self.world, self.size = rank, world, batch_size * len(tasks)
         if len(split) < 2:
-            raise UsdError(f"{split.root}: split '{split.name}' has one sample, and an example is another; add samples")
+            count = "one sample" if len(split) else "no sample"
+            raise UsdError(f"{split.root}: split '{split.name}' has {count}, and an example is another; add samples")
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from usd.data.record import MANIFEST, compact, field_path, read_manifest, records
+from usd.data.record import compact, field_path, read_manifest, records
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png
@@ -63,12 +63,10 @@ def inspect_samples(scenes: Path, annotated: Path) -> pd.DataFrame:
     """The table of two folder datasets, sorted by key; a key that either manifest repeats is repeated.
 
     Raises:
-        UsdError: a manifest is missing, or there is no sample.
+        UsdError: a manifest is missing, or has no sample.
     """
     left, right = (read_manifest(root).add_prefix(f"{name}/") for name, root in _roots(scenes, annotated).items())
     both = left.merge(right, how="outer", left_on="scenes/key", right_on="annotated/key")
-    if both.empty:
-        raise UsdError(f"{scenes / MANIFEST}: no samples; run `dvc repro render annotate`")
     known = both.dropna(subset="scenes/key").sort_values("scenes/key")
     panel = Panel.of(scenes, list(zip(known["scenes/key"], known["scenes/image_sha256"], strict=True)))
     jobs = (Job(_declared(row), scenes, annotated, panel) for row in records(both))

@@ -1,0 +1,61 @@
+"""A manifest without samples is refused by whatever reads it, and is never written."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from usd.data.index import Rows, table, write_table
+from usd.data.record import MANIFEST, read_manifest, write_manifest
+from usd.errors import UsdError
+from usd.stages import annotate, shard, validate
+
+SCENES, ANNOTATED, VALIDATION, OUT = Path("scenes"), Path("annotated"), Path("validation"), Path("out")
+
+
+@pytest.mark.parametrize(
+    ("emptied", "stage"),
+    [
+        (SCENES, lambda: annotate.main(SCENES, OUT)),
+        (SCENES, lambda: validate.main(SCENES, ANNOTATED, OUT, Path("docs"))),
+        (ANNOTATED, lambda: validate.main(SCENES, ANNOTATED, OUT, Path("docs"))),
+        (ANNOTATED, lambda: shard.main(SCENES, ANNOTATED, VALIDATION, OUT)),
+    ],
+    ids=["annotate", "validate scenes", "validate annotated", "shard"],
+)
+@pytest.mark.parametrize("columns", [True, False], ids=["no rows", "no columns"])
+def test_a_stage_refuses_a_manifest_without_samples(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emptied: Path, stage: Callable[[], None], columns: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tiny / "params.yaml", tmp_path)
+    shutil.copytree(tiny / VALIDATION, VALIDATION)
+    for root in (SCENES, ANNOTATED):
+        root.mkdir()
+        shutil.copy(tiny / root / MANIFEST, root)
+    none = read_manifest(emptied)[:0] if columns else pd.DataFrame()
+    none.to_parquet(emptied / MANIFEST)
+    with pytest.raises(UsdError, match=rf"^{emptied}/manifest\.parquet: no samples; render or ingest .*`dvc repro`$"):
+        stage()
+    assert not OUT.exists()
+    assert not Path("docs").exists()
+
+
+def test_a_table_of_something_else_is_named_by_what_it_lacks(tmp_path: Path) -> None:
+    pd.DataFrame({"key": ["train-0"], "label": [1]}).to_parquet(tmp_path / MANIFEST)
+    with pytest.raises(UsdError, match=r"manifest\.parquet: no column 'split'; run the stage"):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_without_samples_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(UsdError, match=r"manifest\.parquet: no samples; render or ingest"):
+        write_manifest([], tmp_path)
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def test_the_stream_refuses_a_table_without_rows(tmp_path: Path) -> None:
+    write_table(table([]), tmp_path / "train.arrow")
+    with pytest.raises(UsdError, match=r"train\.arrow: no samples; .*run `dvc repro shard`"):
+        Rows(tmp_path / "train.arrow")
