@@ -1,10 +1,7 @@
 """Shards and DVC's cache in object storage, on a real S3 server on loopback."""
 
 import shutil
-import socket
 import subprocess
-import threading
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from tests.conftest import connect
+from tests.flaky import Flaky
 from usd.cli import app
 from usd.data import storage
 from usd.data.index import FIELDS
@@ -61,53 +59,6 @@ def test_dropped_connections_are_tried_again(
     assert len(dropped) == 2
 
 
-class Flaky:
-    """A way to `address` that drops its first connections; yields its port and a list with an entry for each drop."""
-
-    def __init__(self, address: tuple[str, int], drops: int) -> None:
-        self.address, self.drops, self.dropped = address, drops, list[int]()
-        self.live: list[socket.socket] = []
-
-    def __enter__(self) -> tuple[int, list[int]]:
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self.serve, daemon=True).start()
-        return self.socket.getsockname()[1], self.dropped
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-
-    def cut(self, drops: int) -> None:
-        """Cut all connections, and drop the next ones."""
-        self.drops += drops
-        for client in self.live:
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-
-    def serve(self) -> None:
-        while True:
-            try:
-                client, _ = self.socket.accept()
-            except OSError:
-                return
-            if len(self.dropped) < self.drops:
-                self.dropped.append(1)
-                client.close()
-                continue
-            self.live.append(client)
-            upstream = socket.create_connection(self.address)
-            for source, target in ((client, upstream), (upstream, client)):
-                threading.Thread(target=self.copy, args=(source, target), daemon=True).start()
-
-    @staticmethod
-    def copy(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-
 def test_a_stream_goes_on_when_connections_are_cut(
     tiny: Path, bucket: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,23 +92,23 @@ def test_a_shard_damaged_meanwhile_is_named_and_training_goes_on_once_it_is_mend
 @pytest.mark.parametrize("failures", [2, 99])
 def test_attempts_are_bounded(bucket: str, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
     write_bytes(f"{bucket}/file", b"content")
-    files, attempts = fsspec.filesystem("s3"), list[object]()
+    files, attempts = storage._filesystem(bucket), list[object]()
     original = files.cat_ranges
 
-    def fail(*words: object, **named: object) -> object:
-        attempts.append(words)
-        if len(attempts) <= failures:
-            raise ConnectionResetError("reset by peer")
-        return original(*words, **named)
+    def fail(paths: list[str], starts: list[int], ends: list[int], **named: object) -> list[object]:
+        attempts.append(paths)
+        found = list(original(paths, starts, ends, **named))
+        return [*found[:-1], ConnectionResetError("reset by peer")] if len(attempts) <= failures else found
 
     monkeypatch.setattr(files, "cat_ranges", fail)
     monkeypatch.setattr(storage, "BACKOFF", 0.0)
+    asked = [(f"{bucket}/file", 1, 3), (f"{bucket}/file", 3, 7)]
     if failures < storage.ATTEMPTS:
-        assert storage.read_ranges([(f"{bucket}/file", 1, 3)]) == [b"on"]
-        return
-    with pytest.raises(UsdError, match=r"usd/file: reset by peer"):
-        storage.read_ranges([(f"{bucket}/file", 1, 3)])
-    assert len(attempts) == storage.ATTEMPTS
+        assert storage.read_ranges(asked) == [b"on", b"tent"]
+    else:
+        with pytest.raises(UsdError, match=r"usd/file: reset by peer, tried 5 times; check the network"):
+            storage.read_ranges(asked)
+    assert list(map(len, attempts)) == [2] + [1] * min(failures, storage.ATTEMPTS - 1)  # what came is not fetched again
 
 
 def test_only_the_bytes_that_are_used_are_fetched(tiny: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,8 @@ def _checked(root: Path, file: File, known: list[object] | None, remedy: str) ->
 
 
 def _check_sizes(root: str, files: Iterable[File]) -> None:
-    found = sizes(root)
+    files = list(files)
+    found = sizes(root, [file.name for file in files])
     for file in files:
         if file.name not in found:
             raise UsdError(f"{root}/{file.name}: not found; upload the shards again")
