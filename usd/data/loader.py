@@ -16,7 +16,8 @@ from usd.parallel import single_thread, stop_opencv_threads
 from usd.tasks import Task
 
 AHEAD = 2  # runs of micro-batches that a worker prepares before they are asked for
-RUN_BYTES = 4 * 2**20  # of the pictures in a run, about: small micro-batches go through the queue together
+RUN_BYTES = 2**20  # of the pictures in a run, about: small micro-batches go through the queue together, and a
+# worker's places fit into the cache of its core
 
 
 @dataclass(frozen=True)

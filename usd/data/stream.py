@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,8 +35,7 @@ PLANNED = 16  # micro-batches whose items are worked out together
 Place = Callable[[int], Tensor]  # where the pictures of a micro-batch go, by its number
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One position of the stream, by the numbers of its samples' rows."""
 
     query: int
@@ -163,11 +163,7 @@ class TrainingStream:
         for number, (wanted, data) in enumerate(zip(found.wanted, found.data, strict=True)):
             place, example = divmod(number, 2)
             decoded = self.split.decode(wanted, data, into[2 * example : 2 * example + 2, place])
-            augmented, flipped = augment(decoded, self.flip, (self.seed, items[place].epoch), keys[number])
-            if flipped:
-                for field, picture in decoded.items():
-                    picture[:] = augmented[field]
-            mirrored.append(flipped)
+            mirrored.append(augment(decoded, self.flip, (self.seed, items[place].epoch), keys[number]))
         of = [self.tasks[item.task] for item in items]
         prompts = [
             self._prompt(task, wanted.number, flipped)

@@ -32,10 +32,8 @@ def _flip(probability: float) -> Any:
     return A.HorizontalFlip(p=probability)
 
 
-def augment(
-    pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...], key: str
-) -> tuple[dict[str, np.ndarray], bool]:
-    """Flip the picture fields of one sample together, and say whether; (H, W, 3) uint8 each.
+def augment(pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...], key: str) -> bool:
+    """Flip the picture fields of one sample together, in place, and say whether; (H, W, 3) uint8 each.
 
     The draw depends on `seed` and `key` alone, so workers and restarts do not change it. A flipped normal map gets
     the x component of its normals mirrored as well.
@@ -44,13 +42,14 @@ def augment(
     since for a picture of 64 pixels the checks of `Compose`, and its second generator, take ten times as long.
     """
     if not flip:
-        return pictures, False
+        return False
     transform = _flip(flip)
     digest = hashlib.blake2b(repr((seed, key)).encode(), digest_size=4).digest()
     transform.py_random.seed(int.from_bytes(digest, "little"))
     if not transform.should_apply():
-        return pictures, False
-    mirrored = {field: transform.apply(picture) for field, picture in pictures.items()}
-    if "normal" in mirrored:
-        mirrored["normal"][..., 0] = 255 - mirrored["normal"][..., 0]
-    return mirrored, True
+        return False
+    for field, picture in pictures.items():
+        picture[:] = transform.apply(picture)
+        if field == "normal":
+            np.subtract(255, picture[..., 0], out=picture[..., 0])
+    return True
