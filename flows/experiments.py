@@ -46,8 +46,10 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
     """Run one experiment a combination, one after another; one that fails does not keep the others from running.
 
     Raises:
+        UsdError: the project's path is one that DVC's experiments cannot have.
         StageFailed: some failed.
     """
+    check_path(Path.cwd())
     stages = read_dag(targets)
     gpu = any(stage.gpu for stage in stages)
     names = [f"{flow_run.name}-{number}" for number in range(1, len(combinations) + 1)]
@@ -61,6 +63,16 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
     if failed:
         raise StageFailed("; ".join(str(reason) for reason in failed))
     return Completed(message=f"{len(names)} experiments")
+
+
+def check_path(root: Path) -> None:
+    """Raise if DVC cannot copy this project for an experiment: it writes the path into a file that is plain ASCII.
+
+    Raises:
+        UsdError: the path has other characters.
+    """
+    if not str(root).isascii():
+        raise UsdError(f"{root}: DVC runs no experiment below this path; move the project to one of ASCII letters only")
 
 
 def state_of(settings: Settings) -> str:

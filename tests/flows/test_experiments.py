@@ -4,11 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from flows.experiments import run_experiments
 from tests.flows.project import artifact, in_project, run, tasks_of
+from usd.errors import UsdError
 
-pytestmark = pytest.mark.slow
+
+def test_a_path_that_dvc_cannot_write_is_named_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my projèct").mkdir()
+    monkeypatch.chdir(tmp_path / "my projèct")
+    with pytest.raises(UsdError, match=r"/my projèct: DVC runs no experiment .*; move the project to one of ASCII"):
+        run_experiments([{"train.rate": 5}], ["train@a"])
+    assert not list(Path.cwd().iterdir())
 
 
+@pytest.mark.slow
 def test_a_grid_of_experiments_is_tabled_and_leaves_the_project_alone(inside: Path) -> None:
     from flows.experiments import ablation
 
@@ -26,6 +35,7 @@ def test_a_grid_of_experiments_is_tabled_and_leaves_the_project_alone(inside: Pa
     assert in_project(inside, "git", "status", "--short") == before
 
 
+@pytest.mark.slow
 def test_a_training_with_overrides_leaves_the_project_alone(inside: Path) -> None:
     from flows.pipeline import train
 
