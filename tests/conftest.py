@@ -106,7 +106,7 @@ def untrained(base, variant: str):
     from usd.training.control import new_denoiser
 
     params = config.load(ROOT / "params.yaml")
-    denoiser = new_denoiser(base, params.variants[variant], replace(params.train, warm_start=""))
+    denoiser = new_denoiser(base, params.variants[variant], replace(params.train, warm_start=config.NO_START))
     torch.manual_seed(0)
     readers = (denoiser.adapter.example, denoiser.adapter.query)
     for module in [reader.out for reader in readers if reader is not None]:

@@ -1,5 +1,6 @@
 """A base of any kind loads, or is refused in one line that says why."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from tests.conftest import ROOT
+from tests.documents import commands
 from usd.diffusion.sampling import ddim, set_timesteps
 from usd.errors import UsdError
 from usd.model.base import encode_text, load_base
@@ -188,6 +191,21 @@ def test_the_licence_is_the_cards(tmp_path: Path, card: str | None, wanted: Orig
     assert origin_of(str(tmp_path / "base")) == wanted
 
 
+def test_the_page_downloads_what_a_training_reads() -> None:
+    """The patterns of `hf download` in docs/own-base.md, applied to the names that such a repository has."""
+    (words,) = [command.words for command in commands() if command.words[:2] == ("hf", "download")]
+    options = list(itertools.pairwise(words))
+    wanted, left = ([value for option, value in options if option == name] for name in ("--include", "--exclude"))
+    kinds = ("", ".fp16", ".non_ema")
+    weights = [f"unet/diffusion_pytorch_model{kind}.{end}" for kind in kinds for end in ("bin", "safetensors")]
+    weights += [f"{part}/model{kind}.safetensors" for part in ("text_encoder", "safety_checker") for kind in kinds]
+    settings = ["README.md", "model_index.json", "tokenizer/merges.txt", "unet/config.json"]
+    names = [*settings, "v1-5-pruned.ckpt", "v1-5-pruned.safetensors", *weights]
+    found = filter_repo_objects(names, allow_patterns=wanted, ignore_patterns=left)
+    read = ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"]
+    assert list(found) == settings + read
+
+
 def test_the_base_is_named_by_its_id_where_it_comes_from_the_hub(tmp_path: Path) -> None:
     folder = tmp_path / "models--somebody--stable-diffusion/snapshots/abc"
     folder.mkdir(parents=True)
@@ -197,4 +215,6 @@ def test_the_base_is_named_by_its_id_where_it_comes_from_the_hub(tmp_path: Path)
         "license": "other",
         "license_name": "unknown",
     }
+    (tmp_path / "somebody--stable-diffusion").mkdir()  # as docs/own-base.md downloads it
+    assert origin_of(str(tmp_path / "somebody--stable-diffusion")).base_model == "somebody/stable-diffusion"
     assert origin_of(str(BUNDLED)).front_matter() == {"license": "mit"}

@@ -70,6 +70,12 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
             "evaluate.grid_items: 97 rows need as many evaluate.curve_items",
         ),
         ("variants: [us_diffusion", "variants: [usd", "study.variants: 'usd' is not in variants; known: prompt_dif"),
+        (
+            "base: models/base",
+            "base: owner/name",
+            "train.base: owner/name is not here, and DVC can depend on no hub id; run `hf download owner/name --local",
+        ),
+        ("warm_start: models/control", 'warm_start: ""', "train.warm_start: must not be empty"),
         ("gate:", "render: {seed: 1}\ngate:", "not valid YAML.*duplicate key"),
         ("render:", "render", "not valid YAML"),
         ("  image_size: 64", "\timage_size: 64", "not valid YAML: .* line 28, column 1; indent with blanks, not tabs"),

@@ -26,6 +26,14 @@ def test_a_stage_is_a_module_and_a_section() -> None:
         assert f"usd.stages.{name} " in stage["cmd"] + " "
 
 
+def test_whoever_reads_train_depends_on_the_base_and_the_start() -> None:
+    """Their weights shape the result, wherever they are; `control` has the base only, being the start itself."""
+    for name, stage in STAGES.items():
+        if "train" in stage["params"]:
+            assert "${train.base}" in stage["deps"], name
+            assert ("${train.warm_start}" in stage["deps"]) == (name != "control"), name
+
+
 @pytest.mark.parametrize("name", list(STAGES))
 def test_dvc_yaml_names_the_code_that_shapes_a_stage(name: str) -> None:
     assert [dep for dep in STAGES[name]["deps"] if dep.startswith("usd/")] == code_dependencies(name)

@@ -21,7 +21,22 @@ from usd.cli import app
 
 README_LINES = 120
 # Programs of other people that pages may call; their options are not checked.
-OTHERS = {"cd", "cp", "dask", "docker", "export", "gh", "git", "pip", "pre-commit", "prefect", "sed", "source", "wandb"}
+OTHERS = {
+    "cd",
+    "cp",
+    "dask",
+    "docker",
+    "export",
+    "gh",
+    "git",
+    "hf",
+    "pip",
+    "pre-commit",
+    "prefect",
+    "sed",
+    "source",
+    "wandb",
+}
 REMARKS = ("not run: ",)  # what may stand behind a block's language: why no test runs it
 
 

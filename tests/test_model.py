@@ -18,7 +18,7 @@ from usd.tasks import TRAINED
 from usd.training.control import new_denoiser
 
 EVERYTHING = config.load(ROOT / "params.yaml")
-PARAMS, VARIANTS = replace(EVERYTHING.train, warm_start=""), EVERYTHING.variants
+PARAMS, VARIANTS = replace(EVERYTHING.train, warm_start=config.NO_START), EVERYTHING.variants
 
 
 def adapter(kind: str = "separate_gather", scale: int = 2) -> InContextAdapter:

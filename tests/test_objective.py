@@ -22,7 +22,7 @@ from usd.training.control import new_denoiser
 from usd.training.objective import Objective, draw_all
 
 PARAMS = config.load(ROOT / "params.yaml")
-TRAIN, VARIANTS = dataclasses.replace(PARAMS.train, warm_start=""), PARAMS.variants
+TRAIN, VARIANTS = dataclasses.replace(PARAMS.train, warm_start=config.NO_START), PARAMS.variants
 ITEMS = 12
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from usd.evaluation.comparison import Comparison
+from usd.evaluation.comparison import CONTROL_ALONE, Comparison
 from usd.evaluation.names import OURS
 from usd.stages import report
 
@@ -74,6 +74,16 @@ def test_a_variant_without_sga_is_reported_too(results: Path) -> None:
     path.write_text(json.dumps(metrics))
     report.main(results, *SAME)
     assert "## Indicator" not in (results / "report.md").read_text()
+
+
+def test_a_start_without_adapter_has_no_row(results: Path) -> None:
+    """As stage `references` leaves it out where `train.warm_start` is a ControlNet or models/no_start."""
+    path = results / "references/references.json"
+    path.write_text(json.dumps([row for row in json.loads(path.read_text()) if row["name"] != CONTROL_ALONE]))
+    report.main(results, *SAME)
+    text = (results / "report.md").read_text()
+    assert f"| {CONTROL_ALONE}" not in text
+    assert "US-Diffusion − base alone [95 %]" in text
 
 
 def test_the_study_is_a_part_of_the_report(results: Path) -> None:

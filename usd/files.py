@@ -27,6 +27,11 @@ def folder_digest(folder: Path, pattern: str = "*") -> str:
     return digest.hexdigest()
 
 
+def path_digest(path: Path) -> str:
+    """Hex digest of a file or of a folder; of what is not there, that of an empty folder."""
+    return sha256(path.read_bytes()) if path.is_file() else folder_digest(path)
+
+
 def read_text(path: Path) -> str:
     """The text of a file that a stage has written."""
     try:

@@ -4,10 +4,11 @@ from usd.config.data import Annotate, Ingest, Paths, Render, Shard, Validate
 from usd.config.loading import PARAMS, build, load, parse
 from usd.config.results import Benchmark, Evaluate, Gate, Study
 from usd.config.sections import Params
-from usd.config.training import Annotators, Base, Control, Optimisation, Reference, Train, Variant
+from usd.config.training import NO_START, Annotators, Base, Control, Optimisation, Reference, Train, Variant
 from usd.config.values import Device, Precision
 
 __all__ = [
+    "NO_START",
     "PARAMS",
     "Annotate",
     "Annotators",

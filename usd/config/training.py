@@ -1,5 +1,7 @@
 """The sections on training: what all trainings share, and what each adds."""
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -15,9 +17,13 @@ from usd.config.values import (
     Number,
     Precision,
     Share,
+    Text,
     Timestep,
     Whole,
 )
+
+NO_START = "models/no_start"  # a folder in git that stands for a copy of the base, as DVC must depend on one
+OWNERS = re.compile(r"(?!(models|results|data)/)[\w-][\w.-]*/[\w.-]+")  # a hub id, and no folder of this project
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -103,8 +109,8 @@ class Reference:
 class Train(Optimisation):
     """Section `train`: what all variants share."""
 
-    base: str
-    warm_start: str
+    base: Text
+    warm_start: Text
     unlock: Literal["none", "decoder", "all"]
     zero_rate: Amount
     pretrained_rate: Amount
@@ -118,3 +124,12 @@ class Train(Optimisation):
     gradient_checkpointing: Flag
     compile: Flag
     encoded: str
+
+    @field_validator("base", "warm_start")
+    @classmethod
+    def _here(cls, path: str, info: ValidationInfo) -> str:
+        if OWNERS.fullmatch(path) and not Path(path).exists():
+            folder = f"models/{path.replace('/', '--')}"
+            remedy = f"run `hf download {path} --local-dir {folder}` and name that folder: docs/own-base.md"
+            raise ValueError(f"{path} is not here, and DVC can depend on no hub id; {remedy}")
+        return path

@@ -64,6 +64,10 @@ class Comparison:
         differences = [self.ours.replicates[name] - self.baseline.replicates[name] for name in names]
         return interval(ours - theirs, np.mean(differences, axis=0))
 
+    def starts(self) -> list[str]:
+        """Which of CONTROL_ALONE and BASE_ALONE were measured: a start without adapter, or none, answers nothing."""
+        return [name for name in (CONTROL_ALONE, BASE_ALONE) if name in set(self.references["name"])]
+
     def over(self, name: str, task: str, metric: str) -> Interval:
         """US-Diffusion, as chosen, − the reference BASE_ALONE or CONTROL_ALONE, in one trained task."""
         ours = self.ours.value("chosen", task, metric)

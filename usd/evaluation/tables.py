@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 
 from usd.evaluation.comparison import (
-    BASE_ALONE,
     BLURRED,
-    CONTROL_ALONE,
     METRICS,
     REAL,
     TRIVIAL,
@@ -78,16 +76,16 @@ def both(suffix: str) -> list[str]:
 def reference_table(results: Comparison, direction: str) -> str:
     """Every trained task beside the answers that need no training of a variant."""
     metric = HEADLINE[direction]  # type: ignore[index]
-    names = [CONTROL_ALONE, BASE_ALONE, *(TRIVIAL if direction == "image2map" else ())]
+    names = [*results.starts(), *(TRIVIAL if direction == "image2map" else ())]
     lines = []
     for task in TRAINED:
         if task.direction != direction:
             continue
         ours = [each.value("chosen", task.name, metric) for each in (results.baseline, results.ours)]
         others = [results.reference(name, task.name, metric) for name in names]
-        over = results.over(CONTROL_ALONE, task.name, metric)
+        over = results.over(names[0], task.name, metric)
         lines.append([named(task.name), *map(number, [*ours, *others]), f"{shown(over)}: {verdict(over)}"])
-    head = [named(metric), *map(named, VARIANTS), *names, f"US-Diffusion − {CONTROL_ALONE} [95 %]"]
+    head = [named(metric), *map(named, VARIANTS), *names, f"US-Diffusion − {names[0]} [95 %]"]
     return markdown(head, lines)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from usd.config import Gate
 from usd.evaluation.bootstrap import Interval
-from usd.evaluation.comparison import BASE_ALONE, BLURRED, CONTROL_ALONE, METRICS, Comparison, unseen_maps
+from usd.evaluation.comparison import BLURRED, METRICS, Comparison, unseen_maps
 from usd.evaluation.names import HEADLINE, named, number
 from usd.tasks import DIRECTIONS, TRAINED
 
@@ -57,7 +57,7 @@ def _matched(results: Comparison) -> Iterator[Target]:
 
 
 def _over_start(results: Comparison) -> Iterator[Target]:
-    for name in (BASE_ALONE, CONTROL_ALONE):
+    for name in reversed(results.starts()):
         better = [results.over(name, task.name, HEADLINE[task.direction]).is_below_zero for task in TRAINED]
         yield Target(
             f"better than the {name} (interval below zero)",

@@ -16,7 +16,7 @@ CACHED = re.compile(r"models--(.+?)--(.+)")  # a repository's folder in the hub'
 class Origin:
     """What a model card must say of the base."""
 
-    base_model: str  # its id on the hub, else the directory's name
+    base_model: str  # its id on the hub, which a directory OWNER--NAME has too; else the directory's name
     license: str  # an identifier of the hub's, `other` if the card states none
     license_name: str | None = None  # of the licence `other`
     license_link: str | None = None
@@ -62,4 +62,4 @@ def _id_of(root: Path) -> str:
     for part in (root.resolve(), *root.resolve().parents):
         if found := CACHED.fullmatch(part.name):
             return f"{found[1]}/{found[2]}"
-    return root.name
+    return root.name.replace("--", "/", 1)

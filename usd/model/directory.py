@@ -68,6 +68,11 @@ def load_model(root: Path) -> tuple[Base, Denoiser]:
     return base, denoiser
 
 
+def is_model(root: Path) -> bool:
+    """Whether this is a whole model, as `save_model` writes it, and not a base or a control branch alone."""
+    return (root / "adapter").is_dir()
+
+
 def model_directory(path: str, revision: str | None = None, token: str | None = None) -> Path:
     """The directory of a trained model: `path` itself, or the copy of a repository of the hub.
 

@@ -21,7 +21,7 @@ def main(shards: str, out: Path, curve: Path, run_dir: RunDir) -> None:
     RUN_DIR keeps an interrupted run.
     """
     params = config.load()
-    own = replace(params.train, seed=params.control.seed, steps=params.control.steps, warm_start="")
+    own = replace(params.train, seed=params.control.seed, steps=params.control.steps, warm_start=config.NO_START)
     Run(NAME, NAME, params.variant(NAME), own, Shards.open(shards), None, run_dir).train(out, curve)
 
 

@@ -13,11 +13,12 @@ from usd.evaluation.references import References
 from usd.evaluation.sampling import NAMED
 from usd.files import atomic_directory
 from usd.model.base import load_base
+from usd.model.directory import is_model
 from usd.stages import run
 
 
 def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> None:
-    """Score the references on SHARDS, BASE and CONTROL alone among them; writes into OUT.
+    """Score the references on SHARDS; writes into OUT. BASE alone is one, and CONTROL alone if it is a whole model.
 
     JUDGES read the maps of generated images.
     """
@@ -28,9 +29,10 @@ def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> Non
     references = References(everything.evaluate, measure)
     test = Samples(opened["test"])
     references.answer(load_base(str(base)).freeze().to(device), test, Samples(opened["train"]))
-    strategy = everything.variant("control").timesteps
-    evaluator = Evaluator.of_model(control, device, strategy, everything.evaluate, measure, NAMED)
-    references.answer_by_control(evaluator, Samples(opened["val"]), test)
+    if is_model(control):  # and not a ControlNet, which has no adapter, or no start at all
+        strategy = everything.variant("control").timesteps
+        evaluator = Evaluator.of_model(control, device, strategy, everything.evaluate, measure, NAMED)
+        references.answer_by_control(evaluator, Samples(opened["val"]), test)
     with atomic_directory(out) as scratch:
         (scratch / "references.json").write_text(json.dumps(references.rows, indent=1) + "\n")
         write_replicates(references.replicates, scratch / "bootstrap.csv")

@@ -14,8 +14,9 @@ from usd.evaluation.manifest import Samples
 from usd.evaluation.references import References, base_alone
 from usd.evaluation.sampling import NAMED
 from usd.evaluation.variant import evaluate_variant
-from usd.files import atomic_directory, atomic_write, folder_digest, read_json
+from usd.files import atomic_directory, atomic_write, folder_digest, path_digest, read_json
 from usd.model.base import load_base
+from usd.model.directory import is_model
 from usd.provenance import code_digest
 from usd.study.regression import train_regression
 from usd.tasks import TRAINED
@@ -47,7 +48,7 @@ class Study:
             "annotators": folder_digest(annotators),
             "judges": folder_digest(judges),
             "base": folder_digest(Path(self.train.base)),
-            "control": folder_digest(control),
+            "control": path_digest(control),
             "code": code_digest("study"),
         }
 
@@ -73,9 +74,10 @@ class Study:
         if not is_done(folder, self.identity):
             found = References(self.evaluate, self.measure)
             found.answer(load_base(self.train.base).freeze().to(self.device), self.test, self.others)
-            strategy = self.variants["control"].timesteps
-            alone = Evaluator.of_model(self.control, self.device, strategy, self.evaluate, self.measure, NAMED)
-            found.answer_by_control(alone, self.validation, self.test)
+            if is_model(self.control):
+                strategy = self.variants["control"].timesteps
+                alone = Evaluator.of_model(self.control, self.device, strategy, self.evaluate, self.measure, NAMED)
+                found.answer_by_control(alone, self.validation, self.test)
             trained = train_regression(
                 self.shards, replace(self.train, steps=self.params.training_steps), folder / "run"
             )

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from usd.annotators.small import Annotator
-from usd.config import Train, Variant
+from usd.config import NO_START, Train, Variant
 from usd.data.encoded import Encoded
 from usd.data.loader import Batch, training_loader
 from usd.data.shards import Shards
@@ -20,7 +20,7 @@ from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, scale_factor
 from usd.model.control import Denoiser, channels_last, control_from_unet, warm_start
-from usd.model.directory import load_model
+from usd.model.directory import is_model, load_model
 from usd.provenance import code_digest
 from usd.tasks import TRAINED
 from usd.training.loop import Row, fit
@@ -41,7 +41,7 @@ def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
         scale=scale_factor(base.vae),
     )
     denoiser = Denoiser(base.unet, control_from_unet(base.unet), adapter)
-    if params.warm_start:
+    if params.warm_start != NO_START:
         start(denoiser, params.warm_start)
     denoiser.unlock(params.unlock)
     if params.gradient_checkpointing:
@@ -57,7 +57,7 @@ def start(denoiser: Denoiser, source: str) -> None:
     Raises:
         UsdError: it does not fit the base or the adapter.
     """
-    if not is_model(source):
+    if not is_model(Path(source)):
         warm_start(denoiser.control, source)
         return
     _, trained = load_model(Path(source))
@@ -68,14 +68,9 @@ def start(denoiser: Denoiser, source: str) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UsdError(
-            f'train.warm_start: {source} is of another base or adapter ({reason}); set it to "", '
+            f"train.warm_start: {source} is of another base or adapter ({reason}); set it to {NO_START}, "
             "or thaw the stage `control` and run it: docs/reproducibility.md, Frozen stages"
         ) from error
-
-
-def is_model(source: str) -> bool:
-    """Whether `source` is a whole model, as stage `control` makes it, and not a control branch alone."""
-    return bool(source) and (Path(source) / "adapter").is_dir()
 
 
 def rates(params: Train) -> Rate:
@@ -84,7 +79,7 @@ def rates(params: Train) -> Rate:
     Adam moves a weight by at most its rate a step: a zero convolution must come from 0 to about 1 in some dozen steps,
     while what the base has learned should last.
     """
-    pretrained = ("unet.", "control.", *(("adapter.query.",) if is_model(params.warm_start) else ()))
+    pretrained = ("unet.", "control.", *(("adapter.query.",) if is_model(Path(params.warm_start)) else ()))
 
     def rate(name: str, weight: nn.Parameter) -> float:
         if weight.ndim > 1 and not weight.any():

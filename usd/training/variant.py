@@ -12,7 +12,7 @@ from usd.config import Train, Variant
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.diffusion.timesteps import sampling_timesteps
-from usd.files import atomic_directory, folder_digest
+from usd.files import atomic_directory, path_digest
 from usd.model.base import Base, load_base, scale_factor
 from usd.model.control import Denoiser
 from usd.model.directory import save_model
@@ -43,8 +43,8 @@ class Run:
         base = load_base(self.params.base)
         if accelerator.is_main_process and (warning := long_captions(base, self.shards["train"])):
             print(f"warning: {warning}", file=sys.stderr)
-        folders = {"annotators": self.annotators, "start": self.params.warm_start}
-        inputs = {name: folder_digest(Path(given)) for name, given in folders.items() if given and Path(given).is_dir()}
+        given = {"annotators": self.annotators, "start": Path(self.params.warm_start)}
+        inputs = {name: path_digest(path) for name, path in given.items() if path}
         begun = (self.run_dir / CHECKPOINT).exists()
         settings = asdict(self.params) | {"data": self.shards.digest}
         tracker = Tracker(self.name, settings, self.run_dir, revision(), resume=begun)
