@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from usd.errors import UsdError
-from usd.files import atomic_directory, atomic_write
+from usd.files import atomic_directory, atomic_write, check_writable
 
 
 @contextmanager
@@ -45,6 +45,15 @@ def test_a_full_disk_leaves_the_earlier_folder(tmp_path: Path) -> None:
         (scratch / "file").write_text("too long for it")
     assert (tmp_path / "out/file").read_text() == "earlier"
     assert names(tmp_path) == ["out"]
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    """A file in the folder's place stands for a folder without the right to write, which root has everywhere."""
+    check_writable(tmp_path / "models/out", tmp_path / "results/curve.csv")
+    assert [names(tmp_path / folder) for folder in ("models", "results")] == [[], []]
+    (tmp_path / "file").touch()
+    with pytest.raises(UsdError, match=r"file/out: cannot be written: .*; nothing was started$"):
+        check_writable(tmp_path / "models/out", tmp_path / "file/out")
 
 
 def test_a_place_below_a_file_is_one_line(tmp_path: Path) -> None:

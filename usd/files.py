@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from safetensors import SafetensorError
@@ -70,6 +71,17 @@ def atomic_directory(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def check_writable(*targets: Path) -> None:
+    """Before long work, raise if one of its results could not be written after it."""
+    for target in targets:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=target.parent):
+                pass
+        except OSError as error:
+            raise UsdError(f"{target}: cannot be written: {error.strerror or error}; nothing was started") from error
 
 
 def atomic_write(target: Path, text: str | bytes) -> None:

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from usd import config
 from usd.data.shards import Shards
-from usd.files import atomic_directory, atomic_write
+from usd.files import atomic_directory, atomic_write, check_writable
 from usd.stages import RunDir, run
 from usd.training.annotators import measure, train_annotators
 from usd.training.checkpoint import forget
@@ -17,6 +17,7 @@ from usd.training.loop import write_curve
 def main(shards: str, out: Path, metrics: Path, run_dir: RunDir) -> None:
     """Train on SHARDS, write the network to OUT and its validation error to METRICS; RUN_DIR resumes a killed run."""
     params, opened = config.load().annotators, Shards.open(shards)
+    check_writable(out, metrics)
     net, curve = train_annotators(opened, params, run_dir)
     with atomic_directory(out) as scratch:
         weights = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}

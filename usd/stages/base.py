@@ -8,7 +8,7 @@ import torch
 
 from usd import config
 from usd.data.shards import Shards
-from usd.files import atomic_directory
+from usd.files import atomic_directory, check_writable
 from usd.model.base import save_base
 from usd.model.untrained import new_base
 from usd.stages import RunDir, run
@@ -44,6 +44,7 @@ PROMPTS = sorted({task.map.prompt for task in TRAINED})  # of the maps
 def main(shards: str, out: Path, run_dir: RunDir) -> None:
     """Train a base on SHARDS and write it to OUT; RUN_DIR keeps an interrupted run."""
     params, opened = config.load().base, Shards.open(shards)
+    check_writable(out)
     train = opened["train"]
     size = train.pictures([train.rows.key(0)], "image").shape[1]
     torch.manual_seed(params.seed)  # initial weights

@@ -12,7 +12,7 @@ from usd.config import Train, Variant
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.diffusion.timesteps import sampling_timesteps
-from usd.files import atomic_directory, path_digest
+from usd.files import atomic_directory, check_writable, path_digest
 from usd.model.base import Base, load_base, scale_factor
 from usd.model.control import Denoiser
 from usd.model.directory import save_model
@@ -39,6 +39,7 @@ class Run:
 
     def train(self, out: Path, curve: Path) -> None:
         """Train, and write the model to `out` and the curve to `curve`. Run again after an interruption, it goes on."""
+        check_writable(out, curve)
         accelerator = accelerator_for(self.params.device, self.params.precision)
         base = load_base(self.params.base)
         if accelerator.is_main_process and (warning := long_captions(base, self.shards["train"])):
