@@ -77,3 +77,13 @@ def test_ctrl_c_ends_the_workers_at_once(whole_group: bool) -> None:
         for worker in workers:
             with pytest.raises(ProcessLookupError):
                 os.kill(worker, 0)
+
+
+def test_a_killed_worker_is_one_line() -> None:
+    """As the system kills it where memory is short."""
+    with pytest.raises(UsdError, match=r"^work: a worker process was killed, perhaps for lack of memory; free some"):
+        list(parallel_map(die, range(2), "work", 2))
+
+
+def die(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import active_children, get_context
@@ -13,6 +14,8 @@ from pkgutil import resolve_name
 from typing import TypeVar
 
 from rich.progress import track
+
+from usd.errors import UsdError
 
 SPREAD = "USD_SPREAD"  # environment variable: "module:function" that stands in for `processes`, as flows.fanout has it
 CHUNK_BYTES = 4 * 2**20  # what the items of a chunk read and write together, about
@@ -57,6 +60,10 @@ def processes(
     pool = ProcessPoolExecutor(cores(), mp_context=context, initializer=_prepare)
     try:
         yield _in_order(pool, work, items, chunk)
+    except BrokenProcessPool as error:
+        raise UsdError(
+            f"{title}: a worker process was killed, perhaps for lack of memory; free some, and run again"
+        ) from error
     except BaseException:
         for process in set(active_children()) - others:
             process.kill()
