@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from usd.data.record import compact, field_path, read_manifest, records
 from usd.errors import UsdError
@@ -65,18 +66,23 @@ def inspect_samples(scenes: Path, annotated: Path) -> pd.DataFrame:
     Raises:
         UsdError: a manifest is missing, or has no sample.
     """
-    left, right = (read_manifest(root).add_prefix(f"{name}/") for name, root in _roots(scenes, annotated).items())
-    both = left.merge(right, how="outer", left_on="scenes/key", right_on="annotated/key")
-    known = both.dropna(subset="scenes/key").sort_values("scenes/key")
-    panel = Panel.of(scenes, list(zip(known["scenes/key"], known["scenes/image_sha256"], strict=True)))
-    jobs = (Job(_declared(row), scenes, annotated, panel) for row in records(both))
-    serial = len(both) < SERIAL
-    rows = map(inspect, jobs) if serial else parallel_map(inspect, jobs, "validate", len(both))
-    table = compact(rows).to_pandas().sort_values("key", ignore_index=True)
+    table = _inspected(scenes, annotated).sort_by("key").to_pandas()
     table["leaks"], table["near_leaks"], table["stray_colours"] = leaks(table), near_leaks(table), stray_colours(table)
     for name in ALIGNED:
         table[f"flat_{name}"] = repeated(table, name)
-    return table.drop(columns=["look", "thumbnail", *(f"digest_{name}" for name in ALIGNED)])
+    return table.drop(columns=["look", "thumbnail", "image_hash", *(f"digest_{name}" for name in ALIGNED)])
+
+
+def _inspected(scenes: Path, annotated: Path) -> pa.Table:
+    """The rows of all samples; the manifests are not kept."""
+    left, right = (read_manifest(root).add_prefix(f"{name}/") for name, root in _roots(scenes, annotated).items())
+    both = left.merge(right, how="outer", left_on="scenes/key", right_on="annotated/key")
+    del left, right
+    known = both[["scenes/key", "scenes/image_sha256"]].dropna(subset="scenes/key").sort_values("scenes/key")
+    panel = Panel.of(scenes, list(known.itertuples(index=False, name=None)))
+    jobs = (Job(_declared(row), scenes, annotated, panel) for row in records(both))
+    serial = len(both) < SERIAL
+    return compact(map(inspect, jobs) if serial else parallel_map(inspect, jobs, "validate", len(both)))
 
 
 def inspect(job: Job) -> Row:
