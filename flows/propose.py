@@ -98,9 +98,12 @@ def checked(*command: str, environment: dict[str, str] | None = None) -> str:
     """Standard output of a command.
 
     Raises:
-        UsdError: it failed; the last line of what it said.
+        UsdError: it is not installed, or it failed; the last line of what it said.
     """
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    except FileNotFoundError:
+        raise UsdError(f"propose: {command[0]}: not found; install it") from None
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
         raise UsdError(f"propose: {Path(command[0]).name} {command[1]}: {said[-1]}")
