@@ -17,8 +17,9 @@ TEMPLATE = jinja2.Template(
     """# US-Diffusion against Prompt Diffusion
 
 Same base, data, training steps, batch and seed. US-Diffusion has SGA, FAL and ESS; Prompt Diffusion has stacked
-convolutions, uniform timesteps and no feedback. One training run of each: the differences between training seeds are
-in the [study](#the-study).
+convolutions, uniform timesteps and no feedback. US-Diffusion is also trained on its own estimates, which is not in the
+paper and makes its training steps longer: docs/study.md, "Self-estimates". One training run of each: the differences
+between training seeds are in the [study](#the-study).
 
 **What the numbers are.** Everything is measured on the test split, {{ params.items }} items per trained task,
 {{ params.unseen_items }} per unseen task, and {{ params.curve_items }} where the number of evaluations varies, where
