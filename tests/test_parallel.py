@@ -70,6 +70,7 @@ def test_ctrl_c_ends_the_workers_at_once(whole_group: bool) -> None:
     ) as running:
         assert running.stdout
         workers = [int(line.split()[1]) for line in islice((x for x in running.stdout if "pid" in x), cores())]
+        time.sleep(0.5)  # the command itself has begun to wait
         began = time.monotonic()
         os.killpg(running.pid, signal.SIGINT) if whole_group else os.kill(running.pid, signal.SIGINT)
         assert running.wait(20) != 0

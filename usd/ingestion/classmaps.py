@@ -86,7 +86,8 @@ def _sound(form: Form) -> Form:
     what = "grey levels" if form.kind == "ids" else "colours"
     rare = len(found) - len(np.unique(form.values[inside]))
     if len(found) > MOST_CLASSES or (len(found) > FEW and rare > len(found) / 2):
-        raise Refused(f"too many {what} that fill no area: lossy, anti-aliased, not a class map; save it again as PNG")
+        reason = "lossy, anti-aliased or not a class map"
+        raise Refused(f"too many {what} that fill no area: {reason}; save it again as PNG")
     return form
 
 
