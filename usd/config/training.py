@@ -127,7 +127,7 @@ class Train(Optimisation):
 
     @field_validator("base", "warm_start")
     @classmethod
-    def _here(cls, path: str, info: ValidationInfo) -> str:
+    def _here(cls, path: str) -> str:
         if OWNERS.fullmatch(path) and not Path(path).exists():
             folder = f"models/{path.replace('/', '--')}"
             remedy = f"run `hf download {path} --local-dir {folder}` and name that folder: docs/own-base.md"
