@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from tests.conftest import ROOT
 from usd import config
 from usd.config.profiles import apply
-from usd.diffusion.losses import clean_estimate
+from usd.diffusion.schedule import clean_estimate
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.model.adapter import SeparateGather
 from usd.model.base import Base, decode, encode

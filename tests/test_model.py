@@ -8,7 +8,7 @@ import torch
 
 from tests.conftest import ROOT
 from usd import config
-from usd.diffusion.losses import clean_estimate, denoising_target
+from usd.diffusion.schedule import clean_estimate, denoising_target
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import Base, decode, encode, encode_text, load_base

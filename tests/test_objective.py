@@ -11,8 +11,9 @@ from tests.conftest import ROOT
 from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.loader import Batch
-from usd.diffusion.losses import clean_estimate, feedback
+from usd.diffusion.losses import feedback
 from usd.diffusion.sampling import ddim, sample
+from usd.diffusion.schedule import clean_estimate
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.model.base import decode, encode, encode_text
@@ -109,14 +110,9 @@ def test_an_item_with_stops_is_where_the_sampler_would_be(base, net) -> None:
     """Else a model that is sampled meets states that it was not trained on."""
     variant = dataclasses.replace(VARIANTS["us_diffusion"], feedback=0.0, self_estimates=1.0)
     denoiser, batch, calls = steered(base, "us_diffusion").eval(), batch_of(), []
-
-    def recorded(*inputs):
-        calls.append(inputs)
-        return denoiser(*inputs)
-
-    with torch.no_grad():
-        Objective(base, {}, TRAIN, variant)(recorded, batch)
-    x_t, t, *conditions = calls[-1]
+    with torch.no_grad(), denoiser.register_forward_pre_hook(lambda module, inputs: calls.append(inputs)):
+        Objective(base, {}, TRAIN, variant)(denoiser, batch)
+    ((x_t, t, *conditions),) = calls
     drawn = draw_all(TRAIN, variant, batch.index, tuple(x_t.shape))
     item = int(t.argmin())
     steps = sampling_timesteps("ess", 10)

@@ -1,42 +1,11 @@
-"""The denoising loss and FAL, Feedback-Aided Learning.
-
-With a scheduler's ᾱ_t: x_t = √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε. The network's output f(x_t) is an estimate of x_0 (`sample`), of
-ε (`epsilon`) or of v = √ᾱ_t·ε − √(1 − ᾱ_t)·x_0 (`v_prediction`).
-"""
+"""FAL, Feedback-Aided Learning, and how errors are averaged and weighted."""
 
 from collections.abc import Callable
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 from usd.tasks import Task
-
-
-def clean_estimate(scheduler: DDIMScheduler, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """x̂_0 (B, C, h, w), the clean latents that a prediction of any type stands for; differentiable."""
-    alpha_bar: Tensor = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]  # (B, 1, 1, 1)
-    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    kind = scheduler.config.prediction_type
-    if kind == "sample":
-        return prediction
-    if kind == "epsilon":
-        return (x_t - noise * prediction) / signal
-    return signal * x_t - noise * prediction  # v_prediction
-
-
-def denoising_target(scheduler: DDIMScheduler, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-    """What the network should predict from x_t (B, C, h, w), however that was made: x_0, ε or v.
-
-    ε is what is left of x_t beside √ᾱ_t·x_0. Where x_t is made of the truth, that is the noise that was added.
-    """
-    alpha_bar: Tensor = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]  # (B, 1, 1, 1)
-    signal, deviation = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    kind = scheduler.config.prediction_type
-    if kind == "sample":
-        return x_0
-    noise = (x_t - signal * x_0) / deviation
-    return noise if kind == "epsilon" else signal * noise - deviation * x_0  # v_prediction
 
 
 def feedback(

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from usd.diffusion.losses import clean_estimate
 from usd.errors import UsdError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # x_t (B, C, h, w) and t → the network's prediction (B, C, h, w)
@@ -49,15 +48,6 @@ def ddim(config: Mapping[str, Any]) -> DPMSolverMultistepScheduler:
         final_sigmas_type="zero",
         **dict.fromkeys(OWN_SPACING, False),
     )
-
-
-def ddim_step(scheduler: DDIMScheduler, prediction: Tensor, x_t: Tensor, t: Tensor, later: Tensor) -> Tensor:
-    """Where deterministic DDIM goes from x_t (B, C, h, w), at timesteps t (B,), for the timesteps `later` (B,)."""
-    estimate = clean_estimate(scheduler, prediction, x_t, t)
-    alpha_bar: Tensor = scheduler.alphas_cumprod.to(x_t.device)[t][:, None, None, None]  # (B, 1, 1, 1)
-    noise = (x_t - alpha_bar.sqrt() * estimate) / (1 - alpha_bar).sqrt()
-    reached: Tensor = scheduler.add_noise(estimate, noise, later)
-    return reached
 
 
 def guided(conditional: Denoise, unconditional: Denoise, scale: float, interval: tuple[int, int]) -> Denoise:

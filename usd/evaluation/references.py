@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from usd import config
-from usd.diffusion.losses import clean_estimate
+from usd.diffusion.schedule import clean_estimate
 from usd.evaluation.comparison import BASE_ALONE, BLURRED, COLOUR, CONTROL_ALONE, COPY, COPY_QUERY, MEAN_MAP, REAL
 from usd.evaluation.evaluator import Evaluator, Measure, Scored, rounded
 from usd.evaluation.manifest import Item, Samples

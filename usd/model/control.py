@@ -82,10 +82,15 @@ class Denoiser(nn.Module):
         self, x_t: Tensor, t: Tensor, text: Tensor, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """The U-Net's prediction (B, C, h, w) for x_t, and the indicator's logits (B, N) if any."""
-        shown = self.adapter.read_pair(pair, indicator) * keep_pair[:, None, None, None]
-        features = self.adapter.read_query(query, indicator) + shown
+        features = self.features(pair, query, indicator, keep_pair)
         logits = self.adapter.indicator(pair) if self.adapter.indicator is not None else None
         return predict(self.unet, self.control, x_t, t, text, features), logits
+
+    def features(self, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor) -> Tensor:
+        """The adapter's features (B, C, h, w), which do not depend on the timestep."""
+        shown = self.adapter.read_pair(pair, indicator) * keep_pair[:, None, None, None]
+        features: Tensor = self.adapter.read_query(query, indicator) + shown
+        return features
 
 
 def predict(

@@ -17,7 +17,8 @@ from usd.data.loader import Batch, training_loader
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for
-from usd.diffusion.losses import clean_estimate, task_weights
+from usd.diffusion.losses import task_weights
+from usd.diffusion.schedule import clean_estimate
 from usd.evaluation.references import T_BASE_ALONE
 from usd.model.base import Base, encode, encode_text, load_base
 from usd.training.loop import Terms, fit

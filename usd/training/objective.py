@@ -5,17 +5,19 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from usd.annotators.small import Annotator
 from usd.config import Train, Variant
 from usd.data.loader import Batch
 from usd.determinism import generator
-from usd.diffusion.losses import clean_estimate, denoising_target, feedback, mean_square, task_weights
-from usd.diffusion.sampling import ddim_step
+from usd.diffusion.losses import feedback, mean_square, task_weights
+from usd.diffusion.schedule import clean_estimate, ddim_step, denoising_target
 from usd.diffusion.timesteps import draw_timesteps, sampling_timesteps
 from usd.errors import UsdError
 from usd.model.base import Base, decode, encode, encode_text
+from usd.model.control import predict
 from usd.tasks import TRAINED
 from usd.training.loop import Terms
 
@@ -28,9 +30,7 @@ class Draws:
     noise: Tensor  # (B, C, h, w)
     keep_text: Tensor  # (B,) bool
     keep_pair: Tensor  # (B,) bool
-    stops: (
-        Tensor  # (B, N) bool: where on the list a sampler stops on its way to t, t the last; none: x_t is of the truth
-    )
+    stops: Tensor  # (B, N) bool: where on the list a sampler stops on its way to t, t the last; none: x_t is of x_0
 
     def of_process(self, rank: int, world: int) -> "Draws":
         """The items of process `rank`: the same numbers are drawn whatever the number of processes."""
@@ -99,10 +99,10 @@ class Objective:
             x_0 = self._latents(batch)  # (B, C, h, w)
             drawn = self._draw(batch, x_0)
             t, noise = drawn.t, drawn.noise
-            conditions = (self._text(batch, drawn.keep_text), pair, batch.query, indicator, drawn.keep_pair)
+            text, shown = self._text(batch, drawn.keep_text), (pair, batch.query, indicator, drawn.keep_pair)
             x_t = scheduler.add_noise(x_0, noise, t)  # √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε
-            x_t = self._reached(model, x_t, drawn, conditions).contiguous(memory_format=torch.channels_last)
-        prediction, logits = model(x_t, t, *conditions)
+            x_t = self._reached(model, x_t, drawn, text, shown).contiguous(memory_format=torch.channels_last)
+        prediction, logits = model(x_t, t, text, *shown)
         error = mean_square(prediction.float() - denoising_target(scheduler, x_0, x_t, t))  # (B,) ‖f(x_t) − target‖²
         terms = by_task("denoising", task_weights(batch.tasks, params.map_weight).to(error)[batch.task] * error, batch)
         if self.variant.feedback:
@@ -112,19 +112,24 @@ class Objective:
             terms["indicator"] = params.indicator * F.cross_entropy(logits.float(), batch.task)  # −log p(task | pair)
         return terms
 
-    def _reached(self, model: nn.Module, x_t: Tensor, drawn: Draws, conditions: tuple[Tensor, ...]) -> Tensor:
+    def _reached(self, model: nn.Module, x_t: Tensor, drawn: Draws, text: Tensor, shown: tuple[Tensor, ...]) -> Tensor:
         """x_t (B, C, h, w), for items with stops as DDIM comes to it from pure noise with the present model.
 
         A sampler knows no truth, only the model's own estimates. Trained on the truth alone, a model takes the errors
         of its last step for signal, so that more steps make it worse (exposure bias; arXiv 2312.00210).
         """
+        if not drawn.stops.any():
+            return x_t
         steps = torch.tensor(sampling_timesteps(self.variant.timesteps, self.params.ess_steps), device=x_t.device)
         at, ordinal = steps[0].repeat(len(x_t)), drawn.stops.cumsum(1)
         x_t = torch.where(drawn.stops.any(1)[:, None, None, None], drawn.noise, x_t)
+        denoiser = extract_model_from_parallel(model)
+        features = denoiser.features(*shown)  # (B, C, h, w): once, as they do not depend on t
         for number in range(1, int(ordinal.max()) + 1):
             rows, columns = (drawn.stops & (ordinal == number)).nonzero(as_tuple=True)
-            prediction, _ = model(x_t[rows], at[rows], *(condition[rows] for condition in conditions))
-            x_t[rows] = ddim_step(self.base.scheduler, prediction.float(), x_t[rows], at[rows], steps[columns])
+            x, t = x_t[rows], at[rows]
+            prediction = predict(denoiser.unet, denoiser.control, x, t, text[rows], features[rows])
+            x_t[rows] = ddim_step(self.base.scheduler, prediction.float(), x, t, steps[columns])
             at[rows] = steps[columns]
         return x_t
 
