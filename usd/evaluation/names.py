@@ -49,6 +49,12 @@ def named(key: str) -> str:
     return NAMES.get(key, key.replace("_", " "))
 
 
-def number(value: float, digits: int = 4) -> str:
+def number(value: float, digits: int | None = None) -> str:
     """A number with a true minus sign; — for NaN."""
+    digits = places(value) if digits is None else digits
     return "—" if value != value else f"{value:.{digits}f}".replace("-", "−")
+
+
+def places(value: float) -> int:
+    """Digits after the point: four for errors, one for Fréchet distances, which are above ten."""
+    return 1 if abs(value) >= 10 else 4

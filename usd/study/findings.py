@@ -63,9 +63,14 @@ class Findings:
         columns = [column for row in few for column in trained(row, "image2map", "rmse", run).columns]
         return {
             "no_sga": Quantity("RMSE of the unseen tasks", tuple(f"chosen/{task}/rmse" for task in UNSEEN_IMAGE2MAP)),
-            "no_fal": trained("chosen", "map2image", "adherence_rmse", run),
+            "no_fal": Quantity(
+                "adherence RMSE as chosen", trained("chosen", "map2image", "adherence_rmse", run).columns
+            ),
             "no_ess": Quantity(f"RMSE at up to {FEW_EVALUATIONS} evaluations", tuple(columns)),
-            "no_self_estimates": trained(str(FEW_EVALUATIONS), "image2map", "rmse", run),
+            "no_self_estimates": Quantity(
+                f"RMSE at {FEW_EVALUATIONS} evaluations",
+                trained(str(FEW_EVALUATIONS), "image2map", "rmse", run).columns,
+            ),
         }
 
     def table(self) -> pd.DataFrame:

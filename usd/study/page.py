@@ -9,7 +9,7 @@ import numpy as np
 from usd.config import Study
 from usd.evaluation.bootstrap import Interval
 from usd.evaluation.comparison import BLURRED, METRICS, REAL, verdict
-from usd.evaluation.names import BASELINE, HEADLINE, OURS, named, number
+from usd.evaluation.names import BASELINE, HEADLINE, OURS, named, number, places
 from usd.evaluation.tables import interval_cell, markdown
 from usd.evaluation.targets import shown
 from usd.study.findings import Findings, Quantity, trained
@@ -98,8 +98,9 @@ def render(findings: Findings, params: Study, speedup: float) -> str:
 def spread(values: Iterable[float]) -> str:
     """Mean ± standard deviation over the seeds."""
     numbers = list(values)
+    mean = float(np.mean(numbers))
     deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else float("nan")
-    return f"{number(float(np.mean(numbers)))} ± {number(deviation)}"
+    return f"{number(mean)} ± {number(deviation, places(mean))}"
 
 
 def compared(findings: Findings, rows: list[str]) -> str:
@@ -129,18 +130,18 @@ def variants_table(findings: Findings) -> str:
 
 
 def removals_table(findings: Findings) -> str:
-    """What SGA, FAL and ESS are worth."""
-    lines = []
-    for name, quantity in findings.removals().items():
-        if name in findings.runs and quantity.columns:
-            lines.append(_removal(findings, name, quantity))
-    return markdown(["part", "metric", "with", "without", "difference [95 %]", "with it US-Diffusion is"], lines)
+    """What each part is worth by its metric; or, where no variant goes without one, that this is not known."""
+    found = {name: each for name, each in findings.removals().items() if name in findings.runs and each.columns}
+    if not found:
+        return f"Not measured: none of {', '.join(findings.removals())} is in `study.variants` of params.yaml."
+    head = ["variant", "metric", "US-Diffusion", "this variant", "difference [95 %]", "US-Diffusion is"]
+    return markdown(head, [_removal(findings, name, quantity) for name, quantity in found.items()])
 
 
 def _removal(findings: Findings, name: str, quantity: Quantity) -> list[str]:
     found: Interval = findings.difference(quantity, OURS, name)
     cells = [spread(map(quantity.value, findings.runs[variant])) for variant in (OURS, name)]
-    return [name.removeprefix("no_").upper(), quantity.name, *cells, shown(found), verdict(found)]
+    return [named(name), quantity.name, *cells, shown(found), verdict(found)]
 
 
 def references_table(findings: Findings, items: int) -> str:
