@@ -15,6 +15,7 @@ NEAR = 6  # of 64 bits: the most in which the hashes of near-duplicates differ
 BAND = 10  # bits; 7 bands make 64, so that hashes which differ in at most 6 agree in one
 THUMB = 8  # pixels, the side of a thumbnail
 ALIKE = 0.9  # least correlation of the thumbnails of near-duplicates
+FIRST, WIDEST = 16, 1024  # pictures that are compared with others at once: at first, and at most
 
 
 def perceptual_hash(picture: np.ndarray) -> int:
@@ -33,29 +34,83 @@ def thumbnail(picture: np.ndarray) -> bytes:
 
 
 def near_pairs(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of places in `hashes` (N,) uint64 that differ in at most NEAR bits; a pair may come several times."""
-    for band in range(NEAR + 1):
-        part = hashes >> np.uint64(BAND * band) & np.uint64(2**BAND - 1)
-        order = np.argsort(part, kind="stable")
-        for bucket in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
-            for place in bucket[:-1] if len(bucket) > 1 else ():
-                close = bucket[np.bitwise_count(hashes[bucket] ^ hashes[place]) <= NEAR]
-                yield np.full(len(close), place), close
+    """Pairs of places in `hashes` (N,) uint64 that differ in at most NEAR bits: enough to join all that do.
+
+    Two that differ in at most NEAR bits are a pair, or joined through others. Frames of a film are near to thousands
+    each; in a bucket, what one of them has reached is not compared again, so that alike ones are compared once.
+    """
+    for bucket in _buckets(hashes):
+        left = bucket
+        reached: list[int] = []
+        while len(left):
+            if not reached:
+                reached, left = [int(left[0])], left[1:]
+            place = reached.pop()
+            close = np.bitwise_count(hashes[left] ^ hashes[place]) <= NEAR
+            if close.any():
+                yield np.full(np.count_nonzero(close), place), left[close]
+                reached += left[close].tolist()
+                left = left[~close]
 
 
-def near_duplicates(hashes: np.ndarray, thumbnails: list[bytes]) -> set[tuple[int, int]]:
-    """Pairs of places, the smaller first, whose hashes (N,) uint64 are near and whose thumbnails correlate."""
-    found = set()
-    for left, right in near_pairs(hashes):
-        for one, other in zip(left.tolist(), right.tolist(), strict=True):
-            if one < other and _correlation(thumbnails[one], thumbnails[other]) >= ALIKE:
-                found.add((one, other))
+def near_duplicates(hashes: np.ndarray, thumbnails: np.ndarray, parts: np.ndarray, most: int) -> list[list[int]]:
+    """For each picture the places of near-duplicates of other parts: `most` of them, or all if there are fewer.
+
+    Args:
+        hashes: (N,) uint64.
+        thumbnails: (N, THUMB · THUMB · 3) uint8, which correlate where pictures are near-duplicates.
+        parts: (N,) integers, such as the split of each.
+        most: a picture that has found so many is not compared further, so that time does not grow as the square of N.
+    """
+    found: list[list[int]] = [[] for _ in hashes]
+    for bucket in _buckets(hashes):
+        for part in np.unique(parts[bucket]):
+            own = parts[bucket] == part
+            seeking, others = bucket[own], bucket[~own]
+            start, width = 0, FIRST
+            while start < len(others) and len(seeking):
+                block = others[start : start + width]
+                for first in range(0, len(seeking), WIDEST):
+                    _look(seeking[first : first + WIDEST], block, hashes, thumbnails, most, found)
+                seeking = seeking[[len(found[place]) < most for place in seeking]]
+                start, width = start + width, min(2 * width, WIDEST)
     return found
 
 
-def _correlation(one: bytes, other: bytes) -> float:
-    """Of the colours of two thumbnails; 1 for two of a single colour each."""
-    left, right = (np.frombuffer(each, np.uint8).astype(np.float32) for each in (one, other))
-    left, right = left - left.mean(), right - right.mean()
-    size = float(np.linalg.norm(left) * np.linalg.norm(right))
-    return float(left @ right) / size if size else float(not left.any() and not right.any())
+def _buckets(hashes: np.ndarray) -> Iterator[np.ndarray]:
+    """Places of hashes that agree in a band; hashes that differ in at most NEAR bits are in one of them together."""
+    for band in range(NEAR + 1):
+        part = hashes >> np.uint64(BAND * band) & np.uint64(2**BAND - 1)
+        order = np.argsort(part, kind="stable")
+        buckets = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
+        yield from (bucket for bucket in buckets if len(bucket) > 1)
+
+
+def _look(
+    seeking: np.ndarray,
+    others: np.ndarray,
+    hashes: np.ndarray,
+    thumbnails: np.ndarray,
+    most: int,
+    found: list[list[int]],
+) -> None:
+    """Add to `found` what the pictures at `seeking` (S,) have among those at `others` (O,)."""
+    near = np.bitwise_count(hashes[seeking][:, None] ^ hashes[others]) <= NEAR  # (S, O)
+    seeking, others = seeking[near.any(1)], others[near.any(0)]
+    near = near[near.any(1)][:, near.any(0)]
+    if not near.size:
+        return
+    alike = near & (_correlations(thumbnails[seeking], thumbnails[others]) >= ALIKE)
+    for row, column in np.argwhere(alike).tolist():
+        known, other = found[seeking[row]], int(others[column])
+        if len(known) < most and other not in known:
+            known.append(other)
+
+
+def _correlations(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of the colours of thumbnails (L, D) and (R, D); 1 for two of a single colour each. (L, R) float32."""
+    centred = [each - each.mean(1, keepdims=True) for each in (left.astype(np.float32), right.astype(np.float32))]
+    sizes = [np.linalg.norm(each, axis=1, keepdims=True) for each in centred]
+    one, other = (each / np.where(size, size, 1) for each, size in zip(centred, sizes, strict=True))
+    found: np.ndarray = one @ other.T + ((sizes[0] == 0) & (sizes[1] == 0).T)
+    return found
