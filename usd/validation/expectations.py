@@ -1,7 +1,5 @@
 """What the data must satisfy: a Great Expectations suite over the per-sample table of `usd.validation.inspection`."""
 
-import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from usd.config import Validate
 from usd.data.camera import FAR
 from usd.data.classes import CLASSES
 from usd.data.record import SPLITS
+from usd.validation.checking import checked, great_expectations, write_docs
 from usd.validation.dataset import MOST_CLASSES, STRAY
 from usd.validation.measures import ALIGNED
 
@@ -92,31 +91,18 @@ class Report:
 
 
 def validate(table: pd.DataFrame, params: Validate, docs: Path | None = None) -> Report:
-    """Check the per-sample table; Data Docs (HTML) are written into the folder `docs`, if given."""
-    gx = _great_expectations()
+    """Check the per-sample table; Data Docs (HTML) are written into the folder `docs`, if given.
+
+    Great Expectations copies the table several times for an expectation, and keeps what it computed until the end. So
+    it is given one expectation and its columns at a time.
+    """
+    gx = great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    source = context.data_sources.add_pandas("samples").add_dataframe_asset("table")
-    batch = source.add_batch_definition_whole_dataframe("all")
     suite = context.suites.add(gx.ExpectationSuite("samples", expectations=list(_suite(table, params))))
-    definition = context.validation_definitions.add(gx.ValidationDefinition(name="samples", data=batch, suite=suite))
-    actions = []
+    results = [checked(context, expectation, table) for expectation in suite.expectations]
     if docs is not None:
-        backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
-        index = {"class_name": "DefaultSiteIndexBuilder"}
-        site = {"class_name": "SiteBuilder", "site_index_builder": index, "store_backend": backend}
-        context.add_data_docs_site("docs", site)
-        actions.append(gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["docs"]))
-    checkpoint = gx.Checkpoint(
-        name="samples",
-        validation_definitions=[definition],
-        actions=actions,
-        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["key"]},
-    )
-    result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
-    (run,) = result.run_results.values()
-    place = {expectation.description: number for number, expectation in enumerate(suite.expectations)}
-    results = sorted(run.results, key=lambda each: place[each.expectation_config.description])
+        write_docs(context, results, docs)
     return Report([_outcome(each) for each in results])
 
 
@@ -206,7 +192,7 @@ def _outcome(result: Any) -> Outcome:
     """An expectation's result in plain words and types."""
     settings, found = result.expectation_config, result.result
     column = settings.kwargs.get("column") or settings.kwargs.get("column_B") or "split"
-    rows = found.get("unexpected_index_list") or []
+    rows = found.get("partial_unexpected_index_list") or []
     observed = found.get("observed_value")
     split = (settings.kwargs.get("row_condition") or {}).get("parameter")
     return Outcome(
@@ -222,12 +208,3 @@ def _outcome(result: Any) -> Outcome:
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else "none" if pd.isna(value) else f"{round(float(value), 4):.10g}"
-
-
-def _great_expectations() -> Any:
-    """The library, imported late because that takes seconds, without telemetry and chatter."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations
-
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    return great_expectations
