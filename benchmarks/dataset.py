@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 from usd.config.profiles import apply
-from usd.data.record import RENDERED, field_path, read_manifest, records, write_manifest
+from usd.data.record import RENDERED, Manifest, field_path, write_manifest
 from usd.stages import annotate, render, shard
 from usd.tasks import MAPS
 
@@ -30,8 +30,7 @@ def draw(folder: Path) -> None:
 def link(samples: int, root: Path) -> None:
     """Folder datasets `scenes` and `annotated` below `root`, with `samples` training samples."""
     for name, fields in FOLDERS.items():
-        drawn = read_manifest(Path("drawn") / name)
-        rows = list(records(drawn[drawn["split"] == "train"]))
+        rows = [row for row in Manifest(Path("drawn") / name).rows() if row["split"] == "train"]
         folder = root / name
         (folder / "train").mkdir(parents=True)
         for number in range(samples):

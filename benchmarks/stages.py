@@ -10,7 +10,7 @@ from statistics import median
 from benchmarks.dataset import ROUNDS, packed
 from benchmarks.outcome import Outcome
 from usd.data.packing import pack
-from usd.data.record import read_manifest
+from usd.data.record import Manifest
 from usd.parallel import cores
 from usd.stages import shard
 
@@ -59,7 +59,7 @@ def packing(samples: int) -> Iterator[Outcome]:
         Path(f"loop-{turn}").mkdir()
         began = time.perf_counter()
         for job in shard.jobs(
-            read_manifest(root / "annotated"), 500, root / "scenes", root / "annotated", Path(f"loop-{turn}")
+            Manifest(root / "annotated"), 500, root / "scenes", root / "annotated", Path(f"loop-{turn}")
         ):
             pack(job)
         loop = time.perf_counter() - began

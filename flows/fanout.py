@@ -7,7 +7,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -20,11 +19,13 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from usd.errors import UsdError
-from usd.parallel import SPREAD, cores, single_thread
+from usd.parallel import SPREAD, ahead, cores, portions, single_thread
 
 FLOW_RUN = "USD_FLOW_RUN"  # environment variable: the run that the tasks belong to
 CLUSTER = "USD_DASK"  # environment variable: the address of a Dask scheduler, such as tcp://10.0.0.5:8786
-TASKS = 32  # of one stage, at most; each costs the server about a tenth of a second
+TASKS = 32  # of one stage, as long as none gets larger than CHUNKS; each costs the server about a tenth of a second
+CHUNKS = 4  # as processes of one machine take them: the most in a task
+AHEAD = 32  # tasks that run or wait: so many cores have work, and no more items are in memory
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -42,22 +43,22 @@ def environment(dask: str | None) -> dict[str, str]:
 def prefect_tasks(
     work: Callable[[Item], Result], items: Iterator[Item], total: int, title: str, chunk: int
 ) -> Iterator[Iterator[Result]]:
-    """The results of `work` in the items' order, from Prefect tasks of `chunk` items or more.
+    """The results of `work` in the items' order, from Prefect tasks of `chunk` items or more, AHEAD of them at once.
 
     Raises:
         UsdError: Dask is not installed, or no scheduler answers.
     """
-    size = max(chunk, -(-total // TASKS))
-    parts = [part for _ in range(0, total, size) if (part := list(islice(items, size)))]
+    size = max(chunk, min(CHUNKS * chunk, -(-total // TASKS)))
+    count = -(-total // size)
     with get_client(sync_client=True) as client, _task_runner() as task_runner, _killing_workers():
         run = client.read_flow_run(UUID(os.environ[FLOW_RUN]))
         settings: dict[str, Any] = {"client": client, "task_runner": task_runner, "result_store": ResultStore()}
         with FlowRunContext(flow=Flow(prefect_tasks, name=title), flow_run=run, detached=True, **settings):
-            futures = [
-                do_part.with_options(task_run_name=f"{title} {number}/{len(parts)}").submit(work, part)
-                for number, part in enumerate(parts, 1)
-            ]
-            yield chain.from_iterable(future.result() for future in futures)
+            tasks = (
+                do_part.with_options(task_run_name=f"{title} {number}/{count}").submit(work, part)
+                for number, part in enumerate(portions(items, size), 1)
+            )
+            yield ahead(tasks, AHEAD)
 
 
 @task(cache_policy=NO_CACHE)

@@ -5,13 +5,13 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import active_children, get_context
 from pkgutil import resolve_name
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.progress import track
 
@@ -76,19 +76,23 @@ def _in_order(
     pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: Iterator[Item], chunk: int
 ) -> Iterator[Result]:
     """Results in the items' order; as many chunks are waiting or done as keep all processes busy."""
+    return ahead((pool.submit(_work_through, work, part) for part in portions(items, chunk)), AHEAD * cores())
 
-    def submit() -> None:
-        if part := list(islice(items, chunk)):
-            waiting.append(pool.submit(_work_through, work, part))
 
-    waiting: deque[Future[list[Result]]] = deque()
-    for _ in range(AHEAD * cores()):
-        submit()
+def portions(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items, the last of which may have fewer."""
+    while part := list(islice(items, size)):
+        yield part
 
-    def results() -> Iterator[Result]:
+
+def ahead(submitted: Iterator[Any], count: int) -> Iterator[Any]:
+    """The results of futures, each a list, in order; `count` of the futures are submitted at once and ahead."""
+    waiting = deque(islice(submitted, count))
+
+    def results() -> Iterator[Any]:
         while waiting:
             done = waiting.popleft().result()
-            submit()
+            waiting.extend(islice(submitted, 1))
             yield from done
 
     return results()

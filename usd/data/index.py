@@ -25,7 +25,7 @@ FIELDS = ("image", *MAPS)
 SUFFIX = {field: f".{field}.png\0".encode() for field in FIELDS}  # of a name in a tar file
 FORMAT = 2
 REMEDY = "run `dvc repro shard`"
-EMPTY_REMEDY = "render or ingest samples"
+MORE_SAMPLES = "render or ingest samples"
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def read_index(root: Root) -> Index:
     splits = {split: [Shard(**shard) for shard in shards] for split, shards in found["splits"].items()}
     for split, shards in splits.items():
         if not sum(shard.samples for shard in shards):
-            raise UsdError(f"{root}: split '{split}' is empty; {EMPTY_REMEDY} for it, then {REMEDY}")
+            raise UsdError(f"{root}: split '{split}' is empty; {MORE_SAMPLES} for it, then {REMEDY}")
     if not splits:
-        raise UsdError(f"{root}: no samples; {EMPTY_REMEDY}, then {REMEDY}")
+        raise UsdError(f"{root}: no samples; {MORE_SAMPLES}, then {REMEDY}")
     return Index(splits, [File(**file) for file in found["files"]])
 
 
@@ -156,7 +156,7 @@ class Rows:
         except (OSError, pa.ArrowInvalid) as error:
             raise UsdError(f"{path}: not a readable index ({error}); {REMEDY}") from error
         if not batch:
-            raise UsdError(f"{path}: no samples; {EMPTY_REMEDY}, then {REMEDY}")
+            raise UsdError(f"{path}: no samples; {MORE_SAMPLES}, then {REMEDY}")
         if batch.schema.names != schema().names:
             raise UsdError(f"{path}: has other fields than {', '.join(FIELDS)}; {REMEDY}")
         self._keys, self._captions = _Text(batch.column("key")), _Text(batch.column("caption"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from usd import config
 from usd.annotators.completion import Job, complete
-from usd.data.record import read_manifest, records, sample_bytes, write_manifest
+from usd.data.record import Manifest, sample_bytes, write_manifest
 from usd.files import atomic_directory
 from usd.parallel import parallel_map
 from usd.stages import run
@@ -13,13 +13,13 @@ from usd.stages import run
 def main(scenes: Path, out: Path) -> None:
     """Complete the folder dataset SCENES with maps into OUT, which has one manifest row a sample."""
     params = config.load().annotate
-    frame = read_manifest(scenes)
+    manifest = Manifest(scenes)
     with atomic_directory(out) as scratch:
-        for split in sorted(frame["split"].unique()):
+        for split in sorted(manifest.splits):
             (scratch / split).mkdir()
-        jobs = (Job(row, params, scenes, scratch) for row in records(frame))
-        size = sample_bytes(scenes, frame["key"][0])
-        write_manifest(parallel_map(complete, jobs, "annotate", len(frame), size), scratch)
+        jobs = (Job(row, params, scenes, scratch) for row in manifest.rows())
+        size = sample_bytes(scenes, str(next(manifest.rows())["key"]))
+        write_manifest(parallel_map(complete, jobs, "annotate", len(manifest), size), scratch)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Stage `shard`: pack the validated samples into WebDataset shards, with their index and mean maps."""
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from safetensors.numpy import save_file
 
@@ -12,10 +12,10 @@ from usd import config
 from usd.data.index import MEANS, Shard, read_index, table, table_name, write_index, write_table
 from usd.data.integrity import remember
 from usd.data.packing import Job, pack
-from usd.data.record import read_manifest
+from usd.data.record import Manifest
 from usd.errors import UsdError
 from usd.files import atomic_directory, read_json
-from usd.parallel import CHUNK_BYTES, parallel_map
+from usd.parallel import CHUNK_BYTES, parallel_map, portions
 from usd.stages import run
 
 
@@ -25,14 +25,14 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     summary = validation / "summary.json"
     if not read_json(summary)["success"]:
         raise UsdError(f"{summary}: validation failed; mend the data and run `dvc repro validate`")
-    frame = read_manifest(annotated)
+    manifest = Manifest(annotated)
     with atomic_directory(out) as scratch:
-        todo = jobs(frame, params.samples, scenes, annotated, scratch)
-        count = sum(-(-size // params.samples) for size in frame["split"].value_counts())
+        todo = jobs(manifest, params.samples, scenes, annotated, scratch)
+        total = sum(-(-size // params.samples) for size in manifest.splits.values())
         shards: dict[str, list[Shard]] = {}
         rows: dict[str, list[pa.RecordBatch]] = {}
         sums: dict[str, np.ndarray] = {}
-        for packed in parallel_map(pack, todo, "shard", count, CHUNK_BYTES):
+        for packed in parallel_map(pack, todo, "shard", total, CHUNK_BYTES):
             split = packed.shard.name.rsplit("-", 1)[0]
             shards.setdefault(split, []).append(packed.shard)
             rows.setdefault(split, []).append(packed.rows)
@@ -48,12 +48,11 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     remember(out, (*index.shards, *index.files))
 
 
-def jobs(frame: pd.DataFrame, samples: int, scenes: Path, annotated: Path, out: Path) -> Iterator[Job]:
-    """A job a shard; the training split's add up its maps."""
-    for split, part in frame.groupby("split"):
-        for number, start in enumerate(range(0, len(part), samples)):
-            rows = part.iloc[start : start + samples].to_dict("records")
-            yield Job(out / f"{split}-{number:04d}.tar", number, rows, scenes, annotated, sums=split == "train")
+def jobs(manifest: Manifest, samples: int, scenes: Path, annotated: Path, out: Path) -> Iterator[Job]:
+    """A job a shard; the training split's add up its maps. Keys start with their splits, so these come one by one."""
+    for split, rows in groupby(manifest.rows(), lambda row: str(row["split"])):
+        for number, part in enumerate(portions(rows, samples)):
+            yield Job(out / f"{split}-{number:04d}.tar", number, part, scenes, annotated, sums=split == "train")
 
 
 if __name__ == "__main__":

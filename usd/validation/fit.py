@@ -25,7 +25,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from usd.data.record import field_path
+from usd.data.record import Manifest, field_path
 from usd.errors import UsdError
 from usd.images import read_png
 
@@ -55,10 +55,12 @@ class Panel:
     samples: tuple[tuple[str, str], ...]  # key, and sha256 of the image
 
     @classmethod
-    def of(cls, scenes: Path, samples: list[tuple[str, str]]) -> "Panel":
-        """Some of the samples, spread evenly."""
-        places = {int(place) for place in np.linspace(0, len(samples) - 1, OTHERS)} if samples else set()
-        return cls(scenes, tuple(samples[place] for place in sorted(places)))
+    def of(cls, scenes: Path) -> "Panel":
+        """Some of the samples of a folder dataset, spread evenly."""
+        manifest = Manifest(scenes)
+        places = {int(place) for place in np.linspace(0, len(manifest) - 1, OTHERS)}
+        rows = (row for place, row in enumerate(manifest.rows()) if place in places)
+        return cls(scenes, tuple((row["key"], row["image_sha256"]) for row in rows))
 
 
 @cache

@@ -5,7 +5,10 @@ missing where the file it is read from is.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby, product, repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from usd.data.record import compact, field_path, read_manifest, records
+from usd.data.record import Manifest, compact, field_path
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png
@@ -66,7 +69,7 @@ def inspect_samples(scenes: Path, annotated: Path) -> pd.DataFrame:
     Raises:
         UsdError: a manifest is missing, or has no sample.
     """
-    table = _inspected(scenes, annotated).sort_by("key").to_pandas()
+    table = _inspected(scenes, annotated).to_pandas(self_destruct=True)
     table["leaks"], table["near_leaks"], table["stray_colours"] = leaks(table), near_leaks(table), stray_colours(table)
     for name in ALIGNED:
         table[f"flat_{name}"] = repeated(table, name)
@@ -74,23 +77,31 @@ def inspect_samples(scenes: Path, annotated: Path) -> pd.DataFrame:
 
 
 def _inspected(scenes: Path, annotated: Path) -> pa.Table:
-    """The rows of all samples; the manifests are not kept."""
-    left, right = (read_manifest(root).add_prefix(f"{name}/") for name, root in _roots(scenes, annotated).items())
-    both = left.merge(right, how="outer", left_on="scenes/key", right_on="annotated/key")
-    del left, right
-    known = both[["scenes/key", "scenes/image_sha256"]].dropna(subset="scenes/key").sort_values("scenes/key")
-    panel = Panel.of(scenes, list(known.itertuples(index=False, name=None)))
-    jobs = (Job(_declared(row), scenes, annotated, panel) for row in records(both))
-    serial = len(both) < SERIAL
-    return compact(map(inspect, jobs) if serial else parallel_map(inspect, jobs, "validate", len(both)))
+    """The rows of all samples, sorted by key."""
+    manifests = {name: Manifest(root) for name, root in _roots(scenes, annotated).items()}
+    count = max(map(len, manifests.values()))
+    panel = Panel.of(scenes)
+    jobs = (Job(declared, scenes, annotated, panel) for declared in _declared(manifests))
+    return compact(map(inspect, jobs) if count < SERIAL else parallel_map(inspect, jobs, "validate", count))
+
+
+def _declared(manifests: dict[str, Manifest]) -> Iterator[Row]:
+    """What the manifests say of each key; those that one of them repeats come as often, with each of the other's."""
+    rows = merge(*(zip(m.rows(), repeat(name)) for name, m in manifests.items()), key=lambda each: str(each[0]["key"]))
+    for _, found in groupby(rows, lambda each: each[0]["key"]):
+        of: dict[str, list[Row]] = {name: [] for name in manifests}
+        for row, name in found:
+            of[name].append({f"{name}/{column}": value for column, value in row.items()})
+        for left, right in product(*(each or [{}] for each in of.values())):
+            yield left | right
 
 
 def inspect(job: Job) -> Row:
     """One row of the table: every file of the sample is read once."""
     declared = job.declared
-    key = str(declared["annotated/key"] or declared["scenes/key"])
-    split = declared["annotated/split"] or declared["scenes/split"]
-    caption = str(declared["annotated/caption"] or "").strip()
+    key = str(declared.get("annotated/key") or declared["scenes/key"])
+    split = declared.get("annotated/split") or declared["scenes/split"]
+    caption = str(declared.get("annotated/caption") or "").strip()
     expected = [name for name in FILES if name not in TRUTH or declared.get(f"{name}_sha256")]
     fields = {name: (name, MADE_FROM.get(name, name)) for name in ALIGNED}
     brought = [name for name, each in fields.items() if any(declared.get(f"scenes/{field}_sha256") for field in each)]
@@ -139,11 +150,6 @@ def _read(key: str, expected: list[str], roots: dict[str, Path]) -> Reading:
     if "scenes/image" in reading.digests:
         reading.digests["annotated/image"] = reading.digests["scenes/image"]
     return reading
-
-
-def _declared(row: Row) -> Row:
-    """What the manifests say, None where one says nothing."""
-    return {name: None if pd.isna(value) else value for name, value in row.items()}
 
 
 def _roots(scenes: Path, annotated: Path) -> dict[str, Path]:
