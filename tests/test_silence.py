@@ -4,10 +4,12 @@ import re
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tests.conftest import connect
 from tests.flaky import Flaky
 from usd.data import storage
 from usd.data.index import INDEX
+from usd.data.loader import training_loader
 from usd.data.shards import Shards, upload
 from usd.data.stream import TrainingStream
 from usd.errors import UsdError
@@ -100,6 +103,24 @@ def test_silence_ends_in_one_line_and_a_resumed_training_has_the_same_bits(
     for here, there in zip(local, found, strict=False):
         assert here.keys == there.keys
         assert torch.equal(here.pictures, there.pictures)
+
+
+def test_workers_that_wait_for_a_silent_storage_end_in_the_same_line(
+    shards: tuple[str, Flaky], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, flaky = shards
+    split = Shards.open(url)["train"]
+    monkeypatch.setattr(storage, "BACKOFF", 0.0)  # as it is when the workers start
+    before = set(active_children())
+    batches = training_loader(TrainingStream(split, 1, 1, 0.5), 2)
+    next(batches)
+    flaky.silent = True
+    began = time.monotonic()
+    with pytest.raises(UsdError, match=rf"{url}/train-\d+\.tar: no answer within 2 s, tried 5 times"):
+        deque(batches, maxlen=0)
+    flaky.silent = False
+    assert time.monotonic() - began < 6 * storage.ATTEMPTS * storage.READ_TIMEOUT
+    assert set(active_children()) <= before
 
 
 def test_a_storage_that_is_silent_from_the_start_is_named(shards: tuple[str, Flaky]) -> None:

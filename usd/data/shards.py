@@ -90,6 +90,11 @@ class Split:
         except OSError as error:
             raise UsdError(f"{error.filename or self.root}: {error.strerror or error}; {REMEDY}") from error
 
+    def each(self, wanted: Sequence[Wanted]) -> Iterator[list[bytes]]:
+        """The same, read one sample at a time, so that its bytes are in the processor's cache when it is decoded."""
+        for one in wanted:
+            yield from self.read([one])
+
     def decode(
         self, wanted: Wanted, data: Sequence[bytes], into: Sequence[np.ndarray] | np.ndarray | None = None
     ) -> dict[str, np.ndarray]:

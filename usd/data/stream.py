@@ -11,7 +11,7 @@ an epoch goes on in the next one. So the order does not depend on ranks, workers
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +51,7 @@ class Loaded:
     index: int
     items: list[Item]
     wanted: list[Wanted]  # a query and an example an item
-    data: list[list[bytes]]  # source and target of each
+    data: Iterable[list[bytes]]  # source and target of each
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class TrainingStream:
     ) -> None:
         self.encoded = encoded
         self.split, self.seed, self.flip, self.start, self.tasks = split, seed, flip, start, tasks
+        self._fields = [(task.source, task.target) for task in tasks]
         self.rank, self.world, self.size = rank, world, batch_size * len(tasks)
         if len(split) < 2:
             count = "one sample" if len(split) else "no sample"
@@ -143,8 +144,7 @@ class TrainingStream:
 
     def wanted(self, item: Item) -> tuple[Wanted, Wanted]:
         """Source and target of an item's query and of its example."""
-        task = self.tasks[item.task]
-        fields = task.source, task.target
+        fields = self._fields[item.task]
         return Wanted(item.query, fields), Wanted(item.example, fields)
 
     def _new(self, _: int) -> Tensor:
@@ -152,7 +152,8 @@ class TrainingStream:
 
     def _read(self, index: int, items: list[Item]) -> Loaded:
         wanted = [each for item in items for each in self.wanted(item)]
-        return Loaded(index, items, wanted, self.split.read(wanted))
+        remote = is_remote(self.split.root)
+        return Loaded(index, items, wanted, self.split.read(wanted) if remote else self.split.each(wanted))
 
     def _decoded(self, found: Loaded, place_of: Place) -> Packet:
         """Decode and augment, into the place that the pictures have."""
