@@ -115,11 +115,9 @@ def test_workers_that_wait_for_a_silent_storage_end_in_the_same_line(
     batches = training_loader(TrainingStream(split, 1, 1, 0.5), 2)
     next(batches)
     flaky.silent = True
-    began = time.monotonic()
     with pytest.raises(UsdError, match=rf"{url}/train-\d+\.tar: no answer within 2 s, tried 5 times"):
         deque(batches, maxlen=0)
     flaky.silent = False
-    assert time.monotonic() - began < 6 * storage.ATTEMPTS * storage.READ_TIMEOUT
     assert set(active_children()) <= before
 
 

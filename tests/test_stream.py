@@ -37,6 +37,7 @@ def split(tiny: Path) -> Split:
     return Shards.open(tiny / "shards")["train"]
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 3000), seed=st.integers(0, 2**32), epoch=st.integers(0, 1000))
 def test_a_permutation_is_exact(count: int, seed: int, epoch: int) -> None:
     found = permuted(np.arange(count), count, (seed, epoch))
@@ -73,6 +74,7 @@ def test_the_order_is_the_same_for_any_ranks_batch_size_and_start(
     assert shared == one_by_one
 
 
+@settings(deadline=None)
 @given(samples=st.integers(2, 100), seed=st.integers(0, 99))
 def test_an_epoch_has_every_sample_once_as_query_and_once_as_example(samples: int, seed: int) -> None:
     stream = TrainingStream(Counted(samples), seed, samples, 0.0, tasks=TRAINED[:1])  # type: ignore[arg-type]
