@@ -16,6 +16,7 @@ from usd.validation.dataset import MOST_CLASSES, STRAY
 from usd.validation.measures import ALIGNED
 
 MOST_EMPTY = 0.9  # share of the Canny maps, which are made from the picture: soft pictures have no such edges
+STRAYS = 0.001  # share of samples that may miss a bound which scenes miss by chance; of fewer than 1000 none may
 LISTED = 20  # failing keys that a summary names, per expectation
 CLEAN = {  # column of the table that is empty where all is well → the expectation's name
     "disagrees": "both manifests have the sample and agree",
@@ -26,7 +27,7 @@ CLEAN = {  # column of the table that is empty where all is well → the expecta
     "wrong_size": "all pictures of a sample have one size",
     "blank": "images are not blank",
     "leaks": "no image is in two splits",
-    "near_leaks": "no image has a near-duplicate in another split",
+    "near_leaks": f"no image has a near-duplicate in another split, all but {STRAYS:.1%}",
     "stray_colours": f"at most {MOST_CLASSES} class colours, more than {STRAY} levels apart",
 }
 RANGES: dict[str, tuple[float, float, str]] = {  # column → least, most, the expectation's name
@@ -126,7 +127,8 @@ def _suite(table: pd.DataFrame, params: Validate) -> Iterator[Any]:
     words = "the key starts with the split"
     yield gxe.ExpectColumnPairValuesToBeEqual(column_A="folder", column_B="split", description=words)
     for column, words in CLEAN.items():
-        yield gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[""], description=words)
+        mostly = 1 - STRAYS if column == "near_leaks" else 1.0
+        yield gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[""], mostly=mostly, description=words)
     size = str(table["size"].mode().iloc[0]) if table["size"].notna().any() else "none"
     words = f"all samples have one size, {size}"
     yield gxe.ExpectColumnValuesToBeInSet(column="size", value_set=[size], description=words)
@@ -159,9 +161,11 @@ def _alignment(table: pd.DataFrame, params: Validate, known: set[str]) -> Iterat
             )
     least_each = params.min_alignment / 2  # a sample may fall short of the mean by half
     for name in ALIGNED:
-        words = f"{name} map: edges lie on image edges, alignment at least {least_each:g} in each sample"
+        words = f"{name} map: edges lie on image edges, alignment at least {least_each:g}, all but {STRAYS:.1%}"
         if f"alignment_{name}" in known:
-            yield gxe.ExpectColumnValuesToBeBetween(column=f"alignment_{name}", min_value=least_each, description=words)
+            yield gxe.ExpectColumnValuesToBeBetween(
+                column=f"alignment_{name}", min_value=least_each, mostly=1 - STRAYS, description=words
+            )
 
 
 def _content(table: pd.DataFrame, params: Validate) -> Iterator[Any]:
