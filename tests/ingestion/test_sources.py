@@ -38,6 +38,16 @@ CLASSES = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3), np.ones((36, 32), 
         (normalize("NFC", "größe.png"), normalize("NFD", "größe_depth.png"), "depth"),
         (normalize("NFD", "größe/é.png"), normalize("NFC", "größe/depth/é.png"), "depth"),
         ("1305031102.175304.png", "depth/1305031102.175304.png", "depth"),
+        ("img_0001.png", "depth_0001.png", "depth"),
+        ("rgb/rgb_7.png", "depth/depth_7.png", "depth"),
+        ("IMG_1234.jpg", "depth/IMG_1234.png", "depth"),
+        ("room/rgb.png", "room/depth.png", "depth"),
+        ("room/image.png", "room/mask.png", "seg"),
+        ("color/0.jpg", "Depth Maps/0.png", "depth"),
+        ("x/0.png", "Semantic-Segmentation/x/0.png", "seg"),
+        ("p0.png", "p0-depth-map.png", "depth"),
+        ("p0.png", "p0_segmentation_mask.png", "seg"),
+        ("İ.png", "İ_depth.png", "depth"),
     ],
 )
 def test_a_map_finds_its_image(image: str, file: str, field: str, tmp_path: Path) -> None:
@@ -55,6 +65,8 @@ def test_a_map_finds_its_image(image: str, file: str, field: str, tmp_path: Path
     {
         "p1_depth.png": "a map without its image",
         "Depth/p1.png": "a map without its image",
+        "depth_0001.png": "a map without its image",
+        "room/depth.png": "a map without its image",
         "p0_pose.png": "a map of another kind",
         "openpose/p0.png": "a map of another kind",
         "gtFine/p0_gtFine_color.png": "a map of another kind",
@@ -78,11 +90,35 @@ def test_no_map_becomes_a_training_picture(file: str, message: str, tmp_path: Pa
 
 def test_words_that_are_no_ending_stay_pictures(tmp_path: Path) -> None:
     names = ["carnival_mask.png", "my_image.png", "my.png", "road label.png", "train/steam.png", "plane/jet.png"]
+    names += ["mask off.png", "normal_people.png", "image_7.png", "7.png", "party/photos.png"]
     for number, name in enumerate(names):
         save(tmp_path / "source" / name, sight(number))
     take(tmp_path)
     assert sorted(read_manifest(tmp_path / "out")["source"]) == sorted(names)
     assert "0 given" in notes(tmp_path)
+
+
+@pytest.mark.parametrize(("grey", "others"), [(True, "photographs"), (False, "photographs"), (True, "elsewhere")])
+def test_a_folder_that_looks_like_maps_of_another_is_refused(grey: bool, others: str, tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / f"source/photographs/{number}.png", sight(number))
+        name = number if others == "photographs" else number + 10
+        save(tmp_path / f"source/gt/{name}.png", sight(number + 20)[..., 0] if grey else sight(number + 20))
+    found = take(tmp_path)
+    refused = grey and others == "photographs"
+    why = "all of gt/ is grey or of few colours, and named like photographs/: maps? call the folder depth, hed, seg or"
+    assert found[f"gt/{name}.png"].detail.startswith(why) == refused
+    assert len(read_manifest(tmp_path / "out")) == (4 if refused else 8)
+
+
+def test_rows_of_a_table_keep_their_whole_names(tmp_path: Path) -> None:
+    rows = [{"file_name": name, "text": name} for name in ("img_7.png", "7.png", "carnival_mask.png")]
+    for number, row in enumerate(rows):
+        save(tmp_path / "source" / row["file_name"], sight(number))
+    (tmp_path / "source/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    take(tmp_path)
+    table = read_manifest(tmp_path / "out")
+    assert sorted(table["caption"]) == sorted(table["source"]) == sorted(row["text"] for row in rows)
 
 
 def fill50k(root: Path, rows: bool) -> None:

@@ -10,6 +10,7 @@ from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import encode_png
 from usd.ingestion.classmaps import Kind, form_of, settle
+from usd.ingestion.colormaps import is_grey
 from usd.ingestion.findings import Finding, name_of, refused
 from usd.ingestion.maps import to_picture
 from usd.ingestion.meanings import Maps, Segmentation
@@ -48,6 +49,7 @@ class Checked:
     row: dict[str, object]  # of the manifest: digests, meanings, shares of missing values
     content: str = ""  # sha256 of the image file
     look: int = 0  # perceptual hash of the image
+    plain: bool = False  # whether the image is grey or has a palette, as maps are
 
 
 def spread(work: Callable[[Item], Result], jobs: list[Item], title: str) -> Iterable[Result]:
@@ -131,7 +133,8 @@ def check(job: Job) -> Checked:
             row[f"{field}_missing"] = picture.missing
     good = [_sound(job.sample.files[field], picture) for field, picture in pictures.items()]
     image = pictures["image"]
-    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels))
+    plain = "palette" in image.repairs or is_grey(image.pixels)
+    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain)
 
 
 def _sound(file: Path, picture: Picture) -> Finding:

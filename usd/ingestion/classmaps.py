@@ -55,6 +55,8 @@ def form_of(raw: Raw, declared: Segmentation) -> Form:
         Refused: it is lossy, anti-aliased or a photograph, has ids beyond 8 bits, or may hold its mask in two places.
     """
     values, opaque = raw.values, raw.opaque
+    if raw.narrowed:
+        raise Refused("colours of 16 bits; save the class map with 8 bits a channel, or ids as grey")
     if raw.lossy:
         raise Refused("lossy: JPEG mixes the colours at class borders; save the class map as PNG")
     if opaque is not None and not opaque.all():

@@ -20,10 +20,12 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | map of another shape (width / height, 2 %) than its image, or refused for a reason here | refused, with its image |
 | map of another size but the same shape | accepted |
 | map of the stored pixels of an image with an EXIF orientation | turned, if the shapes settle it or it is declared |
-| depth of 16 bits, floating point or colour; ids of which 255 may be void | refused, unless declared (`--maps`) |
+| depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
+| maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
 | missing readings, void | filled from beside them and counted; refused above a share |
 | class map saved as JPEG, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
+| folder of grey pictures, or of a palette, named like those of a folder in colour, such as `gt/` | refused |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
@@ -51,6 +53,7 @@ from usd.ingestion.names import one_form
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, read_splits
+from usd.ingestion.suspects import without_suspects
 
 STEP = 8  # pixels; the networks halve a picture three times
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
@@ -84,14 +87,17 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         incoming = scratch / "incoming"
         incoming.mkdir()
         jobs = [Job(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
-        checked, twice = _once(list(spread(check, jobs, "ingest")))
+        checked, suspects = without_suspects(list(spread(check, jobs, "ingest")))
+        checked, twice = _once(checked)
         taken = [each for each in checked if each.row]
         left = [finding for each in checked if not each.row for finding in each.findings]
         if not taken:
-            why = ", ".join(f"{reason} ({count})" for reason, count in reasons(scan.findings + left).most_common(3))
+            given = reasons(scan.findings + left + suspects)
+            why = ", ".join(f"{reason} ({count})" for reason, count in given.most_common(3))
             raise UsdError(f"{source}: no picture there that can be used; {why or 'the folder is empty'}")
         stored = _store(taken, scratch, options, splits)
-        findings = sorted(scan.findings + left + twice + stored + _decisions(taken, maps), key=lambda each: each.file)
+        findings = scan.findings + left + suspects + twice + stored + _decisions(taken, maps)
+        findings.sort(key=lambda each: each.file)
         for waiting in incoming.iterdir():  # of exact duplicates
             waiting.unlink()
         incoming.rmdir()

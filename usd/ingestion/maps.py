@@ -12,7 +12,10 @@ from usd.ingestion.pictures import Picture, Refused, same_shape
 from usd.ingestion.raw import Raw
 
 DEPTH_REMEDY = "say what they mean with --maps, such as `depth: {kind: depth, unit: mm, near: 0.5, far: 10}`"
+INVERSE_REMEDY = "`depth: {kind: inverse, near: 34, far: 4}`"
 TURN_REMEDY = "say with --maps whether they are turned too: `orientation: stored` or `orientation: upright`"
+DIMMEST = 0.1  # of the largest value: undeclared depth maps reach more
+LEAST_BEYOND, MOST_BEYOND = 0.01, 0.9  # share of the readings: less is not said, more is refused
 MOST_OFF_NORMAL = 0.2  # share of the pixels whose vector is far from length 1
 TURNS = {  # EXIF orientation → the stored array turned upright
     2: lambda a: a[:, ::-1],
@@ -40,6 +43,12 @@ def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> P
     missing = 0.0
     if field == "depth":
         value, valid = _depth(raw, maps.depth)
+        if (beyond := _beyond(value[valid], maps.depth)) > MOST_BEYOND:
+            raise Refused(
+                f"{beyond:.0%} of its readings are beyond depth.near and depth.far; correct these, or depth.unit"
+            )
+        if beyond >= LEAST_BEYOND:
+            repairs.append(f"beyond near or far: {beyond:.1%}")
         pixels, missing = _fill_depth(turned(value, turn), turned(valid, turn), size, maps.depth or Depth())
     elif field == "seg":
         meaning = maps.seg or Segmentation()
@@ -99,6 +108,8 @@ def _three(raw: Raw, field: str) -> np.ndarray:
 def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
     """Inverse depth in [0, 1] and where there is a reading, (H, W) each."""
     meaning, values = declared or Depth(), raw.values
+    if raw.narrowed:
+        raise Refused("colours of 16 bits; save depth as a 16-bit grey PNG or as .npy")
     if raw.palette is not None:
         values = raw.palette[values]
     if values.ndim == 3:
@@ -114,8 +125,12 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
             raise Refused("in colour: a depth map is grey, or declares its `depth: {colormap: …}` with --maps")
     if declared is None and (values.dtype.kind == "f" or raw.full > 255):
         raise Refused(f"depth values of {'floating point' if values.dtype.kind == 'f' else '16 bits'}: {DEPTH_REMEDY}")
+    if declared is None and 0 < values.max() <= DIMMEST * raw.full:
+        raise Refused(f"depth values of up to {values.max()} of {raw.full:g}, as metres or ids have: {DEPTH_REMEDY}")
     number = values.astype(np.float64)
     valid = np.isfinite(number) & (number != meaning.gap if meaning.gap is not None else True)
+    if meaning.measured and meaning.missing != "none":
+        valid &= number > 0
     if raw.opaque is not None:
         valid &= raw.opaque
     return _inverse(np.where(valid, number, 1.0), meaning, raw.full), valid
@@ -133,8 +148,15 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
         scale = meaning.scale if meaning.kind == "disparity" else 1.0
         found = (number * scale - far) / ((meaning.near or full) - far)
     if meaning.kind == "inverse" and meaning.near is None and (found.min() < 0 or found.max() > 1):
-        raise Refused(f"values beyond 0 to {full:g}: {DEPTH_REMEDY}")
+        raise Refused(f"values beyond 0 to {full:g}: say which become 1 and 0, such as {INVERSE_REMEDY}")
     return np.clip(found, 0, 1)
+
+
+def _beyond(value: np.ndarray, declared: Depth | None) -> float:
+    """The share of readings that a declared near and far cut off."""
+    if declared is None or declared.near is None or not value.size:
+        return 0.0
+    return float(((value <= 0) | (value >= 1)).mean())
 
 
 def _fill_depth(value: np.ndarray, valid: np.ndarray, size: int, meaning: Depth) -> tuple[np.ndarray, float]:

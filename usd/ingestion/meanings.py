@@ -49,7 +49,7 @@ class Depth(_Meaning):
     unit: Annotated[Literal["m", "cm", "mm", "relative"] | PositiveFloat, BeforeValidator(_number)] = "relative"
     near: PositiveFloat | None = None  # becomes 1: metres of depth, pixels of disparity, else a value of the file
     far: Annotated[float, Field(ge=0)] | None = None  # becomes 0
-    missing: float | Literal["auto", "none"] = "auto"  # no reading; auto: 0 where values are measured
+    missing: float | Literal["auto", "none"] = "auto"  # no reading; nor is 0 or less where values are measured
     most_missing: Share = 0.5  # a map that lacks more is refused
     colormap: str | None = None  # the maps are coloured with it
 
@@ -64,11 +64,14 @@ class Depth(_Meaning):
         return METRES.get(self.unit, 1.0) if isinstance(self.unit, str) else self.unit
 
     @property
+    def measured(self) -> bool:
+        """Whether values are measured, so that there are none of 0 or less."""
+        return self.metric or self.kind == "disparity"
+
+    @property
     def gap(self) -> float | None:
-        """The value of a missing reading."""
-        if self.missing == "auto":
-            return 0.0 if self.metric or self.kind == "disparity" else None
-        return None if self.missing == "none" else float(self.missing)
+        """The value that is declared to be no reading."""
+        return None if isinstance(self.missing, str) else float(self.missing)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

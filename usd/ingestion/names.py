@@ -1,7 +1,7 @@
 """What a file's name and folders say that it is: an image, a map of a kind, or a map that the project does not have.
 
-Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/Depth/b.png`, `a/b.depth.png` and
-`a/b_depth.png` are all the depth map of `a/b`.
+Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/Depth/b.png`, `a/b.depth.png`,
+`a/b_depth.png` and `a/depth_b.png` are all the depth map of `a/b`, and `a/b/depth.png` is beside `a/b/rgb.png`.
 """
 
 import re
@@ -19,9 +19,14 @@ WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name 
     **{name: name for name in MAPS},
     **dict.fromkeys(("depths", "depth_map", "depth_maps", "depthmap", "depthmaps", "disparity", "disp"), "depth"),
     **dict.fromkeys(("disp_occ_0", "disp_noc_0", "disp_occ", "disp_noc", "inverse_depth", "inv_depth"), "depth"),
+    **dict.fromkeys(("depth_anything", "depth_gt", "gt_depth", "depth_png", "depth_raw", "depth_vis"), "depth"),
+    **dict.fromkeys(("depth_color", "depth_colored", "depth_image", "depth_images", "midas", "zoe_depth"), "depth"),
     **dict.fromkeys(("segs", "segmentation", "segmentations", "segmentationclass", "semantic", "mask", "masks"), "seg"),
     **dict.fromkeys(("label", "labels", "annotations", "gtfine_labelids", "gtfine_labeltrainids", "labelids"), "seg"),
     **dict.fromkeys(("labeltrainids", "gtfine", "stuffthingmaps", "seg_map", "seg_maps"), "seg"),
+    **dict.fromkeys(("segmentation_mask", "segmentation_masks", "semantic_segmentation", "semantic_mask"), "seg"),
+    **dict.fromkeys(("semantic_masks", "segmentation_map", "segmentation_maps", "seg_mask", "seg_masks"), "seg"),
+    **dict.fromkeys(("gt_mask", "gt_masks", "label_map", "label_maps", "label_image", "semantics"), "seg"),
     **dict.fromkeys(("edge", "edges", "soft_edges", "softedge", "softedges", "hed_edges"), "hed"),
     **dict.fromkeys(("normals", "normal_map", "normal_maps"), "normal"),
     **dict.fromkeys(
@@ -32,6 +37,7 @@ WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name 
     **dict.fromkeys(("flow", "confidence", "gtfine_color", "gtfine_instanceids", "instanceids"), FOREIGN),
     **dict.fromkeys(("segmentationobject", "saliency", "boxes", "thumbnails"), FOREIGN),
     **dict.fromkeys(("image", "images", "img", "imgs", "rgb", "jpegimages", "leftimg8bit", "photos"), "image"),
+    **dict.fromkeys(("color", "colors", "colour", "colours"), "image"),
     **dict.fromkeys(("pictures", "image_2", "image_02"), "image"),
 }
 PAIRED = {"source": CONDITION, "target": "image"}  # ControlNet's folders, where both are there
@@ -40,9 +46,9 @@ SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-ENDING = re.compile(
-    rf"(?P<base>.+?)(?P<mark>[._ -])(?P<word>{'|'.join(sorted(map(re.escape, WORDS), key=len, reverse=True))})"
-)
+_WORD = "|".join(word.replace("_", "[._ -]") for word in sorted(WORDS, key=len, reverse=True))
+ENDING = re.compile(rf"(?P<base>.+?)(?P<mark>[._ -])(?P<word>{_WORD})")
+BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -])(?P<base>.+)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def one_form(text: str) -> str:
 
 def folder_word(part: str, paired: bool) -> str | None:
     """The field that a folder's name stands for."""
-    word = one_form(part).lower()
+    word = _spelt(part)
     return WORDS.get(word) or (PAIRED.get(word) if paired else None)
 
 
@@ -75,14 +81,33 @@ def place_of(file: PurePath, paired: bool = False) -> Place:
             del folders[number]
             break
     whole = "/".join((*folders, stem))
-    found = ENDING.fullmatch(stem.lower())
-    if found is None:
+    word, base, sure = _parts(stem)
+    said = None if word is None or (not base and field) else WORDS[word]
+    if said is None or (field not in (None, "image") and said == "image"):
         return Place(whole, field or "image", whole=whole)
-    name, ending = "/".join((*folders, stem[: found.end("base")])), WORDS[found["word"]]
-    if field not in (None, "image") and ending == "image":
-        return Place(whole, field or "image", whole=whole)
-    certain = ending == "image" or found["word"] in MAPS or field not in (None, "image")
-    return Place(name, ending, certain and ending != "image", whole)
+    name = "/".join((*folders, base) if base else folders) or "."
+    return Place(name, said, said != "image" and (sure or field not in (None, "image")), whole)
+
+
+def _parts(stem: str) -> tuple[str | None, str, bool]:
+    """The word in a name, what it is the map or image of, and whether that is certain: a map's own name alone is.
+
+    `a_depth` and `depth_a` are the depth map of `a`, and `depth` is that of its folder.
+    """
+    lower = stem.lower()
+    if found := ENDING.fullmatch(lower):
+        word = _spelt(found["word"])
+        return word, stem[: -len(found["mark"] + found["word"])], word in MAPS
+    if found := BEGINNING.fullmatch(lower):
+        word = _spelt(found["word"])  # "normal_people" may be a picture, "normal_0001" is not
+        return word, stem[len(found["word"] + found["mark"]) :], word in MAPS and found["base"][0].isdigit()
+    word = _spelt(stem)
+    return (word, "", word in MAPS) if word in WORDS else (None, "", False)
+
+
+def _spelt(text: str) -> str:
+    """A word as the keys of WORDS are spelt."""
+    return re.sub("[ .-]", "_", one_form(text).lower())
 
 
 def split_of(file: PurePath) -> str | None:

@@ -106,8 +106,10 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
         with warnings.catch_warnings(action="ignore"), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
             check_header(file)
             repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
+            if narrowed(file):
+                repairs.append("16-bit")
+            orientation = int(file.getexif().get(PIL.ExifTags.Base.Orientation, 1))  # gone from a TIFF once decoded
             pixels, shape = _decode(file, size, field, repairs)
-            orientation = int(file.getexif().get(PIL.ExifTags.Base.Orientation, 1))
     except Refused:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -131,11 +133,14 @@ def check_header(file: PIL.ImageFile.ImageFile) -> None:
         raise Refused(f"animated, or of several pages: {frames} frames")
 
 
+def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
+    """Whether it has 16 bits a channel, of which Pillow reads 8 if it is in colour; to be asked first of all."""
+    return ";16" in str(file.tile)  # it says so only here, until anything is decoded
+
+
 def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[str]) -> tuple[np.ndarray, float]:
     """Pixels (size, size, 3) uint8 and the shape of the whole; appends to `repairs`."""
     kind = MAPS[field].kind if field in MAPS else "image"
-    if ";16" in str(file.tile):  # Pillow reads 16-bit colours as 8-bit ones, and says so only here
-        repairs.append("16-bit")
     if kind != "palette":
         file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
     if file.getexif().get(PIL.ExifTags.Base.Orientation) in range(2, 9):

@@ -10,7 +10,16 @@ import PIL.ExifTags
 import PIL.Image
 
 from usd.files import sha256
-from usd.ingestion.pictures import FORMATS, LEAST_SIDE, MOST_PIXELS, SUFFIXES, Refused, check_header, read_file
+from usd.ingestion.pictures import (
+    FORMATS,
+    LEAST_SIDE,
+    MOST_PIXELS,
+    SUFFIXES,
+    Refused,
+    check_header,
+    narrowed,
+    read_file,
+)
 
 ARRAY = ".npy"
 UNREAD = (".exr", ".pfm", ".npz", ".mat", ".hdr", ".h5", ".hdf5", ".pgm", ".ppm", ".dpt", ".raw", ".tfrecord")
@@ -26,6 +35,7 @@ class Raw:
     opaque: np.ndarray | None  # (H, W) bool, None where it has no alpha
     palette: np.ndarray | None  # (256, 3) uint8 if the values are indices
     lossy: bool
+    narrowed: bool  # it has colours of 16 bits, of which these are the upper 8
     orientation: int  # of its EXIF, 1 if it has none
     repairs: tuple[str, ...]
     sha256: str  # of the file
@@ -51,9 +61,12 @@ def read_raw(path: Path) -> Raw:
         with warnings.catch_warnings(action="ignore"), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
             check_header(file)
             repairs = () if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ("wrong extension",)
-            orientation = int(file.getexif().get(PIL.ExifTags.Base.Orientation, 1))
+            narrow = narrowed(file) and not file.mode.startswith("I")
+            # taken out, since Pillow turns TIFF files by it when it decodes them
+            orientation = int(file.getexif().pop(PIL.ExifTags.Base.Orientation, 1))
             values, full, opaque, palette = _decode(file)
-            return Raw(values, full, opaque, palette, file.format in LOSSY, orientation, repairs, sha256(data))
+            lossy = file.format in LOSSY
+            return Raw(values, full, opaque, palette, lossy, narrow, orientation, repairs, sha256(data))
     except Refused:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -97,4 +110,4 @@ def _array(values: np.ndarray, digest: str) -> Raw:
     if min(values.shape[:2]) < LEAST_SIDE:
         raise Refused(f"{values.shape[1]}x{values.shape[0]} pixels: a side of less than {LEAST_SIDE}")
     full = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
-    return Raw(values, full, None, None, False, 1, (), digest)
+    return Raw(values, full, None, None, False, False, 1, (), digest)

@@ -87,22 +87,22 @@ def _entries(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
 def _claims(files: list[Path], entries: list[Entry], scan: Scan) -> tuple[Claims, dict[Path, str]]:
     """Which file claims to be what of which sample, and the sample that each row is about."""
     paired = {"source", "target"} <= {part.lower() for file in files for part in file.parent.parts}
-    places: dict[Path, Place] = {}
-    for entry in entries:
-        name = place_of(entry.image, paired).name
-        places[entry.image] = Place(name, "image")
-        places |= {file: Place(name, field) for field, file in entry.maps.items()}
-    names = {entry.image: places[entry.image].name for entry in entries}
     known = set(files)
     pictures = [file for file in files if file.suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)]
     pictures += [file for entry in entries for file in entry.maps.values() if file not in known]
-    found = {file: places.get(file) or place_of(file, paired) for file in pictures}
+    found = {file: place_of(file, paired) for file in pictures}
+    names = _names(entries, found, paired)
+    for entry in entries:  # what a table says, whatever the files are called
+        name = names[entry.image]
+        found |= {entry.image: Place(name, "image")} if entry.image in found else {}
+        found |= {file: Place(name, field) for field, file in entry.maps.items()}
     images = {place.name for place in found.values() if place.certain and place.field == "image"}
     mapped = {place.name for place in found.values() if place.field != "image"}
+    both = images | {place.name for place in found.values() if place.field == "image" and place.name in mapped}
     claims: Claims = {}
     for file, place in found.items():
         field, name = place.field, place.name
-        apart = name in images or name not in mapped if field == "image" else name not in images
+        apart = name in images or name not in mapped if field == "image" else name not in both
         if not place.certain and apart:
             field, name = "image", place.whole
         if field == "image" and file.suffix.lower() not in SUFFIXES:
@@ -110,6 +110,15 @@ def _claims(files: list[Path], entries: list[Entry], scan: Scan) -> tuple[Claims
         else:
             claims.setdefault(name, {}).setdefault(field, []).append(file)
     return claims, names
+
+
+def _names(entries: list[Entry], found: dict[Path, Place], paired: bool) -> dict[Path, str]:
+    """The sample that each image of a table is of: its whole name, unless a map beside it says that there is less."""
+    listed = {file for entry in entries for file in (entry.image, *entry.maps.values())}
+    mapped = {place.name for file, place in found.items() if place.field != "image" and file not in listed}
+    places = {entry.image: found.get(entry.image) or place_of(entry.image, paired) for entry in entries}
+    sure = {file for file, place in places.items() if place.field == "image" and place.certain}
+    return {file: each.name if file in sure or each.name in mapped else each.whole for file, each in places.items()}
 
 
 def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:

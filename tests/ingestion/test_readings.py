@@ -1,0 +1,87 @@
+"""Readings that maps lack or that are out of range, and files of which a decoder keeps less than they hold."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests.ingestion.scenery import kept, save, sight, take
+from usd.errors import UsdError
+
+METRES = np.tile(np.linspace(1, 9, 72), (72, 1))  # (72, 72), near on the left
+SHARE = (1 / METRES - 1 / 10) / (1 / 0.5 - 1 / 10)  # of the way from far to near
+DEPTH, DISPARITY = (
+    "depth: {kind: depth, unit: m, near: 0.5, far: 10%s}",
+    "depth: {kind: disparity, near: 2, far: 0.1%s}",
+)
+
+
+def source(root: Path, name: str, values: np.ndarray) -> None:
+    save(root / "source/a.png", sight(1, 72, 72))
+    save(root / "source" / name, values)
+
+
+@pytest.mark.parametrize("gap", [-1, -np.inf, 0, 65535])
+@pytest.mark.parametrize("declared", [DEPTH, DISPARITY])
+def test_no_reading_is_filled_whatever_stands_for_it(declared: str, gap: float, tmp_path: Path) -> None:
+    values = METRES if declared == DEPTH else 1 / METRES
+    values = np.where(np.arange(72) < 9, gap, values)
+    values[0, 20] = 0  # beside a declared value, 0 is none either
+    source(tmp_path, "depth/a.npy", values.astype(np.float32))
+    found = take(tmp_path, declared % (", missing: 65535" if gap > 0 else ""), size=72)
+    assert "missing readings filled: 12.5%" in found["depth/a.npy"].detail
+    depth = kept(tmp_path, "a.png", "depth")[..., 0] / 255
+    assert np.abs(depth - SHARE)[:, 9:].max() < 0.01
+    assert np.abs(depth[:, :9] - SHARE[0, 9]).max() < 0.01  # the nearest reading
+
+
+def test_readings_beyond_near_and_far_are_counted_and_too_many_refused(tmp_path: Path) -> None:
+    source(tmp_path, "depth/a.png", np.where(np.arange(72) < 9, 65535, METRES * 1000).astype(np.uint16))
+    found = take(tmp_path, DEPTH.replace("unit: m", "unit: mm") % "", size=72)
+    assert found["depth/a.png"].detail == "beyond near or far: 12.5%"
+    with pytest.raises(UsdError, match=r"100% of its readings are beyond depth\.near and depth\.far; correct these"):
+        take(tmp_path, DEPTH % "", size=72)
+
+
+def test_low_values_are_asked_for(tmp_path: Path) -> None:
+    source(tmp_path, "depth/a.png", METRES.astype(np.uint8))
+    with pytest.raises(UsdError, match="depth values of up to 9 of 255, as metres or ids have: say what they mean"):
+        take(tmp_path)
+    take(tmp_path, "depth: {kind: inverse}")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+@pytest.mark.parametrize(
+    ("field", "message"),
+    {
+        "depth": "colours of 16 bits; save depth as a 16-bit grey PNG",
+        "seg": "colours of 16 bits; save the class map",
+    }.items(),
+)
+def test_colours_of_16_bits_are_not_read_as_8(field: str, message: str, suffix: str, tmp_path: Path) -> None:
+    source(tmp_path, f"{field}/b.png", np.zeros((72, 72), np.uint8))
+    wide = np.repeat((METRES * 5000).astype(np.uint16)[..., None], 3, axis=-1)
+    assert cv2.imwrite(str(tmp_path / f"source/{field}/a.{suffix}"), wide)
+    with pytest.raises(UsdError, match=message):
+        take(tmp_path, DEPTH % "" if field == "depth" else "")
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_tiff_is_turned_once(orientation: int, own: bool, tmp_path: Path) -> None:
+    """Pillow turns a TIFF by its orientation while it decodes it, and forgets that it had one."""
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+    stored = sight(1, 72, 72)[..., 0]
+    (tmp_path / "source/depth").mkdir(parents=True)
+    PIL.Image.fromarray(stored).save(tmp_path / "source/a.tif", exif=exif)
+    PIL.Image.fromarray(stored).save(tmp_path / "source/depth/a.tif", exif=exif if own else PIL.Image.Exif())
+    if not own:
+        with pytest.raises(UsdError, match="`orientation: stored` or `orientation: upright`"):
+            take(tmp_path)
+    take(tmp_path, "" if own else "orientation: stored", size=72)
+    upright = np.rot90(stored, {3: 2, 6: -1, 8: 1}[orientation])
+    for field in ("image", "depth"):
+        assert np.array_equal(kept(tmp_path, "a.tif", field)[..., 0], upright)
