@@ -70,7 +70,6 @@ def test_ctrl_c_ends_the_workers_at_once(whole_group: bool) -> None:
     ) as running:
         assert running.stdout
         workers = [int(line.split()[1]) for line in islice((x for x in running.stdout if "pid" in x), cores())]
-        time.sleep(0.5)  # the command itself has begun to wait
         began = time.monotonic()
         os.killpg(running.pid, signal.SIGINT) if whole_group else os.kill(running.pid, signal.SIGINT)
         assert running.wait(20) != 0
@@ -78,6 +77,37 @@ def test_ctrl_c_ends_the_workers_at_once(whole_group: bool) -> None:
         for worker in workers:
             with pytest.raises(ProcessLookupError):
                 os.kill(worker, 0)
+
+
+@pytest.mark.parametrize("hooks", ["before", "after_in_parent", "after_in_parent after_in_child"])
+def test_ctrl_c_while_the_workers_are_forked_is_not_lost(hooks: str) -> None:
+    """Python itself drops an exception there."""
+    interrupt = ", ".join(f"{hook}=lambda: signal.raise_signal(signal.SIGINT)" for hook in hooks.split())
+    code = f"import os, signal\nos.register_at_fork({interrupt})\n{SLEEPER}"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
+    ) as run:
+        try:
+            assert run.wait(20) != 0
+        finally:
+            os.killpg(run.pid, signal.SIGKILL) if run.poll() is None else None
+        with pytest.raises(ProcessLookupError):  # no process of the group is left
+            os.killpg(run.pid, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_command_however_it_ends(number: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stdout
+        next(line for line in running.stdout if "pid" in line)
+        running.send_signal(number)
+        assert running.wait(20) == -number
+        with pytest.raises(ProcessLookupError):
+            for _ in range(100):
+                time.sleep(0.1)
+                os.killpg(running.pid, 0)
 
 
 def test_a_killed_worker_is_one_line() -> None:

@@ -9,8 +9,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pkgutil import resolve_name
+from threading import Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
 from rich.progress import track
@@ -59,6 +61,8 @@ def processes(
     others = set(active_children())
     pool = ProcessPoolExecutor(cores(), mp_context=context, initializer=_prepare)
     try:
+        with _interrupts_wait():
+            pool.submit(int)  # starts all processes
         yield _in_order(pool, work, items, chunk)
     except BrokenProcessPool as error:
         raise UsdError(
@@ -102,10 +106,39 @@ def _work_through(work: Callable[[Item], Result], items: list[Item]) -> list[Res
     return [work(item) for item in items]
 
 
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C comes after the block.
+
+    While Python forks, it drops an interrupt, or knows nothing of a process that it has just started. Other threads
+    than the main one get no interrupts.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        signal.raise_signal(signal.SIGINT)
+
+
 def _prepare() -> None:
-    """Let Ctrl-C end a worker in the middle of its item: an exception would only make it go on to the next one."""
+    """Let Ctrl-C end a worker in the middle of its item: an exception would only make it go on to the next one.
+
+    A worker ends with the command, too, however that ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     single_thread()
+
+
+def _end_with(command: BaseProcess) -> None:
+    command.join()
+    os._exit(1)
 
 
 def stop_opencv_threads() -> None:
