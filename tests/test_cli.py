@@ -1,5 +1,6 @@
 """The `usd` command: its help teaches, and its output suits any terminal."""
 
+import errno
 import io
 import sys
 
@@ -8,6 +9,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from usd.cli import app
+from usd.diff.review import printable
 from usd.errors import UsdError, reported
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
@@ -44,3 +46,20 @@ def test_bad_input_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str
         raise UsdError("photos: not there; make it")
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: photos: not there; make it\n"
+
+
+@pytest.mark.parametrize(("path", "named"), [((), "standard output"), (("models/mine",), "models/mine")])
+def test_a_full_disk_is_one_line(
+    path: tuple[str, ...], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with pytest.raises(SystemExit) as ended, reported():
+        raise OSError(errno.ENOSPC, "No space left on device", *path)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"error: {named}: No space left on device; free some space\n"
+
+
+def test_a_page_for_an_ascii_terminal_has_character_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert printable("<p>a → b</p>", "html") == "<p>a &#8594; b</p>"
+    assert printable("a → b", "md") == "a → b"  # `reported` shows it as an escape

@@ -232,3 +232,21 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, name: str, message: str) -
     with pytest.raises(UsdError, match=message):
         use(name, path)
     assert path.read_text() == TEXT
+
+
+@pytest.mark.parametrize(("key", "bundled"), [("base", "models/base"), ("warm_start", "models/control")])
+def test_a_start_that_is_not_there_is_said_before_any_work(
+    key: str, bundled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = edited(tmp_path, (f"  {key}: {bundled}", f"  {key}: models/mine"))
+    monkeypatch.chdir(tmp_path)
+    assert getattr(config.load().train, key) == "models/mine"  # not a project yet
+    (tmp_path / "dvc.yaml").touch()
+    said = rf"params\.yaml: train\.{key}: models/mine is not there; name one that is, such as {bundled}, or download it"
+    with pytest.raises(UsdError, match=said):
+        config.load()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/mine.dvc").touch()  # DVC fetches it
+    config.load()
+    path.write_text((ROOT / "params.yaml").read_text())
+    config.load()  # stages make these

@@ -207,12 +207,12 @@ def diff(
     that got worse by more than the noise between seeds, or a check of the gate or an expectation on the data that newly
     fails. Everything is read from git, except pictures of samples, which come from the DVC cache.
     """
-    from usd.diff.review import review, text
+    from usd.diff.review import printable, review, text
     from usd.files import atomic_write
 
     found = review(base, head, Path(), tip, fetch)
     if out is None:
-        print(text(found, format), end="")
+        print(printable(text(found, format), format), end="")
     else:
         atomic_write(out, text(found, format))
         print(found.headline)

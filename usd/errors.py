@@ -1,9 +1,12 @@
 """The one exception class that commands show as a single line, and how they do."""
 
+import errno
 import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UsdError(Exception):
@@ -22,4 +25,10 @@ def reported() -> Iterator[None]:
         yield
     except UsdError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"error: {error.filename or 'standard output'}: {error.strerror}; free some space", file=sys.stderr)
+        sys.stdout = None  # what it still holds cannot be written either, and Python would say so
         sys.exit(1)

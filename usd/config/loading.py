@@ -16,6 +16,7 @@ from usd.errors import UsdError
 
 PARAMS = Path("params.yaml")
 FROM_ROOT = "run from the project's root"  # the remedy where params.yaml is not there
+MADE = {"base": "models/base", "warm_start": "models/control"}  # by stages, so they need not be there yet
 T = TypeVar("T")
 
 MESSAGES = {  # pydantic's kind of error → what we say
@@ -46,9 +47,22 @@ def load(path: Path = PARAMS) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        UsdError: the file or keys are missing, unknown, of the wrong type or out of range; a line for each.
+        UsdError: the file or keys are missing, unknown, of the wrong type or out of range, a line for each; or in a
+            project the folders that a training starts from are not there.
     """
-    return build(Params, parse(read(path, FROM_ROOT), str(path)), str(path))
+    params = build(Params, parse(read(path, FROM_ROOT), str(path)), str(path))
+    if path.with_name("dvc.yaml").is_file():
+        for key in MADE:
+            _check_here(path, key, getattr(params.train, key))
+    return params
+
+
+def _check_here(params: Path, key: str, folder: str) -> None:
+    """Raise if neither the folder is there, nor anything that makes it: a stage, or a file of `dvc add`."""
+    place = params.parent / folder
+    if folder not in MADE.values() and not place.exists() and not place.with_name(f"{place.name}.dvc").exists():
+        remedy = f"name one that is, such as {MADE[key]}, or download it: docs/own-base.md"
+        raise UsdError(f"{params}: train.{key}: {folder} is not there; {remedy}")
 
 
 def read(path: Path, remedy: str) -> str:

@@ -1,5 +1,6 @@
 """The review of a change: every part of the project, compared between two revisions."""
 
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -58,3 +59,9 @@ def assemble(base: Revision, head: Revision, parts: list[Part]) -> Review:
 def text(found: Review, form: Literal["md", "html"]) -> str:
     """The review as Markdown for a comment, or as one page of HTML."""
     return markdown(found) if form == "md" else html(found)
+
+
+def printable(page: str, form: Literal["md", "html"]) -> str:
+    """The review for the terminal or a pipe: what its encoding lacks becomes character references in HTML."""
+    encoding = sys.stdout.encoding
+    return page if form == "md" else page.encode(encoding, "xmlcharrefreplace").decode(encoding)
