@@ -5,6 +5,7 @@ import io
 import sys
 
 import pytest
+import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -63,3 +64,15 @@ def test_a_page_for_an_ascii_terminal_has_character_references(monkeypatch: pyte
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     assert printable("<p>a → b</p>", "html") == "<p>a &#8594; b</p>"
     assert printable("a → b", "md") == "a → b"  # `reported` shows it as an escape
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage"])
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended, reported():
+        typer.run(interrupted)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted; nothing is left half done: run it again"

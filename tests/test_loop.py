@@ -132,3 +132,9 @@ def test_a_slow_stream_is_seen_in_the_log_and_not_in_the_curve(tmp_path: Path) -
     assert all(0.02 <= row["waited"] <= row["seconds_per_step"] for row in rows)
     with safe_open(tmp_path / CHECKPOINT, "pt") as file:
         assert "waited" not in file.metadata()["curve"]
+
+
+def test_a_place_that_takes_no_checkpoint_is_said_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsdError, match=r"file/run/\S+: cannot be written: .*; nothing was started$"):
+        train(tmp_path / "file/run", log=lambda step, row: pytest.fail("a step was done"))

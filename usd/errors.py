@@ -2,10 +2,12 @@
 
 import errno
 import io
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+INTERRUPTED = 128 + signal.SIGINT  # the exit code that typer makes of Ctrl-C
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -15,7 +17,7 @@ class UsdError(Exception):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Around a command: bad input ends in one line and exit code 1.
+    """Around a command: bad input ends in one line and exit code 1, Ctrl-C in one line and exit code 130.
 
     Characters that the terminal's encoding lacks are written as escapes, instead of ending the command.
     """
@@ -26,6 +28,10 @@ def reported() -> Iterator[None]:
     except UsdError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            print("interrupted; nothing is left half done: run it again", file=sys.stderr)
+        raise
     except OSError as error:
         if error.errno not in FULL:
             raise

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from usd.config import Optimisation
 from usd.errors import UsdError
-from usd.files import atomic_write
-from usd.training.checkpoint import TrainingState
+from usd.files import atomic_write, check_writable
+from usd.training.checkpoint import CHECKPOINT, TrainingState
 from usd.training.optimizer import Rate, averaged, learning_rate, new_average, new_optimizer, set_learning_rate
 from usd.training.progress import Progress
 
@@ -63,8 +63,9 @@ def fit(
         preview: called every `preview_every` steps, with the averaged weights in the model.
 
     Raises:
-        UsdError: the loss is not finite, or a checkpoint of other parameters or data is in the way.
+        UsdError: the loss is not finite, a checkpoint of other parameters or data is in the way, or none can be written.
     """
+    check_writable(run_dir / CHECKPOINT)
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     weights = [weight for _, weight in named]
     wrapped, optimizer = accelerator.prepare(model, new_optimizer(named, params, rate))
