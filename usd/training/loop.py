@@ -63,7 +63,8 @@ def fit(
         preview: called every `preview_every` steps, with the averaged weights in the model.
 
     Raises:
-        UsdError: the loss is not finite, a checkpoint of other parameters or data is in the way, or none can be written.
+        UsdError: the loss is not finite, a checkpoint of other parameters or data is in the way, or none can be
+            written.
     """
     check_writable(run_dir / CHECKPOINT)
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
