@@ -16,13 +16,21 @@ os.environ |= {
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
-    "OMP_WAIT_POLICY": "passive",  # else idle threads of one test spin on the cores of the other
+    "OMP_NUM_THREADS": "1",  # a thread for each of the two workers; more of them wait for one another
+    "OMP_WAIT_POLICY": "passive",
 }
 
 
+FIRST = ("test_smoke.py", "flows", "test_frozen.py", "test_training.py", "test_evaluator.py", "test_report.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: all others fit beside it."""
-    items.sort(key=lambda item: item.path.name != "test_smoke.py")
+    """The longest files first, so that both workers end together; those that share a fixture one after another."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((place for place, name in enumerate(FIRST) if name in item.path.parts), len(FIRST))
+
+    items.sort(key=rank)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -79,6 +87,26 @@ def inside_tiny(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny project folder as working directory; not to be changed."""
     monkeypatch.chdir(tiny)
     return tiny
+
+
+@pytest.fixture
+def trainable(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tiny project with untrained annotators, base and start in place, as working directory."""
+    from accelerate.state import AcceleratorState
+    from safetensors.torch import save_file
+
+    from usd.annotators.small import PerceptionNet
+
+    shutil.copytree(tiny / "shards", tmp_path / "shards")
+    for model in ("base", "control"):
+        shutil.copytree(ROOT / "models" / model, tmp_path / "models" / model)
+    shutil.copy(tiny / "params.yaml", tmp_path)
+    (tmp_path / "annotators").mkdir()
+    save_file(PerceptionNet([8, 16]).state_dict(), tmp_path / "annotators/model.safetensors")
+    (tmp_path / "annotators/config.json").write_text('{"channels": [8, 16], "classes": 22}')
+    monkeypatch.chdir(tmp_path)
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process keeps one device
+    return tmp_path
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The frozen stages that make models, at tiny size: what they leave in git, and how to run one again."""
+"""The frozen stages, at tiny size: what they leave in git, and how to run one again."""
 
 import re
 import shutil
@@ -8,40 +8,35 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tests.conftest import ROOT
 from usd import config
-from usd.annotators.small import PerceptionNet
 from usd.config.profiles import change
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.stages import control, reference
+from usd.stages import control, reference, study
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def project(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny project with the bundled base and untrained annotators; trainings have two steps."""
-    shutil.copytree(tiny / "shards", tmp_path / "shards")
-    shutil.copytree(ROOT / "models/base", tmp_path / "models/base")
-    shutil.copy(tiny / "params.yaml", tmp_path)
-    (tmp_path / "annotators").mkdir()
-    save_file(PerceptionNet([8, 16]).state_dict(), tmp_path / "annotators/model.safetensors")
-    (tmp_path / "annotators/config.json").write_text('{"channels": [8, 16], "classes": 22}')
-    monkeypatch.chdir(tmp_path)
-    change({"control": {"steps": 2}, "reference": {"steps": 2}, "train": {"warmup": 1}})
-    return tmp_path
+FEW = {
+    "control": {"steps": 2},
+    "reference": {"steps": 2},
+    "train": {"warmup": 1, "preview_every": 0},
+    "study": {"steps": [1], "items": 2, "curve_items": 2},
+    "evaluate": {"validation_items": 2, "unseen_items": 2, "guidance_scales": [1.0]},
+}
 
 
-def test_control_then_reference(project: Path) -> None:
+def test_control_then_reference(trainable: Path) -> None:
+    change(FEW)
     control.main("shards", Path("models/control"), Path("control.csv"), Path("runs/control"))
     annotators = Path("annotators")
     places = (Path("models/reference"), Path("results"), Path("reference.csv"), Path("runs/reference"))
     reference.main("shards", annotators, annotators, *places)
-    root = project / "models/reference"
+    root = trainable / "models/reference"
     for name in ("control", "reference"):
-        assert f"trained by stage `{name}`" in (project / "models" / name / "README.md").read_text()
+        assert f"trained by stage `{name}`" in (trainable / "models" / name / "README.md").read_text()
     stored = {weight.dtype for path in root.rglob("*.safetensors") for weight in load_file(path).values()}
     assert stored == {torch.float16}
     assert sum(path.stat().st_size for path in root.rglob("*")) < 20e6
@@ -51,6 +46,23 @@ def test_control_then_reference(project: Path) -> None:
     assert {len(each["timesteps"]) for each in pipeline.config.sampling.values()} <= set(chosen)
     assert "| image → depth | RMSE / floor |" in (root / "README.md").read_text()
     assert Path("results/image2depth.png").exists()
+
+
+def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(trainable: Path) -> None:
+    change(FEW)
+    annotators, control, out = Path("annotators"), Path("models/control"), Path("study")
+    places = (annotators, annotators, control, ROOT / "results/benchmark.json", out, Path("runs"))
+    study.main("shards", *places)
+    page = (out / "study.md").read_text()
+    assert "| US-Diffusion |" in page
+    assert "| without ESS |" in page
+    finished = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/identity.json")}
+    assert len(finished) == 7  # three variants with two seeds each, and the references
+    (out / "trials.csv").write_text("trial\n")
+    study.main("shards", *places)
+    assert (out / "study.md").read_text() == page
+    assert (out / "trials.csv").exists()
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
 
 
 def test_the_page_thaws_one_stage_and_freezes_it_again(tmp_path: Path) -> None:

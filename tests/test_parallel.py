@@ -1,4 +1,4 @@
-"""Work over processes; tests/test_flows.py has it over Prefect tasks."""
+"""Work over processes; tests/flows/test_fanout.py has it over Prefect tasks."""
 
 import os
 import signal

@@ -1,7 +1,6 @@
 """A training as a stage: killed and run again, and spread over processes, it ends with the same numbers."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,59 +9,49 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from safetensors.torch import save_file
 
 from tests.conftest import ROOT
 from tests.test_track import records
-from usd.annotators.small import PerceptionNet
+from usd.config.profiles import change
+from usd.stages import train
 from usd.tasks import TRAINED
 from usd.training.checkpoint import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 
 WAIT = 180  # seconds for a tiny training, which takes 15
+OUTS = ("model", "curve.csv", "run")
 
 
-@pytest.fixture(scope="module")
-def project(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny project with annotators and the bundled base in place."""
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(tiny / "shards", folder / "shards")
-    for model in ("base", "control"):
-        shutil.copytree(ROOT / "models" / model, folder / "models" / model)
-    shutil.copy(tiny / "params.yaml", folder)
-    net = PerceptionNet([8, 16])
-    (folder / "annotators").mkdir()
-    save_file(net.state_dict(), folder / "annotators/model.safetensors")
-    (folder / "annotators/config.json").write_text('{"channels": [8, 16], "classes": 22}')
-    return folder
+def train_here(folder: Path) -> None:
+    """The stage, in this process."""
+    train.main("us_diffusion", "shards", Path("annotators"), *(folder / out for out in OUTS))
 
 
-def stage(project: Path, name: str) -> subprocess.Popen[bytes]:
-    command = ["-m", "usd.stages.train", "us_diffusion", "shards", "annotators"]
-    outs = [f"{name}/model", f"{name}/curve.csv", f"{name}/run"]
+def start_training(folder: Path) -> "subprocess.Popen[bytes]":
+    """The stage, in a process of its own that can be killed."""
+    command = [sys.executable, "-m", "usd.stages.train", "us_diffusion", "shards", "annotators"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, *command, *outs], cwd=project, env=environment, start_new_session=True)
+    return subprocess.Popen([*command, *(folder / out for out in OUTS)], env=environment, start_new_session=True)
 
 
-def test_kill_9_and_run_again_gives_bit_identical_weights(project: Path) -> None:
-    assert stage(project, "whole").wait(WAIT) == 0
-    running = stage(project, "killed")
-    checkpoint = project / "killed/run" / CHECKPOINT
+def test_kill_9_and_run_again_gives_bit_identical_weights(trainable: Path) -> None:
+    train_here(trainable / "whole")
+    running = start_training(trainable / "killed")
+    checkpoint = trainable / "killed/run" / CHECKPOINT
     deadline = time.time() + WAIT
     while not checkpoint.exists() and running.poll() is None and time.time() < deadline:
         time.sleep(0.02)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait(WAIT)
     assert checkpoint.exists()
-    assert not (project / "killed/model").exists()
-    assert stage(project, "killed").wait(WAIT) == 0
-    for path in (project / "whole/model").rglob("*.safetensors"):
-        other = project / "killed/model" / path.relative_to(project / "whole/model")
+    assert not (trainable / "killed/model").exists()
+    train_here(trainable / "killed")
+    for path in (trainable / "whole/model").rglob("*.safetensors"):
+        other = trainable / "killed/model" / path.relative_to(trainable / "whole/model")
         assert path.read_bytes() == other.read_bytes()
-    assert (project / "whole/curve.csv").read_text() == (project / "killed/curve.csv").read_text()
-    runs = sorted((project / "killed/run/wandb").glob("offline-run-*"))
+    assert (trainable / "whole/curve.csv").read_text() == (trainable / "killed/curve.csv").read_text()
+    runs = sorted((trainable / "killed/run/wandb").glob("offline-run-*"))
     assert len({run.name.rsplit("-", 1)[1] for run in runs}) == 1  # one run, written in two parts
     logged = {
         "/".join(item.nested_key) or item.key
@@ -74,24 +63,17 @@ def test_kill_9_and_run_again_gives_bit_identical_weights(project: Path) -> None
     assert logged >= {f"validation rmse/{task.name}" for task in TRAINED}
 
 
-def test_two_processes_learn_what_one_does_at_the_same_global_batch(project: Path) -> None:
-    params = (project / "params.yaml").read_text()
-    losses = []
-    for processes in (1, 2):
-        folder = project / f"{processes}-processes"
-        shutil.copytree(project / "shards", folder / "shards")
-        shutil.copytree(project / "annotators", folder / "annotators")
-        shutil.copytree(project / "models", folder / "models")
-        settings = yaml.safe_load(params)
-        # Adam's first steps follow the signs of gradients, even of those that are rounding errors: small steps
-        settings["train"] |= {"batch_size": 2 // processes, "device": "cpu", "learning_rate": 1.0e-4}
-        (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-        # `--multi_gpu` is torchrun, which goes without GPUs too; `--cpu` would want mpirun, or run one process
-        launch = ["accelerate.commands.launch", "--num_machines", "1", "--num_processes", str(processes)]
-        launch += ["--multi_gpu"] if processes > 1 else ["--cpu"]
-        launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
-        command = [sys.executable, "-m", *launch, "-m", "usd.stages.train", "us_diffusion", "shards", "annotators"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        subprocess.run([*command, "model", "curve.csv", "run"], cwd=folder, env=environment, check=True, timeout=WAIT)
-        losses.append(pd.read_csv(folder / "curve.csv")["denoising"].to_numpy())
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+def test_two_processes_learn_what_one_does_at_the_same_global_batch(trainable: Path) -> None:
+    # Adam's first steps follow the signs of gradients, even of those that are rounding errors: small steps
+    few = {"steps": 4, "preview_every": 0, "checkpoint_every": 9}
+    change({"train": few | {"device": "cpu", "learning_rate": 1.0e-4, "batch_size": 2}})
+    train_here(trainable / "one")
+    change({"train": {"batch_size": 1}})
+    # `--multi_gpu` is torchrun, which goes without GPUs too; `--cpu` would want mpirun, or run one process
+    launch = ["accelerate.commands.launch", "--num_machines", "1", "--num_processes", "2", "--multi_gpu"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
+    command = [sys.executable, "-m", *launch, "-m", "usd.stages.train", "us_diffusion", "shards", "annotators"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, *(f"two/{out}" for out in OUTS)], env=environment, check=True, timeout=WAIT)
+    one, two = (pd.read_csv(trainable / f"{count}/curve.csv")["denoising"] for count in ("one", "two"))
+    assert two.to_numpy() == pytest.approx(one.to_numpy(), rel=1e-3)
