@@ -32,18 +32,21 @@ coverage: $(VENV)/developing  ## all tests, and the lines of usd and flows that 
 lint: $(VENV)/developing  ## formatting, lint, types, YAML, blanks
 	pre-commit run --all-files
 
+# what is imported is compiled then: compiling all 400 MB of Python files would take most of the set-up
+INSTALL := $(VENV)/bin/python -m pip install --quiet --no-compile
+
 # the tools of tests and checks, and the extras that they try
 $(VENV)/developing: $(VENV)/ready constraints-extra.txt
-	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement constraints-extra.txt
+	$(INSTALL) --no-deps --requirement constraints-extra.txt
 	$(VENV)/bin/python -m pip check
 	touch $@
 
 # torch first, with whatever its build for this machine needs; the rest exactly as pinned, which skips pip's resolver
 $(VENV)/ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement constraints.txt
-	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(INSTALL) --constraint constraints.txt torch
+	$(INSTALL) --no-deps --requirement constraints.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	$(VENV)/bin/python -m pip check
 	touch $@
 
