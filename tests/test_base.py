@@ -121,6 +121,7 @@ def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, fla
         (lambda root: (root / "text_encoder_2").mkdir(), "SDXL, with two text encoders, does not fit"),
         (lambda root: (root / "unet/config.json").unlink(), r"unet/config\.json: missing"),
         (lambda root: (root / "unet/config.json").write_text("{"), r"unet/config\.json: not readable"),
+        (lambda root: (root / "unet/config.json").write_text("[]"), r"unet/config\.json: not an object of settings"),
         (lambda root: (root / "tokenizer/tokenizer.json").unlink(), "tokenizer: neither tokenizer.json nor vocab.json"),
         (lambda root: (root / UNET).unlink(), "unet: no weights; download it again"),
         (lambda root: (root / UNET).write_bytes(b"{}"), "not readable"),

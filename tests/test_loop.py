@@ -1,6 +1,7 @@
 """The loop: it resumes to the bit, refuses what does not fit, and stops at a loss that is not finite."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -138,3 +139,9 @@ def test_a_place_that_takes_no_checkpoint_is_said_before_the_first_step(tmp_path
     (tmp_path / "file").touch()
     with pytest.raises(UsdError, match=r"file/run/\S+: cannot be written: .*; nothing was started$"):
         train(tmp_path / "file/run", log=lambda step, row: pytest.fail("a step was done"))
+
+
+def test_an_optimiser_that_is_not_installed_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(UsdError, match=r"optimizer: adamw_8bit needs bitsandbytes; pip install .*\[gpu\]"):
+        train(tmp_path, optimizer="adamw_8bit")

@@ -175,6 +175,8 @@ def test_the_decoders_memory_is_saved_where_there_is_an_autoencoder(pipeline) ->
         ({"image_pair": (torch.rand(2, 3, 64, 64),)}, "image_pair: not a pair"),
         ({"image_pair": []}, "image_pair: the list is empty"),
         ({"timesteps": [80, 998]}, r"timesteps: \[80, 998\] must descend"),
+        ({"timesteps": [1000, 80]}, r"timesteps: \[1000, 80\] must descend, from 999 at most to 0 at least"),
+        ({"callback_on_step_end_tensor_inputs": ["image"]}, r"\['image'\] are unknown; there are only latents"),
     ],
 )
 def test_what_does_not_fit_is_named(pipeline, options, said) -> None:
