@@ -49,9 +49,9 @@ def table() -> str:
 
     heads = ["Prompt Diffusion (baseline)", "US-Diffusion", "control branch alone", "base alone"]
     lines = row("test split", heads) + "|---" * (len(heads) + 1) + "|\n"
-    lines += row("steps, image → map / map → image", [*map(steps, columns.values()), "chosen alike", "1 / 1"])
+    lines += row("steps, image → map / map → image", [*map(steps, columns.values()), "chosen the same way", "1 / 1"])
     obeyed = [format(each["obeys"], ".0%") for each in columns.values()]
-    lines += row("items that obey the example pair, least of the tasks", [*obeyed, "sees none", "sees none"])
+    lines += row("items that obey the example pair, in the worst task", [*obeyed, "sees no pair", "sees no pair"])
     columns |= {name: _alone(name) for name in (CONTROL_ALONE, BASE_ALONE)}
     for name in ours["image2map"]:
         ratios = (format(each["image2map"][name]["floor_ratio"], ".2f") for each in columns.values())
@@ -62,12 +62,16 @@ def table() -> str:
     published = [next(iter(_read(f"{variant}/metrics.json")["paper"].values())) for variant in VARIANTS]
     for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
         means_of = [format(fmean(each[metric] for each in row_[direction].values()), form) for row_ in published]
-        what = "100 DDIM steps against ESS-10: mean RMSE" if metric == "rmse" else "the same: mean Fréchet distance"
+        what = (
+            "100 DDIM steps / ESS-10: mean RMSE"
+            if metric == "rmse"
+            else "100 DDIM steps / ESS-10: mean Fréchet distance"
+        )
         lines += row(what, [*means_of, "—", "—"])
     counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
     return (
-        f"{lines}\nFrom `results/*/metrics.json` and `results/references/references.json`. Lower is better but for the "
-        "share that\nobeys. "
+        f"{lines}\nFrom `results/*/metrics.json` and `results/references/references.json`. "
+        "Lower is better, except for\nthe share that obeys. "
         f"With {counts[1]} evaluations of the network for each image, US-Diffusion is "
         f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline with\n{counts[0]} "
         f"(`results/benchmark.json`, {benchmark['device']}).\n"
