@@ -10,7 +10,7 @@ import webdataset as wds
 
 from usd.data.index import FIELDS, INDEX, read_index
 from usd.data.record import field_path, read_manifest, write_manifest
-from usd.data.shards import Shards
+from usd.data.shards import Shards, Wanted
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import encode_png, read_png
@@ -27,7 +27,8 @@ def test_every_sample_comes_back_once_and_whole(tiny: Path) -> None:
         rows = rows[rows["split"] == name]
         assert split.keys == list(rows["key"])
         assert list(split.captions()) == list(rows["caption"])
-        for key, sample in zip(split.keys, split.iterate(FIELDS), strict=True):
+        wanted = [Wanted(number, FIELDS) for number in range(len(split))]
+        for key, sample in zip(split.keys, split.decoded(wanted), strict=True):
             for field, picture in sample.items():
                 root = tiny / ("scenes" if field == "image" else "annotated")
                 assert (picture == read_png(field_path(root, key, field))).all()

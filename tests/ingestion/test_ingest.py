@@ -259,7 +259,7 @@ def test_the_later_stages_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shard.main(Path("scenes"), Path("annotated"), Path("validation"), Path("shards"))
     splits = Shards.open("shards").splits.values()
     assert {caption for split in splits for caption in split.captions()} == {f"red blob {n}" for n in range(8)}
-    pictures = [picture for split in splits for sample in split.iterate(FIELDS) for picture in sample.values()]
+    pictures = [picture for split in splits for field in FIELDS for picture in split.pictures(split.keys, field)]
     assert {picture.shape for picture in pictures} == {(64, 64, 3)}
 
 

@@ -4,7 +4,6 @@ What a key means, and its unit, stands above it in params.yaml; its type and ran
 every value is in params.yaml, where one looks for it.
 """
 
-from dataclasses import fields
 from typing import Self
 
 from pydantic import model_validator
@@ -54,6 +53,3 @@ class Params:
         if name not in self.variants:
             raise UsdError(f"params.yaml: variants: no '{name}'; known: {', '.join(self.variants)}")
         return self.variants[name]
-
-
-SECTIONS = tuple(field.name for field in fields(Params))  # in the order of params.yaml

@@ -19,7 +19,6 @@ from usd.tasks import MAPS
 
 HEADER = 512  # bytes of a tar header, which stands before the file
 NAME = 100  # bytes of a name in it
-AT_ONCE = 64  # samples that are read together where all are wanted
 
 
 class Wanted(NamedTuple):
@@ -65,12 +64,6 @@ class Split:
     def decoded(self, wanted: Sequence[Wanted]) -> Iterator[dict[str, np.ndarray]]:
         """The wanted fields of each sample as pictures, (H, W, 3) uint8 each."""
         return map(self.decode, wanted, self.read(wanted))
-
-    def iterate(self, fields: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-        """These fields of every sample exactly once, as pictures, in order of the keys."""
-        for start in range(0, len(self), AT_ONCE):
-            numbers = range(start, min(start + AT_ONCE, len(self)))
-            yield from self.decoded([Wanted(number, tuple(fields)) for number in numbers])
 
     def number(self, key: str) -> int:
         """The number of a key's row."""

@@ -65,7 +65,7 @@ class USDiffusionPipeline(DiffusionPipeline):
             adapter=adapter,
         )
         self.register_to_config(sampling=sampling or {name: asdict(each) for name, each in SAMPLING.items()})
-        self._guidance_scale, self._num_timesteps, self._interrupt = 1.0, 0, False
+        self._guidance_scale, self._interrupt = 1.0, False
 
     @classmethod
     def of(cls, base: Base, denoiser: Denoiser) -> "USDiffusionPipeline":
@@ -91,11 +91,6 @@ class USDiffusionPipeline(DiffusionPipeline):
     def guidance_scale(self) -> float:
         """That of the current call, or the last."""
         return self._guidance_scale
-
-    @property
-    def num_timesteps(self) -> int:
-        """Steps of the current call, or the last."""
-        return self._num_timesteps
 
     @property
     def interrupt(self) -> bool:
@@ -167,7 +162,7 @@ class USDiffusionPipeline(DiffusionPipeline):
         indicator, alone, shown = self._read(queries, pairs, tasks)
         # 3. The timesteps (ESS) and x_T (B, C, h, w)
         sampling = self._sampling(indicator, num_inference_steps, timesteps, guidance_scale)
-        self._guidance_scale, self._num_timesteps = sampling.guidance_scale, len(sampling.timesteps)
+        self._guidance_scale = sampling.guidance_scale
         x_T = self._start(queries, num_images_per_prompt, generator, latents)
         # 4. The text states (B, L, D), and those of no text for guidance
         text = encode_text(self, prompts)
