@@ -24,7 +24,7 @@ import pyarrow as pa
 import torch
 import typer
 
-from benchmarks.dataset import ROUNDS, draw, packed
+from benchmarks.dataset import ROUNDS, draw_scenes, packed
 from benchmarks.outcome import Outcome
 from benchmarks.stages import packing, stages
 from usd.data import ranges
@@ -189,7 +189,7 @@ def main(
     torch.set_num_threads(1)
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
-        draw(Path(folder, "project"))
+        draw_scenes(Path(folder, "project"))
         print(f"{platform.processor() or platform.machine()}, {cores()} cores\n", flush=True)
         print("| what | found | bar | met | sides |\n|---|---|---|---|---|", flush=True)
         for name in only or BARS:

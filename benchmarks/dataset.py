@@ -15,7 +15,7 @@ ROUNDS = 3  # of each side of a comparison
 FOLDERS = {"scenes": RENDERED, "annotated": tuple(MAPS)}
 
 
-def draw(folder: Path) -> None:
+def draw_scenes(folder: Path) -> None:
     """Render and annotate some scenes in a new project folder, which becomes the working directory."""
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", folder)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.dataset import draw
+from benchmarks.dataset import draw_scenes
 from usd.validation.inspection import inspect_samples
 
 CHECK = """
@@ -37,7 +37,7 @@ ROWS = [4_000, 40_000]
 def main(rows: Annotated[list[int], typer.Option(help="Rows of the table; may be repeated.", min=1)] = ROWS) -> None:
     """Check tables of these sizes, each in a process of its own, and print what it takes."""
     with tempfile.TemporaryDirectory() as folder:
-        draw(Path(folder, "project"))
+        draw_scenes(Path(folder, "project"))
         inspect_samples(Path("drawn/scenes"), Path("drawn/annotated")).to_parquet("few.parquet")
         print("| rows | processor time | table | memory before | at most | expectations | failed |", flush=True)
         print("|---|---|---|---|---|---|---|", flush=True)

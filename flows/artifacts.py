@@ -62,11 +62,11 @@ def grids(results: Iterable[Path]) -> None:
     pictures = [file for path in results for file in ([path] if path.is_file() else sorted(path.rglob("*.png")))]
     pictures = [file for file in pictures if file.suffix == ".png"]
     if pictures:
-        text = "\n\n".join(f"**{path}**\n\n![{path}]({thumbnail(path)})" for path in pictures)
+        text = "\n\n".join(f"**{path}**\n\n![{path}]({small_jpeg(path)})" for path in pictures)
         create_markdown_artifact(text, key="grids", description="Pictures, made small; the files have full size")
 
 
-def thumbnail(path: Path) -> str:
+def small_jpeg(path: Path) -> str:
     """A small JPEG of a picture as a data URL: Prefect stores no files."""
     from PIL import Image
 

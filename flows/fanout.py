@@ -26,7 +26,7 @@ CLUSTER = "USD_DASK"  # environment variable: the address of a Dask scheduler, s
 TASKS = 32  # of one stage, as long as none gets larger than CHUNKS; each costs the server about a tenth of a second
 CHUNKS = 4  # as processes of one machine take them: the most in a task
 AHEAD = 32  # tasks that run or wait: so many cores have work, and no more items are in memory
-Item = TypeVar("Item")
+Input = TypeVar("Input")
 Result = TypeVar("Result")
 
 
@@ -41,7 +41,7 @@ def environment(dask: str | None) -> dict[str, str]:
 
 @contextmanager
 def prefect_tasks(
-    work: Callable[[Item], Result], items: Iterator[Item], total: int, title: str, chunk: int
+    work: Callable[[Input], Result], items: Iterator[Input], total: int, title: str, chunk: int
 ) -> Iterator[Iterator[Result]]:
     """The results of `work` in the items' order, from Prefect tasks of `chunk` items or more, AHEAD of them at once.
 
@@ -62,7 +62,7 @@ def prefect_tasks(
 
 
 @task(cache_policy=NO_CACHE)
-def do_part(work: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+def do_part(work: Callable[[Input], Result], items: list[Input]) -> list[Result]:
     """A stage's work over some of its items."""
     single_thread()
     return [work(item) for item in items]

@@ -204,10 +204,10 @@ def run_dag(stages: list[Stage], look_into: set[str], force: set[str], dask: str
         for future in futures.values():
             future.wait()
     publish(path for stage in stages for path in stage.results)
-    return summarise(stages, {name: future.state for name, future in futures.items()})
+    return conclude(stages, {name: future.state for name, future in futures.items()})
 
 
-def summarise(stages: Iterable[Stage], states: dict[str, State[Any]]) -> State[Any]:
+def conclude(stages: Iterable[Stage], states: dict[str, State[Any]]) -> State[Any]:
     """Table of the stages' ends as an artifact; the flow's own end."""
     rows = [
         {"stage": stage.name, "state": states[stage.name].name, "message": states[stage.name].message}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from usd.data.loader import training_loader
 from usd.data.order import permuted
 from usd.data.shards import Shards, Split
-from usd.data.stream import Item, TrainingStream
+from usd.data.stream import StreamItem, TrainingStream
 from usd.errors import UsdError
 from usd.tasks import TASKS, TRAINED
 
@@ -64,7 +64,7 @@ def test_all_orders_are_about_as_likely() -> None:
 def test_the_order_is_the_same_for_any_ranks_batch_size_and_start(
     samples: int, seed: int, tasks: int, batch_size: int, world: int, start: int
 ) -> None:
-    def items(index: int, batch_size: int, rank: int = 0, world: int = 1) -> list[Item]:
+    def items(index: int, batch_size: int, rank: int = 0, world: int = 1) -> list[StreamItem]:
         split = Counted(samples)
         return TrainingStream(split, seed, batch_size, 0.0, index, rank, world, TASKS_OF[tasks]).items(index)  # type: ignore[arg-type]
 

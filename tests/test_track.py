@@ -17,7 +17,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.serving import free_port
 from usd.track import Tracker, dvc_hash, mode
-from usd.training.variant import revision
+from usd.training.variant import git_revision
 
 pytestmark = pytest.mark.slow
 
@@ -84,9 +84,9 @@ def test_an_offline_run_has_what_was_logged(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_revision_needs_neither_git_nor_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert revision() == "no-git"
+    assert git_revision() == "no-git"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert revision() == "no-git"
+    assert git_revision() == "no-git"
 
 
 def test_the_home_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

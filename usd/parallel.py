@@ -23,7 +23,7 @@ SPREAD = "USD_SPREAD"  # environment variable: "module:function" that stands in 
 CHUNK_BYTES = 4 * 2**20  # what the items of a chunk read and write together, about
 LONGEST_CHUNK = 64  # items
 AHEAD = 4  # chunks that wait for each core
-Item = TypeVar("Item")
+Input = TypeVar("Input")
 Result = TypeVar("Result")
 
 
@@ -33,7 +33,7 @@ def cores() -> int:
 
 
 def parallel_map(
-    work: Callable[[Item], Result], items: Iterable[Item], title: str, total: int, item_bytes: int = CHUNK_BYTES // 8
+    work: Callable[[Input], Result], items: Iterable[Input], title: str, total: int, item_bytes: int = CHUNK_BYTES // 8
 ) -> Iterator[Result]:
     """`map` over processes, in order, under a progress bar with ETA; the first exception ends it.
 
@@ -52,7 +52,7 @@ def parallel_map(
 
 @contextmanager
 def processes(
-    work: Callable[[Item], Result], items: Iterator[Item], total: int, title: str, chunk: int
+    work: Callable[[Input], Result], items: Iterator[Input], total: int, title: str, chunk: int
 ) -> Iterator[Iterator[Result]]:
     """The results from processes of this machine, one to a core; an exception, Ctrl-C too, ends them at once."""
     stop_opencv_threads()
@@ -77,13 +77,13 @@ def processes(
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: Iterator[Item], chunk: int
+    pool: ProcessPoolExecutor, work: Callable[[Input], Result], items: Iterator[Input], chunk: int
 ) -> Iterator[Result]:
     """Results in the items' order; as many chunks are waiting or done as keep all processes busy."""
     return ahead((pool.submit(_work_through, work, part) for part in portions(items, chunk)), AHEAD * cores())
 
 
-def portions(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+def portions(items: Iterator[Input], size: int) -> Iterator[list[Input]]:
     """Lists of `size` items, the last of which may have fewer."""
     while part := list(islice(items, size)):
         yield part
@@ -102,7 +102,7 @@ def ahead(submitted: Iterator[Any], count: int) -> Iterator[Any]:
     return results()
 
 
-def _work_through(work: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+def _work_through(work: Callable[[Input], Result], items: list[Input]) -> list[Result]:
     return [work(item) for item in items]
 
 

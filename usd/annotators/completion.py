@@ -18,7 +18,7 @@ NO_NETWORKS = "models/no_networks"  # a folder in git that stands for none, as D
 
 
 @dataclass(frozen=True)
-class Job:
+class Completion:
     """A sample to be completed."""
 
     row: dict[str, object]  # of the manifest of `scenes`
@@ -37,7 +37,7 @@ def networks(folder: str) -> dict[str, Annotator]:
     return load_annotators(Path(folder))
 
 
-def complete(job: Job) -> dict[str, object]:
+def complete(job: Completion) -> dict[str, object]:
     """Write and digest all maps of one sample, those that it brings and those it lacks; returns its manifest row."""
     row, params = job.row, job.params
     key = str(row["key"])

@@ -53,8 +53,8 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A field of a sample, by the number of its row, as a training sees it."""
+class LatentKey:
+    """Which latents: a field of the sample in row `number`, as it is or mirrored."""
 
     number: int
     field: str
@@ -90,7 +90,7 @@ class Encoded:
         check(root, [File(**file) for file in columns.files], REMEDY)
         return cls(root, split, columns)
 
-    def latents(self, pictures: Sequence[Picture]) -> np.ndarray:
+    def latents(self, pictures: Sequence[LatentKey]) -> np.ndarray:
         """The latents (B, C, h, w) of pictures, float16."""
         places = [
             (self._row(picture.number) * len(FIELDS) + FIELDS.index(picture.field)) * 2 + picture.mirrored

@@ -19,7 +19,7 @@ from usd.tasks import MAPS
 
 
 @dataclass(frozen=True)
-class Job:
+class Packing:
     """One shard to pack."""
 
     path: Path
@@ -39,7 +39,7 @@ class Packed:
     sums: dict[str, np.ndarray]  # (H, W, 3) uint64, by map
 
 
-def pack(job: Job) -> Packed:
+def pack(job: Packing) -> Packed:
     """Pack a shard."""
     buffer = io.BytesIO()
     sums: dict[str, np.ndarray] = {}
@@ -58,7 +58,7 @@ def pack(job: Job) -> Packed:
     return Packed(shard, _rows(buffer, job), sums)
 
 
-def _read(job: Job, row: dict[str, Any], field: str) -> bytes:
+def _read(job: Packing, row: dict[str, Any], field: str) -> bytes:
     source = field_path(job.scenes if field == "image" else job.annotated, str(row["key"]), field)
     data = source.read_bytes()
     if sha256(data) != row[f"{field}_sha256"]:
@@ -66,7 +66,7 @@ def _read(job: Job, row: dict[str, Any], field: str) -> bytes:
     return data
 
 
-def _rows(buffer: io.BytesIO, job: Job) -> pa.RecordBatch:
+def _rows(buffer: io.BytesIO, job: Packing) -> pa.RecordBatch:
     """The index of a tar file, read from its headers."""
     buffer.seek(0)
     with tarfile.open(fileobj=buffer) as tar:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usd.data.encoded import Encoded, Picture
+from usd.data.encoded import Encoded, LatentKey
 from usd.data.order import permuted, words
 from usd.data.shards import Split, Wanted
 from usd.data.storage import is_remote
@@ -35,8 +35,8 @@ PLANNED = 16  # micro-batches whose items are worked out together
 Place = Callable[[int], Tensor]  # where the pictures of a micro-batch go, by its number
 
 
-class Item(NamedTuple):
-    """One position of the stream, by the numbers of its samples' rows."""
+class StreamItem(NamedTuple):
+    """An item of the stream, by the numbers of its samples' rows."""
 
     query: int
     example: int
@@ -49,7 +49,7 @@ class Loaded:
     """A micro-batch as it is stored."""
 
     index: int
-    items: list[Item]
+    items: list[StreamItem]
     wanted: list[Wanted]  # a query and an example an item
     data: Iterable[list[bytes]]  # source and target of each
 
@@ -110,7 +110,7 @@ class TrainingStream:
                 reading.append(threads.submit(self._read, *plan))
                 yield self._decoded(found, place)
 
-    def items(self, index: int) -> list[Item]:
+    def items(self, index: int) -> list[StreamItem]:
         """This process's items of a micro-batch."""
         return next(self._items([index]))
 
@@ -118,12 +118,12 @@ class TrainingStream:
         """A micro-batch, by its number alone."""
         return self._decoded(self._read(index, self.items(index)), self._new)
 
-    def _plans(self, indices: Iterator[int]) -> Iterator[tuple[int, list[Item]]]:
+    def _plans(self, indices: Iterator[int]) -> Iterator[tuple[int, list[StreamItem]]]:
         """Micro-batches with their items, some at a time: NumPy takes as long for one of them."""
         while few := list(islice(indices, PLANNED)):
             yield from zip(few, self._items(few), strict=True)
 
-    def _items(self, indices: list[int]) -> Iterator[list[Item]]:
+    def _items(self, indices: list[int]) -> Iterator[list[StreamItem]]:
         """This process's items of each of these micro-batches."""
         samples = len(self.split)
         firsts = (np.array(indices) * self.world + self.rank) * self.size
@@ -136,13 +136,13 @@ class TrainingStream:
             example[here] = permuted((places[here] + self._distance(seed)) % samples, samples, seed)
         columns = np.stack((query, example, positions % len(self.tasks), epochs), axis=1)
         for part in np.split(columns, len(indices)):
-            yield [Item(*numbers) for numbers in part.tolist()]
+            yield [StreamItem(*numbers) for numbers in part.tolist()]
 
     def _distance(self, seed: tuple[int, ...]) -> int:
         """How far an example is from its query in an epoch's permutation."""
         return 1 + int(words(seed)[-1]) % (len(self.split) - 1)
 
-    def wanted(self, item: Item) -> tuple[Wanted, Wanted]:
+    def wanted(self, item: StreamItem) -> tuple[Wanted, Wanted]:
         """Source and target of an item's query and of its example."""
         fields = self._fields[item.task]
         return Wanted(item.query, fields), Wanted(item.example, fields)
@@ -150,7 +150,7 @@ class TrainingStream:
     def _new(self, _: int) -> Tensor:
         return torch.empty(self.shape, dtype=torch.uint8)
 
-    def _read(self, index: int, items: list[Item]) -> Loaded:
+    def _read(self, index: int, items: list[StreamItem]) -> Loaded:
         wanted = [each for item in items for each in self.wanted(item)]
         remote = is_remote(self.split.root)
         return Loaded(index, items, wanted, self.split.read(wanted) if remote else self.split.each(wanted))
@@ -180,13 +180,13 @@ class TrainingStream:
         caption = self.split.rows.caption(number)
         return task.prompt(mirrored_caption(caption) if flipped else caption)
 
-    def _encoded(self, items: list[Item], mirrored: list[bool]) -> tuple[Tensor | None, Tensor | None]:
+    def _encoded(self, items: list[StreamItem], mirrored: list[bool]) -> tuple[Tensor | None, Tensor | None]:
         """Latents of the targets and text states of the prompts, where they are kept beside the shards."""
         if self.encoded is None:
             return None, None
         tasks = [self.tasks[item.task] for item in items]
         targets = [
-            Picture(item.query, task.target, flipped)
+            LatentKey(item.query, task.target, flipped)
             for item, task, flipped in zip(items, tasks, mirrored, strict=True)
         ]
         fixed = [task.map.prompt if task.direction == "image2map" else None for task in tasks]

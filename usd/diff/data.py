@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from usd.data.record import SPLITS
-from usd.diff.layout import NONE, Picture, Section, Table
+from usd.diff.layout import NONE, PictureChange, Section, Table
 from usd.diff.revision import Revision
 from usd.diff.samples import SamplePictures, Store, sample_pictures, thumbnails
 from usd.diff.summary import Spread, Summary, read_summary
@@ -114,7 +114,7 @@ class DataPart:
     def _drifts(self) -> list[Drift]:
         return drifts(self.before, self.after) if self.before and self.after else []
 
-    def _thumbnails(self, keys: list[str]) -> list[Picture]:
+    def _thumbnails(self, keys: list[str]) -> list[PictureChange]:
         return thumbnails(*self.pictures, keys) if self.pictures else []
 
 

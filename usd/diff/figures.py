@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from usd.diff.dag import read_stages
-from usd.diff.layout import Picture, Section
+from usd.diff.layout import PictureChange, Section
 from usd.diff.revision import Revision
 
 
@@ -14,7 +14,7 @@ class FiguresPart:
 
     title: ClassVar[str] = "Figures"
 
-    pictures: list[Picture]
+    pictures: list[PictureChange]
 
     @property
     def summary(self) -> str:
@@ -40,7 +40,7 @@ def compare(base: Revision, head: Revision) -> FiguresPart:
         UsdError: dvc.yaml or dvc.lock is not what DVC writes.
     """
     paths = {path for revision in (base, head) for path in _pictures(revision)}
-    pictures = [Picture(path, base.read(path), head.read(path)) for path in sorted(paths)]
+    pictures = [PictureChange(path, base.read(path), head.read(path)) for path in sorted(paths)]
     return FiguresPart([picture for picture in pictures if picture.before != picture.after])
 
 

@@ -18,7 +18,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureChange:
     """A PNG file before and after; None where a revision does not have it."""
 
     title: str
@@ -40,7 +40,7 @@ class Section:
     notes: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     gallery: str = ""  # title of the pictures
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: list[PictureChange] = field(default_factory=list)
 
 
 class Part(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 
 from usd.data.record import field_path
 from usd.diff.dag import read_stages
-from usd.diff.layout import Picture
+from usd.diff.layout import PictureChange
 from usd.diff.revision import Revision
 from usd.errors import UsdError
 from usd.tasks import MAPS
@@ -103,13 +103,13 @@ def sample_pictures(revision: Revision, store: Store) -> SamplePictures:
     return SamplePictures(store, listed)
 
 
-def thumbnails(before: SamplePictures, after: SamplePictures, keys: list[str]) -> list[Picture]:
+def thumbnails(before: SamplePictures, after: SamplePictures, keys: list[str]) -> list[PictureChange]:
     """For each key its image, or those of its pictures that changed; nothing where they cannot be had."""
     chosen = [(key, name) for key in keys for name in _shown(before, after, key)]
     sides = (before, after)
     before.store.bring(digest for side in sides for field in chosen if (digest := side.digest(*field)))
     found = [
-        Picture(key if name == "image" else f"{key}, {name}", before.read(key, name), after.read(key, name))
+        PictureChange(key if name == "image" else f"{key}, {name}", before.read(key, name), after.read(key, name))
         for key, name in chosen
     ]
     return [picture for picture in found if picture.before or picture.after]

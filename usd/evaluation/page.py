@@ -28,13 +28,13 @@ def page(text: str, root: Path, grids: int) -> str:
         if path.parent == root:  # a plot
             encoded, kind = path.read_bytes(), "png"
         else:
-            encoded, kind = thumbnail(path, grids), "webp"
+            encoded, kind = first_rows(path, grids), "webp"
         return f'src="data:image/{kind};base64,{base64.b64encode(encoded).decode()}"'
 
     return STYLE + re.sub(r'src="([^":]+\.png)"', data, html)
 
 
-def thumbnail(path: Path, rows: int) -> bytes:
+def first_rows(path: Path, rows: int) -> bytes:
     """The head and the first rows of a grid of `rows` rows as WebP, without the grid's enlargement."""
     with PIL.Image.open(path) as grid:
         picture = grid.convert("RGB")

@@ -10,7 +10,7 @@ from usd.images import to_array, write_grid
 from usd.tasks import Task
 
 
-def draw(test: Samples, task: Task, params: config.Evaluate, outputs: dict[str, Tensor], path: Path) -> None:
+def draw_grid(test: Samples, task: Task, params: config.Evaluate, outputs: dict[str, Tensor], path: Path) -> None:
     """One row an item: query, the example's source and target, truth, then the outputs (grid_items, 3, H, W)."""
     items = test.manifest(task, params.grid_items, params.seed)
     queries, examples = [item.query for item in items], [item.example for item in items]

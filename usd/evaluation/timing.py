@@ -71,7 +71,7 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def summarise(field_: list[Contestant], device: torch.device) -> dict[str, Any]:
+def speedups(field_: list[Contestant], device: torch.device) -> dict[str, Any]:
     """Medians over the turns; a speedup is over the baseline in the same turn, the headline the least batch size's."""
     baseline, ours = field_[0], field_[1]
 

@@ -15,7 +15,7 @@ from usd.evaluation.evaluator import Evaluator, Scored, Scores, rounded
 from usd.evaluation.files import Evaluation
 from usd.evaluation.manifest import Samples, per_sample
 from usd.evaluation.names import HEADLINE
-from usd.evaluation.pictures import draw
+from usd.evaluation.pictures import draw_grid
 from usd.evaluation.sampling import Candidate, Shown
 from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Task
 
@@ -63,7 +63,7 @@ def trained(
     if grids:
         count = params.grid_items
         columns = {"output": scored.images[:count], "swapped pair": tested.foreign.images[:count]}
-        draw(test, task, params, columns, grids / f"{task.name}.png")
+        draw_grid(test, task, params, columns, grids / f"{task.name}.png")
     names = list(evaluator.pipeline.adapter.config.tasks)
     assert scored.indicator is not None
     return float((scored.indicator.argmax(1) == names.index(task.name)).float().mean())
@@ -85,7 +85,7 @@ def unseen(
     found.samples += per_sample(scored.images, test.pictures([item.query for item in items], task.target), items)
     found.metrics["unseen"][task.direction][task.map.name] = scores
     if grids:
-        draw(test, task, params, {"output": scored.images[: params.grid_items]}, grids / f"{task.name}.png")
+        draw_grid(test, task, params, {"output": scored.images[: params.grid_items]}, grids / f"{task.name}.png")
 
 
 def paper_candidate(evaluator: Evaluator, choice: Choice) -> Candidate:

@@ -20,12 +20,12 @@ from usd.ingestion.scan import Sample
 from usd.parallel import parallel_map
 
 SERIAL = 32  # files; below, starting worker processes takes longer than the work
-Item = TypeVar("Item")
+Input = TypeVar("Input")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Job:
+class SampleCheck:
     """A sample to be checked, and where to put its pictures."""
 
     number: int
@@ -44,7 +44,7 @@ class Job:
 class Checked:
     """What came of a sample; the row is empty if it is refused."""
 
-    job: Job
+    job: SampleCheck
     findings: list[Finding]  # on its files
     row: dict[str, object]  # of the manifest: digests, meanings, shares of missing values
     content: str = ""  # sha256 of the image file
@@ -52,7 +52,7 @@ class Checked:
     plain: bool = False  # whether the image is grey or has a palette, as maps are
 
 
-def spread(work: Callable[[Item], Result], jobs: list[Item], title: str) -> Iterable[Result]:
+def spread(work: Callable[[Input], Result], jobs: list[Input], title: str) -> Iterable[Result]:
     """`map`, over processes where that pays."""
     return map(work, jobs) if len(jobs) < SERIAL else parallel_map(work, jobs, title, len(jobs))
 
@@ -100,7 +100,7 @@ def survey(job: Survey) -> Surveyed | None:
     return Surveyed("greys" if form.grey else form.kind, form.used)
 
 
-def check(job: Job) -> Checked:
+def check(job: SampleCheck) -> Checked:
     """Read all files of a sample; if all are sound, its pictures wait for their key."""
     pictures: dict[str, Picture] = {}
     bad: list[Finding] = []

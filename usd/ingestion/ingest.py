@@ -46,7 +46,7 @@ from usd import config
 from usd.data.record import MANIFEST, SPLITS, field_path, write_manifest
 from usd.errors import UsdError
 from usd.files import atomic_directory
-from usd.ingestion.checking import Checked, Job, check, settle_classes, spread
+from usd.ingestion.checking import Checked, SampleCheck, check, settle_classes, spread
 from usd.ingestion.findings import REPORT, Finding, as_csv, name_of, noted, reasons, refused
 from usd.ingestion.meanings import Maps, read_maps
 from usd.ingestion.names import one_form
@@ -86,7 +86,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
     with atomic_directory(out) as scratch:
         incoming = scratch / "incoming"
         incoming.mkdir()
-        jobs = [Job(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
+        jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         checked, suspects = without_suspects(list(spread(check, jobs, "ingest")))
         checked, twice = _once(checked)
         taken = [each for each in checked if each.row]

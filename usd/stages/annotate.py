@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from usd import config
-from usd.annotators.completion import Job, complete
+from usd.annotators.completion import Completion, complete
 from usd.data.record import Manifest, sample_bytes, write_manifest
 from usd.files import atomic_directory
 from usd.parallel import parallel_map
@@ -17,7 +17,7 @@ def main(scenes: Path, out: Path) -> None:
     with atomic_directory(out) as scratch:
         for split in sorted(manifest.splits):
             (scratch / split).mkdir()
-        jobs = (Job(row, params, scenes, scratch) for row in manifest.rows())
+        jobs = (Completion(row, params, scenes, scratch) for row in manifest.rows())
         size = sample_bytes(scenes, str(next(manifest.rows())["key"]))
         write_manifest(parallel_map(complete, jobs, "annotate", len(manifest), size), scratch)
 

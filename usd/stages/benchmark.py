@@ -16,7 +16,7 @@ from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Samples
 from usd.evaluation.sampling import Candidate
-from usd.evaluation.timing import Contestant, summarise
+from usd.evaluation.timing import Contestant, speedups
 from usd.files import atomic_write, read_json
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.stages import run
@@ -48,7 +48,7 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
             if turn > 0:  # the first turn warms up
                 contestant.end_to_end.setdefault(size, []).append(end_to_end)
                 contestant.model_only.setdefault(size, []).append(model_only)
-    report = summarise(field_, accelerator.device)
+    report = speedups(field_, accelerator.device)
     atomic_write(timings, json.dumps(report, indent=1) + "\n")
     settings = {each.variant: {"nfe": each.sampling.nfe, "batch_sizes": params.batch_sizes} for each in field_}
     atomic_write(out, json.dumps(settings, indent=1) + "\n")

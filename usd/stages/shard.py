@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from usd import config
 from usd.data.index import MEANS, Shard, read_index, table, table_name, write_index, write_table
 from usd.data.integrity import remember
-from usd.data.packing import Job, pack
+from usd.data.packing import Packing, pack
 from usd.data.record import Manifest
 from usd.errors import UsdError
 from usd.files import atomic_directory, read_json
@@ -48,11 +48,11 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     remember(out, (*index.shards, *index.files))
 
 
-def jobs(manifest: Manifest, samples: int, scenes: Path, annotated: Path, out: Path) -> Iterator[Job]:
+def jobs(manifest: Manifest, samples: int, scenes: Path, annotated: Path, out: Path) -> Iterator[Packing]:
     """A job a shard; the training split's add up its maps. Keys start with their splits, so these come one by one."""
     for split, rows in groupby(manifest.rows(), lambda row: str(row["split"])):
         for number, part in enumerate(portions(rows, samples)):
-            yield Job(out / f"{split}-{number:04d}.tar", number, part, scenes, annotated, sums=split == "train")
+            yield Packing(out / f"{split}-{number:04d}.tar", number, part, scenes, annotated, sums=split == "train")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Run:
         inputs = {name: path_digest(path) for name, path in given.items() if path}
         begun = (self.run_dir / CHECKPOINT).exists()
         settings = asdict(self.params) | {"data": self.shards.digest}
-        tracker = Tracker(self.name, settings, self.run_dir, revision(), resume=begun)
+        tracker = Tracker(self.name, settings, self.run_dir, git_revision(), resume=begun)
         card = model_card(self.name, self.stage, self.variant, self.params, self.shards.digest, self.timesteps())
         draw = Preview(base, self.shards["val"], self.timesteps())
 
@@ -102,7 +102,7 @@ def save(base: Base, denoiser: Denoiser, sampling: Mapping[str, Any] | None, car
         (scratch / "README.md").write_text(card)
 
 
-def revision() -> str:
+def git_revision() -> str:
     """The git revision that groups the W&B runs; `no-git` outside a repository, or where git is not installed."""
     try:
         found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)

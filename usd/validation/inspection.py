@@ -44,7 +44,7 @@ SERIAL = 200  # samples; below, starting worker processes takes longer than the 
 
 
 @dataclass(frozen=True)
-class Job:
+class Inspection:
     """A sample to be inspected."""
 
     declared: Row  # what the manifests say: column → value, "scenes/" or "annotated/" before its name
@@ -81,7 +81,7 @@ def _inspected(scenes: Path, annotated: Path) -> pa.Table:
     manifests = {name: Manifest(root) for name, root in _roots(scenes, annotated).items()}
     count = max(map(len, manifests.values()))
     panel = Panel.of(scenes)
-    jobs = (Job(declared, scenes, annotated, panel) for declared in _declared(manifests))
+    jobs = (Inspection(declared, scenes, annotated, panel) for declared in _declared(manifests))
     return compact(map(inspect, jobs) if count < SERIAL else parallel_map(inspect, jobs, "validate", count))
 
 
@@ -96,7 +96,7 @@ def _declared(manifests: dict[str, Manifest]) -> Iterator[Row]:
             yield left | right
 
 
-def inspect(job: Job) -> Row:
+def inspect(job: Inspection) -> Row:
     """One row of the table: every file of the sample is read once."""
     declared = job.declared
     key = str(declared.get("annotated/key") or declared["scenes/key"])
