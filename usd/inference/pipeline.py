@@ -158,17 +158,21 @@ class USDiffusionPipeline(DiffusionPipeline):
         # 1. The query, and the pairs that show the task: (B, 3, H, W) and (B, 6, H, W) each
         queries, pairs = self._pictures(query, image_pair)
         prompts, tasks = per_query("prompt", prompt, len(queries)), per_query("task", task, len(queries))
+        device, dtype = self._execution_device, self.unet.dtype  # once: diffusers looks through all modules for them
         # 2. The indicator (B, N), SGA-Q(query) and SGA-E(pair), (B, C, h, w): once, since they do not depend on t
-        indicator, alone, shown = self._read(queries, pairs, tasks)
+        indicator, alone, shown = self._read(queries.to(device, self.adapter.dtype), pairs, tasks)
         # 3. The timesteps (ESS) and x_T (B, C, h, w)
         sampling = self._sampling(indicator, num_inference_steps, timesteps, guidance_scale)
         self._guidance_scale = sampling.guidance_scale
-        x_T = self._start(queries, num_images_per_prompt, generator, latents)
+        x_T = self._start(queries, num_images_per_prompt, generator, latents).to(device, dtype)
         # 4. The text states (B, L, D), and those of no text for guidance
         text = encode_text(self, prompts)
         no_text = (encode_text(self, [""]) if sampling.guidance_scale > 1 else text[:1]).expand_as(text)
         # 5. x_T to x_0, each step steered by text, query and pair, and guided away from the query alone
-        denoise = self._denoise((text, alone + shown), (no_text, alone), num_images_per_prompt, guidance_interval)
+        text, features, no_text, alone = (
+            part.to(dtype).repeat_interleave(num_images_per_prompt, 0) for part in (text, alone + shown, no_text, alone)
+        )
+        denoise = self._denoise(text, features, no_text, alone, guidance_interval)
         on_step = partial(self._on_step, callback_on_step_end)
         x_0 = sample(denoise, x_T, self.scheduler, sampling.timesteps, generator, on_step, self._until_interrupted)
         # 6. x_0 to pixels
@@ -184,7 +188,6 @@ class USDiffusionPipeline(DiffusionPipeline):
 
     def _read(self, queries: Tensor, pairs: list[Tensor], tasks: list[str | None]) -> tuple[Tensor, Tensor, Tensor]:
         """The indicator (of the task where one is named, else read off the pairs), SGA-Q's and SGA-E's features."""
-        queries = queries.to(self._execution_device, self.adapter.dtype)
         pairs = [pair.to(queries) for pair in pairs]
         indicator = torch.stack([self.adapter.infer(pair) for pair in pairs]).mean(0)
         for number, name in enumerate(tasks):
@@ -201,18 +204,14 @@ class USDiffusionPipeline(DiffusionPipeline):
         height, width = (side // scale_factor(self.vae) for side in queries.shape[-2:])
         if latents is None:
             latents = starting_noise((each * len(queries), self.unet.config.in_channels, height, width), generator)
-        return latents.to(self._execution_device, self.unet.dtype, memory_format=torch.channels_last)
+        return latents.to(memory_format=torch.channels_last)
 
     def _denoise(
-        self, shown: tuple[Tensor, Tensor], alone: tuple[Tensor, Tensor], each: int, interval: tuple[int, int]
+        self, text: Tensor, features: Tensor, no_text: Tensor, alone: Tensor, interval: tuple[int, int]
     ) -> Denoise:
-        """The network with (text, features) and without, guided by `guidance_scale`, which callbacks may change."""
-        conditional, unconditional = (
-            partial(predict, self.unet, self.control, text=text, features=features)
-            for text, features in (
-                [part.to(self.unet.dtype).repeat_interleave(each, 0) for part in pair] for pair in (shown, alone)
-            )
-        )
+        """The network with text and pair, and without, guided by `guidance_scale`, which callbacks may change."""
+        conditional = partial(predict, self.unet, self.control, text=text, features=features)
+        unconditional = partial(predict, self.unet, self.control, text=no_text, features=alone)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             if self._guidance_scale <= 1:
