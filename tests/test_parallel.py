@@ -38,6 +38,11 @@ def test_items_are_taken_as_they_are_needed() -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+HEEDING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in a shell's background ignore it
+"""
+
 SLEEPER = """
 import os, sys, time
 from usd.parallel import AHEAD, CHUNK_BYTES, cores, parallel_map
@@ -67,7 +72,7 @@ def test_threads_of_opencv_do_not_hang_the_workers() -> None:
 @pytest.mark.parametrize("whole_group", [True, False])  # as a terminal sends it, and to the command alone
 def test_ctrl_c_ends_the_workers_at_once(whole_group: bool) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", SLEEPER], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", HEEDING + SLEEPER], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as running:
         assert running.stdout
         workers = [int(line.split()[1]) for line in islice((x for x in running.stdout if "pid" in x), cores())]
@@ -84,7 +89,7 @@ def test_ctrl_c_ends_the_workers_at_once(whole_group: bool) -> None:
 def test_ctrl_c_while_the_workers_are_forked_is_not_lost(hooks: str) -> None:
     """Python itself drops an exception there."""
     interrupt = ", ".join(f"{hook}=lambda: signal.raise_signal(signal.SIGINT)" for hook in hooks.split())
-    code = f"import os, signal\nos.register_at_fork({interrupt})\n{SLEEPER}"
+    code = f"{HEEDING}import os\nos.register_at_fork({interrupt})\n{SLEEPER}"
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
     ) as running:
