@@ -20,7 +20,7 @@ from tests.flaky import Flaky
 from usd.data import storage
 from usd.data.index import INDEX
 from usd.data.loader import training_loader
-from usd.data.shards import Shards, upload
+from usd.data.shards import Shards, Split, upload
 from usd.data.stream import TrainingStream
 from usd.errors import UsdError
 
@@ -103,6 +103,19 @@ def test_silence_ends_in_one_line_and_a_resumed_training_has_the_same_bits(
     for here, there in zip(local, found, strict=False):
         assert here.keys == there.keys
         assert torch.equal(here.pictures, there.pictures)
+
+
+def test_an_abandoned_stream_waits_for_no_request(shards: tuple[str, Flaky], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one that Python collects in the thread which answers requests would wait for itself."""
+    packets = TrainingStream(Shards.open(shards[0])["train"], 1, 1, 0.5).packets()
+    next(packets)
+    answered = threading.Event()
+    monkeypatch.setattr(Split, "read", lambda *_: answered.wait(60))
+    next(packets)
+    began = time.monotonic()
+    packets.close()
+    assert time.monotonic() - began < 10
+    answered.set()
 
 
 def test_workers_that_wait_for_a_silent_storage_end_in_the_same_line(

@@ -103,12 +103,15 @@ class TrainingStream:
         if not is_remote(self.split.root):
             yield from (self._decoded(self._read(*plan), place) for plan in plans)
             return
-        with ThreadPoolExecutor(AHEAD) as threads:
+        threads = ThreadPoolExecutor(AHEAD)
+        try:
             reading = deque(threads.submit(self._read, *plan) for plan in islice(plans, AHEAD))
             for plan in plans:
                 found = reading.popleft().result()
                 reading.append(threads.submit(self._read, *plan))
                 yield self._decoded(found, place)
+        finally:  # without waiting: Python may collect an abandoned stream in the thread that answers its requests
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def items(self, index: int) -> list[StreamItem]:
         """This process's items of a micro-batch."""
