@@ -72,8 +72,8 @@ def table() -> str:
     return (
         f"{lines}\nFrom `results/*/metrics.json` and `results/references/references.json`. "
         "Lower is better, except for\nthe share that obeys. "
-        f"With {counts[1]} evaluations of the network for each image, US-Diffusion is "
-        f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline with\n{counts[0]} "
+        f"With {counts[1]} evaluations of the network for each image, US-Diffusion is\n"
+        f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline with {counts[0]} "
         f"(`results/benchmark.json`, {benchmark['device']}).\n"
     )
 

@@ -20,6 +20,7 @@ CODE = (
     ROOT / "dvc.yaml",
     ROOT / "params.yaml",
     ROOT / "models/no_networks/README.md",
+    ROOT / "models/judges/README.md",
 )
 GATE = {"rmse_gain": 0.05, "floor_ratio": 0.8, "fd_gain": 1.0, "adherence_gain": 0.05, "speedup": 5.0}
 GATE |= {
