@@ -62,12 +62,7 @@ def table() -> str:
     published = [next(iter(_read(f"{variant}/metrics.json")["paper"].values())) for variant in VARIANTS]
     for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
         means_of = [format(fmean(each[metric] for each in row_[direction].values()), form) for row_ in published]
-        what = (
-            "100 DDIM steps / ESS-10: mean RMSE"
-            if metric == "rmse"
-            else "100 DDIM steps / ESS-10: mean Fréchet distance"
-        )
-        lines += row(what, [*means_of, "—", "—"])
+        lines += row(f"100 DDIM steps / ESS-10: mean {named(metric)}", [*means_of, "—", "—"])
     counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
     return (
         f"{lines}\nFrom `results/*/metrics.json` and `results/references/references.json`. "
