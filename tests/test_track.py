@@ -25,9 +25,11 @@ BLOCK, HEADER = 32768, 7  # of the LevelDB log format that a .wandb file has
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The protobuf records of an offline run."""
+    """The protobuf records of an offline run, whose end W&B's service may write only when it ends itself."""
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
+    wandb.teardown()
     data, place, whole = path.read_bytes(), HEADER, b""
     while place + HEADER <= len(data):
         left = BLOCK - place % BLOCK

@@ -163,22 +163,18 @@ class USDiffusionPipeline(DiffusionPipeline):
         indicator, alone, shown = self._read(queries.to(device, self.adapter.dtype), pairs, tasks)
         # 3. The timesteps (ESS) and x_T (B, C, h, w)
         sampling = self._sampling(indicator, num_inference_steps, timesteps, guidance_scale)
-        self._guidance_scale = sampling.guidance_scale
         x_T = self._start(queries, num_images_per_prompt, generator, latents).to(device, dtype)
         # 4. The text states (B, L, D), and those of no text for guidance
         text = encode_text(self, prompts)
         no_text = (encode_text(self, [""]) if sampling.guidance_scale > 1 else text[:1]).expand_as(text)
-        # 5. x_T to x_0, each step steered by text, query and pair, and guided away from the query alone
-        text, features, no_text, alone = (
-            part.to(dtype).repeat_interleave(num_images_per_prompt, 0) for part in (text, alone + shown, no_text, alone)
-        )
-        denoise = self._denoise(text, features, no_text, alone, guidance_interval)
+        # 5. x_T to x_0 to pixels, each step steered by text, query and pair, and guided away from the query alone
+        steering = (part.to(dtype) for part in (text, alone + shown, no_text, alone))
+        each = (part.repeat_interleave(num_images_per_prompt, 0) for part in steering)
+        denoise = self._denoise(guidance_interval, *each)
         on_step = partial(self._on_step, callback_on_step_end)
         x_0 = sample(denoise, x_T, self.scheduler, sampling.timesteps, generator, on_step, self._until_interrupted)
-        # 6. x_0 to pixels
-        output = USDiffusionOutput(
-            self._decoded(x_0, output_type), indicator.repeat_interleave(num_images_per_prompt, 0)
-        )
+        indicator = indicator.repeat_interleave(num_images_per_prompt, 0)
+        output = USDiffusionOutput(self._decoded(x_0, output_type), indicator)
         return output if return_dict else output.to_tuple()
 
     def _pictures(self, query: Images, image_pair: Pair | list[Pair]) -> tuple[Tensor, list[Tensor]]:
@@ -198,7 +194,9 @@ class USDiffusionPipeline(DiffusionPipeline):
         return indicator.float(), alone, shown
 
     def _sampling(self, indicator: Tensor, *asked: Any) -> Sampling:
-        return asked_sampling(default_sampling(self.config.sampling, self.adapter.config.tasks, indicator), *asked)
+        sampling = asked_sampling(default_sampling(self.config.sampling, self.adapter.config.tasks, indicator), *asked)
+        self._guidance_scale = sampling.guidance_scale
+        return sampling
 
     def _start(self, queries: Tensor, each: int, generator: Generators, latents: Tensor | None) -> Tensor:
         height, width = (side // scale_factor(self.vae) for side in queries.shape[-2:])
@@ -207,7 +205,7 @@ class USDiffusionPipeline(DiffusionPipeline):
         return latents.to(memory_format=torch.channels_last)
 
     def _denoise(
-        self, text: Tensor, features: Tensor, no_text: Tensor, alone: Tensor, interval: tuple[int, int]
+        self, interval: tuple[int, int], text: Tensor, features: Tensor, no_text: Tensor, alone: Tensor
     ) -> Denoise:
         """The network with text and pair, and without, guided by `guidance_scale`, which callbacks may change."""
         conditional = partial(predict, self.unet, self.control, text=text, features=features)
