@@ -5,8 +5,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parent.parent
 os.environ |= {
@@ -21,7 +23,8 @@ os.environ |= {
 }
 
 
-FIRST = ("test_smoke.py", "flows", "test_frozen.py", "test_training.py", "test_evaluator.py", "test_report.py")
+EVALUATED = ("test_evaluator.py", "test_gate.py", "test_report.py")
+FIRST = ("test_smoke.py", "flows", "test_frozen.py", "test_training.py", *EVALUATED)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,6 +34,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((place for place, name in enumerate(FIRST) if name in item.path.parts), len(FIRST))
 
     items.sort(key=rank)
+
+
+class Files(LoadFileScheduling):
+    """A file is one worker's; so are together those that read `evaluated`, which takes a minute to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "evaluated" if file.removeprefix("tests/") in EVALUATED else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files:
+    """Who runs what, where there are several workers."""
+    return Files(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
