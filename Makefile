@@ -8,10 +8,12 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help repro test test-fast coverage lint serve clean
+.PHONY: help setup repro test test-fast coverage lint serve clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(VENV)/ready  ## the environment alone: source .venv/bin/activate
 
 repro: $(VENV)/ready  ## the whole pipeline: data, training, evaluation, report
 	dvc repro

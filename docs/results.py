@@ -9,12 +9,12 @@ from typing import Any
 import typer
 
 from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE
-from usd.evaluation.names import named
+from usd.evaluation.files import read_results
+from usd.evaluation.names import OURS, VARIANTS, named
 from usd.tasks import DIRECTIONS, TASKS
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results: python -m docs.results -->\n", "<!-- end -->"
-VARIANTS = ("prompt_diffusion", "us_diffusion")
 
 
 def _read(path: str) -> Any:
@@ -35,7 +35,8 @@ def table() -> str:
     """The headline of both variants, and where the numbers come from."""
     columns = {variant: _read(f"{variant}/metrics.json") for variant in VARIANTS}
     benchmark = _read("benchmark.json")
-    ours = columns["us_diffusion"]
+    ours = columns[OURS]
+    items = read_results(ROOT / "results" / OURS).curve.groupby("row")["items"].max()
 
     def row(what: str, values: Iterable[str]) -> str:
         return f"| {what} | {' | '.join(values)} |\n"
@@ -57,17 +58,18 @@ def table() -> str:
         ratios = (format(each["image2map"][name]["floor_ratio"], ".2f") for each in columns.values())
         lines += row(f"{named(name)}: RMSE / RMSE of the mean map", ratios)
     lines += means("mean RMSE, image → map", ".4f", "image2map", "rmse")
-    lines += means("mean Fréchet distance, map → image", ".0f", "map2image", "fd")
+    lines += means(f"mean Fréchet distance, map → image, {items['chosen']} items", ".0f", "map2image", "fd")
     lines += means("mean control adherence RMSE, map → image", ".4f", "map2image", "adherence_rmse")
     published = [next(iter(_read(f"{variant}/metrics.json")["paper"].values())) for variant in VARIANTS]
     for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
         means_of = [format(fmean(each[metric] for each in row_[direction].values()), form) for row_ in published]
-        lines += row(f"100 DDIM steps / ESS-10: mean {named(metric)}", [*means_of, "—", "—"])
+        lines += row(f"100 DDIM steps / ESS-10: mean {named(metric)}, {items['paper']} items", [*means_of, "—", "—"])
     counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
     return (
-        f"{lines}\nFrom `results/*/metrics.json` and `results/references/references.json`. "
-        "Lower is better, except for\nthe share that obeys. "
-        f"With {counts[1]} evaluations of the network for each image, US-Diffusion is\n"
+        f"{lines}\nFrom `results/*/metrics.json`, `results/references/references.json`. "
+        "Lower is better, except for the share that obeys.\n"
+        "A Fréchet distance depends on the number of items: compare it within a row only. "
+        f"With {counts[1]} evaluations of the network for\neach image, US-Diffusion is "
         f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline with {counts[0]} "
         f"(`results/benchmark.json`, {benchmark['device']}).\n"
     )
