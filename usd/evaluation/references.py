@@ -11,7 +11,9 @@
 - *blurred truth*: the truth, shrunk eight times and enlarged again.
 """
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from usd import config
 from usd.diffusion.schedule import clean_estimate
 from usd.evaluation.comparison import BASE_ALONE, BLURRED, COLOUR, CONTROL_ALONE, COPY, COPY_QUERY, MEAN_MAP, REAL
 from usd.evaluation.evaluator import Evaluator, Measure, Scored, rounded
+from usd.evaluation.files import write_replicates
 from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.metrics import blurred, efficientnet_features, frechet_distance
 from usd.model.base import Base, decode, encode, encode_text
@@ -45,6 +48,11 @@ class References:
         if name in STARTS:
             for metric, values in scored.replicates(self.params).items():
                 self.replicates[f"{name}/{task.name}/{metric}"] = values
+
+    def write(self, folder: Path) -> None:
+        """Write references.json and bootstrap.csv."""
+        (folder / "references.json").write_text(json.dumps(self.rows, indent=1) + "\n")
+        write_replicates(self.replicates, folder / "bootstrap.csv")
 
     def answer(self, base: Base, test: Samples, others: Samples) -> None:
         """All references of all tasks; `others` are the images of REAL."""

@@ -4,7 +4,6 @@ It is US-Diffusion, trained for `reference.steps`, stored in half precision, eva
 by default as validation chose. A fresh clone generates with it without any training.
 """
 
-import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,11 +17,11 @@ from usd.evaluation.manifest import Samples
 from usd.evaluation.names import OURS
 from usd.evaluation.tables import model_scores
 from usd.evaluation.variant import evaluate_variant
-from usd.files import atomic_directory, atomic_write, folder_digest
+from usd.files import atomic_directory, folder_digest
 from usd.model.directory import halve, set_sampling
 from usd.provenance import code_digest
 from usd.stages import RunDir, run
-from usd.study.runs import is_done
+from usd.training.checkpoint import is_done, mark_done
 from usd.training.variant import Run
 
 NAME = "reference"
@@ -41,7 +40,7 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     if not is_done(run_dir, identity):
         Run(NAME, NAME, settings, own, opened, annotators, run_dir / "training").train(trained, curve)
         halve(trained)
-        atomic_write(run_dir / "identity.json", json.dumps(identity) + "\n")
+        mark_done(run_dir, identity)
     device = accelerator_for(own.device, "no").device
     measure = Measure.of(opened, judges)
     evaluator = Evaluator.of_model(trained, device, settings.timesteps, params.evaluate, measure)

@@ -1,13 +1,11 @@
 """Stage `references`: the answers of the frozen base and of trivial predictors, scored on the test manifest."""
 
-import json
 from pathlib import Path
 
 from usd import config
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, Measure
-from usd.evaluation.files import write_replicates
 from usd.evaluation.manifest import Samples
 from usd.evaluation.references import References
 from usd.evaluation.sampling import NAMED
@@ -34,8 +32,7 @@ def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> Non
         evaluator = Evaluator.of_model(control, device, strategy, everything.evaluate, measure, NAMED)
         references.answer_by_control(evaluator, Samples(opened["val"]), test)
     with atomic_directory(out) as scratch:
-        (scratch / "references.json").write_text(json.dumps(references.rows, indent=1) + "\n")
-        write_replicates(references.replicates, scratch / "bootstrap.csv")
+        references.write(scratch)
 
 
 if __name__ == "__main__":

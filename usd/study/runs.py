@@ -1,6 +1,5 @@
 """The runs of the study: every variant trained and evaluated with every seed; finished runs are not repeated."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +8,18 @@ from usd import config
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, Measure
-from usd.evaluation.files import Results, read_results, write_evaluation, write_replicates
+from usd.evaluation.files import Results, read_results, write_evaluation
 from usd.evaluation.manifest import Samples
 from usd.evaluation.references import References, base_alone
 from usd.evaluation.sampling import NAMED
 from usd.evaluation.variant import evaluate_variant
-from usd.files import atomic_directory, atomic_write, folder_digest, path_digest, read_json
+from usd.files import atomic_directory, folder_digest, path_digest, read_json
 from usd.model.base import load_base
 from usd.model.directory import is_model
 from usd.provenance import code_digest
 from usd.study.regression import train_regression
 from usd.tasks import TRAINED
+from usd.training.checkpoint import is_done, mark_done
 from usd.training.variant import Run
 
 REGRESSION = "regression network"
@@ -65,7 +65,7 @@ class Study:
             evaluator = Evaluator.of_model(model, self.device, settings.timesteps, self.evaluate, self.measure)
             with atomic_directory(folder / "results") as scratch:
                 write_evaluation(evaluate_variant(evaluator, self.validation, self.test), scratch)
-            atomic_write(folder / "identity.json", json.dumps(identity) + "\n")
+            mark_done(folder, identity)
         return read_results(folder / "results")
 
     def references(self) -> list[dict[str, Any]]:
@@ -86,14 +86,7 @@ class Study:
                 answers = base_alone(trained, self.test, items, self.evaluate.batch_size)
                 found.add(REGRESSION, task, self.measure(self.test, items, answers))
             with atomic_directory(folder / "results") as scratch:
-                (scratch / "references.json").write_text(json.dumps(found.rows, indent=1) + "\n")
-                write_replicates(found.replicates, scratch / "bootstrap.csv")
-            atomic_write(folder / "identity.json", json.dumps(self.identity) + "\n")
+                found.write(scratch)
+            mark_done(folder, self.identity)
         rows: list[dict[str, Any]] = read_json(folder / "results" / "references.json")
         return rows
-
-
-def is_done(folder: Path, identity: dict[str, Any]) -> bool:
-    """Whether the folder has the results of the same parameters, data and code; the file is written last."""
-    path = folder / "identity.json"
-    return path.exists() and read_json(path) == json.loads(json.dumps(identity))

@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from usd.errors import UsdError
+from usd.files import atomic_write, read_json
 
 CHECKPOINT = "checkpoint.safetensors"
+IDENTITY = "identity.json"  # of a finished run
 
 
 class TrainingState:
@@ -114,3 +116,14 @@ def _beside(weight: nn.Parameter, value: Tensor) -> Tensor | int:
 def forget(run_dir: Path) -> None:
     """Remove the checkpoint of a run whose results are written, so that the next run starts afresh."""
     (run_dir / CHECKPOINT).unlink(missing_ok=True)
+
+
+def mark_done(folder: Path, identity: dict[str, Any]) -> None:
+    """Say that a run's results are all in `folder`, and of what parameters, data and code they are."""
+    atomic_write(folder / IDENTITY, json.dumps(identity) + "\n")
+
+
+def is_done(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether `folder` has all results of a run of the same parameters, data and code."""
+    path = folder / IDENTITY
+    return path.exists() and read_json(path) == json.loads(json.dumps(identity))
