@@ -73,7 +73,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         (
             "base: models/base",
             "base: owner/name",
-            "train.base: owner/name is not here, and DVC can depend on no hub id; run `hf download owner/name --local",
+            "train.base: owner/name is not there, and DVC can depend on no hub id; run `hf download owner/name --local",
         ),
         ("warm_start: models/control", 'warm_start: ""', "train.warm_start: must not be empty"),
         ("gate:", "render: {seed: 1}\ngate:", "not valid YAML.*duplicate key"),

@@ -53,11 +53,11 @@ def load(path: Path = PARAMS) -> Params:
     params = build(Params, parse(read(path, FROM_ROOT), str(path)), str(path))
     if path.with_name("dvc.yaml").is_file():
         for key in MADE:
-            _check_here(path, key, getattr(params.train, key))
+            _check_folder(path, key, getattr(params.train, key))
     return params
 
 
-def _check_here(params: Path, key: str, folder: str) -> None:
+def _check_folder(params: Path, key: str, folder: str) -> None:
     """Raise if neither the folder is there, nor anything that makes it: a stage, or a file of `dvc add`."""
     place = params.parent / folder
     if folder not in MADE.values() and not place.exists() and not place.with_name(f"{place.name}.dvc").exists():

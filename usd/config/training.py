@@ -23,7 +23,7 @@ from usd.config.values import (
 )
 
 NO_START = "models/no_start"  # a folder in git that stands for a copy of the base, as DVC must depend on one
-OWNERS = re.compile(r"(?!(models|results|data)/)[\w-][\w.-]*/[\w.-]+")  # a hub id, and no folder of this project
+HUB_ID = re.compile(r"(?!(models|results|data)/)[\w-][\w.-]*/[\w.-]+")  # but no folder of this project
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -127,9 +127,9 @@ class Train(Optimisation):
 
     @field_validator("base", "warm_start")
     @classmethod
-    def _here(cls, path: str) -> str:
-        if OWNERS.fullmatch(path) and not Path(path).exists():
+    def _no_hub_id(cls, path: str) -> str:
+        if HUB_ID.fullmatch(path) and not Path(path).exists():
             folder = f"models/{path.replace('/', '--')}"
             remedy = f"run `hf download {path} --local-dir {folder}` and name that folder: docs/own-base.md"
-            raise ValueError(f"{path} is not here, and DVC can depend on no hub id; {remedy}")
+            raise ValueError(f"{path} is not there, and DVC can depend on no hub id; {remedy}")
         return path

@@ -1,12 +1,11 @@
 """ESS, the Efficient Sampling Strategy: few timesteps, dense where noise is high, for training and sampling alike."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from usd.errors import UsdError
+from usd.tasks import Strategy
 
 LAST = 999  # the last of the 1000 training timesteps
 LISTS: dict[int, list[int]] = {  # paper, section on ESS
@@ -17,7 +16,7 @@ LISTS: dict[int, list[int]] = {  # paper, section on ESS
 }
 
 
-def timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[int]:
+def timesteps(strategy: Strategy, count: int) -> list[int]:
     """`count` timesteps in ascending order, the highest among them.
 
     ESS counts that the paper does not list are read off the 10-list as a monotone quantile function. Below ten they
@@ -43,13 +42,13 @@ def timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[int]:
     return [int(step) for step in np.maximum(steps, np.arange(count))]
 
 
-def sampling_timesteps(strategy: Literal["ess", "uniform"], count: int) -> list[int]:
+def sampling_timesteps(strategy: Strategy, count: int) -> list[int]:
     """The descending list for a sampler; ESS leaves out t = 0, where hardly any noise is left."""
     steps = timesteps(strategy, count)
     return [t for t in reversed(steps) if t > 0 or strategy == "uniform"]
 
 
-def draw_timesteps(strategy: Literal["ess", "uniform"], count: int, batch: int, generator: torch.Generator) -> Tensor:
+def draw_timesteps(strategy: Strategy, count: int, batch: int, generator: torch.Generator) -> Tensor:
     """Training timesteps (batch,): uniform, or from the ESS list of `count` in antithetic pairs i, n − 1 − i.
 
     As in sampling t = 0 is left out.

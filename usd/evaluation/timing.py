@@ -32,7 +32,7 @@ class Contestant:
     def measure(self, samples: Samples, size: int, seed: int, min_run_time: float) -> tuple[float, float]:
         """Seconds per image: of calls, prompt to PIL images, and within them of the loops over timesteps.
 
-        Calls are repeated for MIN_RUN_TIME seconds at least, so that short ones meet the machine's ups and downs as
+        Calls are repeated for `min_run_time` seconds at least, so that short ones meet the machine's ups and downs as
         long ones do.
         """
         items = samples.manifest(TASK, size, seed)
@@ -71,9 +71,9 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def speedups(field_: list[Contestant], device: torch.device) -> dict[str, Any]:
+def speedups(contestants: list[Contestant], device: torch.device) -> dict[str, Any]:
     """Medians over the turns; a speedup is over the baseline in the same turn, the headline the least batch size's."""
-    baseline, ours = field_[0], field_[1]
+    baseline, ours = contestants[0], contestants[1]
 
     def ratio(of: Contestant, kind: str) -> dict[str, float]:
         theirs: dict[int, list[float]] = getattr(baseline, kind)
@@ -97,7 +97,7 @@ def speedups(field_: list[Contestant], device: torch.device) -> dict[str, Any]:
                 "speedup_end_to_end": ratio(each, "end_to_end"),
                 "speedup_model": ratio(each, "model_only"),
             }
-            for each in field_
+            for each in contestants
         },
     }
 

@@ -15,6 +15,7 @@ from usd.determinism import accelerator_for
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Samples
+from usd.evaluation.names import BASELINE, OURS
 from usd.evaluation.sampling import Candidate
 from usd.evaluation.timing import Contestant, speedups
 from usd.files import atomic_write, read_json
@@ -25,32 +26,32 @@ from usd.stages import run
 def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timings: Path) -> None:
     """Time the models BASELINE and OURS on SHARDS with the sampling chosen in RESULTS/<variant>/metrics.json."""
     everything = config.load()
-    params, strategy = everything.benchmark, everything.variant("us_diffusion").timesteps
+    params, strategy = everything.benchmark, everything.variant(OURS).timesteps
     samples = Samples(Shards.open(shards)["test"])
     accelerator = accelerator_for(everything.train.device, "no")
     models = {
         name: USDiffusionPipeline.from_pretrained(path).to(accelerator.device)
-        for name, path in (("prompt_diffusion", baseline), ("us_diffusion", ours))
+        for name, path in ((BASELINE, baseline), (OURS, ours))
     }
-    chosen = read_json(results / "us_diffusion" / "metrics.json")["sampling"]
+    chosen = read_json(results / OURS / "metrics.json")["sampling"]
     ddim, ess = sampling_timesteps("uniform", params.baseline_steps), sampling_timesteps("ess", params.ess_steps)
-    field_ = [
-        Contestant("prompt_diffusion", models["prompt_diffusion"], Sampling(ddim)),
-        Contestant("us_diffusion", models["us_diffusion"], Sampling(ess)),
+    contestants = [
+        Contestant(BASELINE, models[BASELINE], Sampling(ddim)),
+        Contestant(OURS, models[OURS], Sampling(ess)),
     ]
     for direction, choice in chosen.items():
         sampling = Candidate(choice["steps"], choice["guidance_scale"]).sampling(strategy)
-        field_.append(Contestant(f"us_diffusion, chosen for {direction}", models["us_diffusion"], sampling))
+        contestants.append(Contestant(f"{OURS}, chosen for {direction}", models[OURS], sampling))
     rounds = [(size, turn) for size in params.batch_sizes for turn in range(params.repeats + 1)]
     for size, turn in track(rounds, description="benchmark"):
-        for contestant in field_:
+        for contestant in contestants:
             end_to_end, model_only = contestant.measure(samples, size, params.seed + turn, params.min_run_time)
             if turn > 0:  # the first turn warms up
                 contestant.end_to_end.setdefault(size, []).append(end_to_end)
                 contestant.model_only.setdefault(size, []).append(model_only)
-    report = speedups(field_, accelerator.device)
+    report = speedups(contestants, accelerator.device)
     atomic_write(timings, json.dumps(report, indent=1) + "\n")
-    settings = {each.variant: {"nfe": each.sampling.nfe, "batch_sizes": params.batch_sizes} for each in field_}
+    settings = {each.variant: {"nfe": each.sampling.nfe, "batch_sizes": params.batch_sizes} for each in contestants}
     atomic_write(out, json.dumps(settings, indent=1) + "\n")
 
 
