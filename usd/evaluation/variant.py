@@ -21,7 +21,7 @@ from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Task
 
 
 def evaluate_variant(evaluator: Evaluator, validation: Samples, test: Samples, grids: Path | None = None) -> Evaluation:
-    """Choose on VALIDATION, score on TEST; picture grids go to `grids`."""
+    """Choose on `validation`, score on `test`; picture grids go to `grids`."""
     choices = {direction: evaluator.choose(validation, direction) for direction in DIRECTIONS}
     found = Evaluation({direction: {} for direction in DIRECTIONS})
     found.metrics |= {

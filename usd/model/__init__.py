@@ -1,1 +1,1 @@
-"""Networks: the frozen base, the control branch and its adapters, the annotators."""
+"""Networks: the frozen base, the control branch and its adapters."""

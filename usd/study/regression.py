@@ -25,7 +25,7 @@ from usd.training.loop import Terms, fit
 
 
 def train_regression(shards: Shards, params: Train, run_dir: Path) -> Base:
-    """A base whose U-Net was trained for `params.steps` steps; RUN_DIR resumes a killed run."""
+    """A base whose U-Net was trained for `params.steps` steps; `run_dir` resumes a killed run."""
     accelerator = accelerator_for(params.device, params.precision)
     base = load_base(params.base).freeze().to(accelerator.device)
     base.unet.train().requires_grad_(True).to(memory_format=torch.channels_last)

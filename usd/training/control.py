@@ -123,11 +123,11 @@ def finetune(
         params,
         accelerator,
         run_dir,
-        {**kept, **inputs, **found, "variant": asdict(variant)},
-        rates(params),
-        log,
-        partial(preview, denoiser),
-        title,
+        identity={**kept, **inputs, **found, "variant": asdict(variant)},
+        rate=rates(params),
+        log=log,
+        preview=partial(preview, denoiser),
+        title=title,
     )
     return denoiser.eval(), curve
 

@@ -66,9 +66,9 @@ class Run:
                 self.run_dir,
                 inputs,
                 accelerator,
-                tracker.log,
-                preview,
-                self.name,
+                log=tracker.log,
+                preview=preview,
+                title=self.name,
             )
         if accelerator.is_main_process:
             write_curve(rows, curve)
