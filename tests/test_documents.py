@@ -18,6 +18,8 @@ from tests.conftest import ROOT
 from tests.documents import PAGES, Block, Command, blocks, commands, mentions, name
 from usd import config
 from usd.cli import app
+from usd.evaluation.gate import judge_quality, read_metrics
+from usd.files import read_json
 
 README_LINES = 120
 # Programs of other people that pages may call; their options are not checked.
@@ -213,3 +215,15 @@ def test_the_ways_of_the_architecture_name_what_there_is() -> None:
 def test_the_readme_has_the_results() -> None:
     rest = (ROOT / "README.md").read_text().split(results.BEGIN)[1]
     assert rest.startswith(results.table() + results.END), "run `python -m docs.results`"
+
+
+def test_the_page_of_the_study_has_the_results() -> None:
+    page = " ".join((ROOT / "docs/study.md").read_text().split())
+    gate = config.load(ROOT / "params.yaml").gate
+    rmse, distance, adherence, *_ = (check.value for check in judge_quality(read_metrics(ROOT / "results"), gate))
+    gains = f"RMSE gain {rmse:.4f}, Fréchet gain {distance:.1f}, adherence gain {adherence:.4f}".replace(" 0.", " .")
+    assert f"passes all of them: {gains}." in page
+    study = read_json(ROOT / "results/study/study.json")["claims"]
+    for metric, digits in (("rmse", 4), ("fd", 1)):
+        delta, low, high = (f"{study[metric][name]:.{digits}f}" for name in ("delta", "low", "high"))
+        assert f"{delta} [{low}, {high}]".replace("-", "−").replace("−0.", "−.") in page
