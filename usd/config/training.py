@@ -21,6 +21,7 @@ from usd.config.values import (
     Timestep,
     Whole,
 )
+from usd.tasks import Strategy
 
 NO_START = "models/no_start"  # a folder in git that stands for a copy of the base, as DVC must depend on one
 HUB_ID = re.compile(r"(?!(models|results|data)/)[\w-][\w.-]*/[\w.-]+")  # but no folder of this project
@@ -77,7 +78,7 @@ class Variant:
     """One entry of `variants`: which of SGA, FAL and ESS are on, and what x_t is made of."""
 
     adapter: Literal["separate_gather", "stacked", "query"]
-    timesteps: Literal["ess", "uniform"]
+    timesteps: Strategy
     feedback: Amount
     self_estimates: Share
 
