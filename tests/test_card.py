@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 
 from tests.conftest import ROOT
 from usd import config
-from usd.training.card import model_card
+from usd.training.card import base_card, model_card
 
 PARAMS = config.load(ROOT / "params.yaml")
 
@@ -23,3 +23,11 @@ def test_the_licence_is_the_bases(tmp_path: Path) -> None:
     assert card.data.license == "creativeml-openrail-m"
     assert "998, 289" in card.text
     assert card_of(ROOT / "models/base").data.license == "mit"
+
+
+def test_the_bases_card_says_what_it_was_trained_on() -> None:
+    card = ModelCard(base_card(PARAMS.base, ["depth map", "hed map"], 4000, 64, 731292, "0" * 64))
+    assert card.data.license == "mit"
+    assert "4000 scenes of 64 pixels" in card.text
+    assert "731,292" in card.text
+    assert '"depth map", "hed map" for maps' in card.text

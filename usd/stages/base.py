@@ -1,7 +1,6 @@
 """Stage `base`: train the tiny base on the embedded data. Frozen in dvc.yaml; its result is kept in git."""
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,30 +13,10 @@ from usd.model.untrained import new_base
 from usd.stages import RunDir, run
 from usd.tasks import TRAINED
 from usd.training.base import pretrain
+from usd.training.card import base_card
 from usd.training.checkpoint import forget
 from usd.training.loop import write_curve
 
-CARD = """---
-library_name: diffusers
-license: mit
----
-# The bundled base
-
-A tiny latent diffusion model in diffusers' layout, trained from scratch by stage `base` on the training split of
-the embedded dataset ({samples} scenes of {size} pixels). It takes the place of Stable Diffusion 1.5 at full scale.
-
-| what | value |
-|---|---|
-| U-Net parameters | {parameters:,} |
-| prediction | x̂0 (`sample`) |
-| prompts | captions for images, "{prompts}" for maps |
-| steps × batch | {steps} × {batch_size} |
-| share of translated items, where t ≥ {translation_from} | {translation} |
-| seed | {seed} |
-| data (digest of the shards) | `{data}` |
-
-Reproduce: set `frozen: false` for the stage in dvc.yaml, and run `dvc repro base`.
-"""
 PROMPTS = sorted({task.map.prompt for task in TRAINED})  # of the maps
 
 
@@ -52,18 +31,11 @@ def main(shards: str, out: Path, run_dir: RunDir) -> None:
     began = time.time()
     curve = pretrain(base, opened, params, run_dir)
     print(f"base: trained in {(time.time() - began) / 60:.1f} min")
-    card = CARD.format(
-        samples=len(train),
-        size=size,
-        parameters=sum(p.numel() for p in base.unet.parameters()),
-        prompts='", "'.join(PROMPTS),
-        data=opened.digest,
-        **asdict(params),
-    )
+    parameters = sum(weight.numel() for weight in base.unet.parameters())
     with atomic_directory(out) as scratch:
         save_base(base, scratch)
         write_curve(curve, scratch / "curve.csv")
-        (scratch / "README.md").write_text(card)
+        (scratch / "README.md").write_text(base_card(params, PROMPTS, len(train), size, parameters, opened.digest))
     forget(run_dir)
 
 

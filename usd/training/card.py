@@ -1,10 +1,10 @@
-"""The model card of a trained variant."""
+"""The model cards of a trained variant and of the trained base."""
 
 from dataclasses import asdict
 
 import yaml
 
-from usd.config import Train, Variant
+from usd.config import Base, Train, Variant
 from usd.model.card import origin_of
 from usd.tasks import TRAINED
 
@@ -28,6 +28,28 @@ A control branch and adapter on the base `{base}`, trained by stage `{stage}`. T
 | data (digest of the shards) | `{data}` |
 """
 
+BASE_TEXT = """---
+library_name: diffusers
+license: mit
+---
+# The bundled base
+
+A tiny latent diffusion model in diffusers' layout, trained from scratch by stage `base` on the training split of
+the embedded dataset ({samples} scenes of {size} pixels). At full scale, Stable Diffusion 1.5 takes its place.
+
+| what | value |
+|---|---|
+| U-Net parameters | {parameters:,} |
+| prediction | x̂0 (`sample`) |
+| prompts | captions for images, "{prompts}" for maps |
+| steps × batch | {steps} × {batch_size} |
+| share of translated items, where t ≥ {translation_from} | {translation} |
+| seed | {seed} |
+| data (digest of the shards) | `{data}` |
+
+Reproduce: set `frozen: false` for the stage in dvc.yaml, and run `dvc repro base`.
+"""
+
 
 def model_card(name: str, stage: str, variant: Variant, params: Train, data: str, timesteps: list[int]) -> str:
     """The text of README.md.
@@ -48,5 +70,25 @@ def model_card(name: str, stage: str, variant: Variant, params: Train, data: str
         stage=stage,
         tasks=", ".join(task.name for task in TRAINED),
         items=params.batch_size * len(TRAINED),
+        data=data,
+    )
+
+
+def base_card(params: Base, prompts: list[str], samples: int, size: int, parameters: int, data: str) -> str:
+    """The text of README.md of the tiny base.
+
+    Args:
+        prompts: of the maps.
+        samples: number of training scenes.
+        size: side of the pictures, in pixels.
+        parameters: number of the U-Net's weights.
+        data: digest of the shards.
+    """
+    return BASE_TEXT.format(
+        **asdict(params),
+        prompts='", "'.join(prompts),
+        samples=samples,
+        size=size,
+        parameters=parameters,
         data=data,
     )
