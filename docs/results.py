@@ -49,16 +49,23 @@ def table() -> str:
         return " / ".join(str(metrics["sampling"][direction]["steps"]) for direction in DIRECTIONS)
 
     heads = ["Prompt Diffusion (baseline)", "US-Diffusion", "control branch alone", "base alone"]
-    lines = row("test split", heads) + "|---" * (len(heads) + 1) + "|\n"
+    lines = (
+        row(f"test split, {items['chosen']} items of each task unless stated", heads)
+        + "|---" * (len(heads) + 1)
+        + "|\n"
+    )
     lines += row("steps, image → map / map → image", [*map(steps, columns.values()), "chosen the same way", "1 / 1"])
     obeyed = [format(each["obeys"], ".0%") for each in columns.values()]
-    lines += row("items that obey the example pair, in the worst task", [*obeyed, "sees no pair", "sees no pair"])
+    lines += row(
+        f"share of {items['paper']} items that obey the example pair, in the worst task",
+        [*obeyed, "sees no pair", "sees no pair"],
+    )
     columns |= {name: _alone(name) for name in (CONTROL_ALONE, BASE_ALONE)}
     for name in ours["image2map"]:
         ratios = (format(each["image2map"][name]["floor_ratio"], ".2f") for each in columns.values())
         lines += row(f"{named(name)}: RMSE / RMSE of the mean map", ratios)
     lines += means("mean RMSE, image → map", ".4f", "image2map", "rmse")
-    lines += means(f"mean Fréchet distance, map → image, {items['chosen']} items", ".0f", "map2image", "fd")
+    lines += means("mean Fréchet distance, map → image", ".0f", "map2image", "fd")
     lines += means("mean control adherence RMSE, map → image", ".4f", "map2image", "adherence_rmse")
     published = [next(iter(_read(f"{variant}/metrics.json")["paper"].values())) for variant in VARIANTS]
     for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
