@@ -17,7 +17,7 @@ from usd.data.loader import Batch
 from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.tasks import TRAINED
-from usd.training.checkpoint import CHECKPOINT
+from usd.training.checkpoint import CHECKPOINT, is_done, mark_done
 from usd.training.loop import fit
 from usd.training.optimizer import learning_rate
 
@@ -145,3 +145,10 @@ def test_an_optimiser_that_is_not_installed_names_its_extra(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(UsdError, match=r"optimizer: adamw_8bit needs bitsandbytes; pip install .*\[gpu\]"):
         train(tmp_path, optimizer="adamw_8bit")
+
+
+def test_a_run_is_done_for_its_own_parameters_only(tmp_path: Path) -> None:
+    assert not is_done(tmp_path, {"seed": 1})
+    mark_done(tmp_path, {"seed": 1, "channels": (8, 16)})
+    assert is_done(tmp_path, {"seed": 1, "channels": (8, 16)})
+    assert not is_done(tmp_path, {"seed": 2, "channels": (8, 16)})

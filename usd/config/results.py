@@ -85,7 +85,7 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
 class Study:
-    """Section `study`: several training seeds of all variants, and of SGA, FAL and ESS removed one at a time."""
+    """Section `study`: variants, each trained with several seeds and compared."""
 
     seeds: Annotated[list[Whole], Field(min_length=1)]
     training_steps: Count

@@ -9,7 +9,7 @@ from usd import config
 from usd.errors import UsdError
 from usd.evaluation.sampling import Candidate
 
-TRIED_STEPS = 10  # longer lists are not tried with guidance, since they take most of the time of a whole evaluation
+TRIED_STEPS = 10  # longer lists are not tried: they would take most of the time of a whole evaluation
 
 
 @dataclass(frozen=True)

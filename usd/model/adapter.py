@@ -42,7 +42,7 @@ class SeparateGather(nn.Module):
                 f"train.adapter_channels: after the light modules {widths} grows {len(grows)} times; the base needs "
                 f"{halvings - 1}, one a halving"
             )
-        # the paper halves in a light module's last convolution; in the first it costs three quarters (two cores)
+        # the paper halves in a light module's last convolution; in the first it takes 3/4 of the time (two cores)
         self.light = nn.ModuleList(_convolutions(light, {0} if halvings else set()) for _ in range(tasks))
         self.shared = _convolutions(shared, set(grows[: halvings - 1]) if halvings else set())
         self.out = nn.Conv2d(shared[-1], outputs, 3, padding=1)

@@ -5,7 +5,7 @@ import numpy as np
 from usd.data.shards import Split
 from usd.model.base import Base
 
-EXAMINED = 10_000  # captions, spread evenly; of more, the share would not come out otherwise
+EXAMINED = 10_000  # captions, spread evenly; more would hardly change the share
 
 
 def long_captions(base: Base, split: Split) -> str:

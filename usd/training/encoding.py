@@ -33,7 +33,7 @@ def encode_samples(base: Base, shards: Shards, out: Path, batch_size: int) -> No
     """
     if isinstance(base.vae, PatchCodec):
         raise UsdError(
-            "train.base: this base's codec only moves pixels, so that there is nothing to save; see train.encoded"
+            "train.base: this base's codec only moves pixels, so there is nothing to encode; leave train.encoded empty"
         )
     split, base = shards[SPLIT], base.freeze()
     origin = {"base": base.digest(), "data": shards.digest}

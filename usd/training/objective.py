@@ -30,7 +30,7 @@ class Draws:
     noise: Tensor  # (B, C, h, w)
     keep_text: Tensor  # (B,) bool
     keep_pair: Tensor  # (B,) bool
-    stops: Tensor  # (B, N) bool: where on the list a sampler stops on its way to t, t the last; none: x_t is of x_0
+    stops: Tensor  # (B, N) bool: where on the list a sampler stops, at t last; without stops x_t is made of x_0
 
     def of_process(self, rank: int, world: int) -> "Draws":
         """The items of process `rank`: the same numbers are drawn whatever the number of processes."""
