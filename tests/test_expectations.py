@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from usd import config
@@ -19,7 +21,7 @@ from usd.stages.validate import main
 from usd.validation.damage import DAMAGES, Copy, Damage, examine, judge, swap
 from usd.validation.expectations import validate
 from usd.validation.fit import slope
-from usd.validation.inspection import inspect_samples
+from usd.validation.inspection import HASHES, columns, inspect_samples, inspected, tabulate
 from usd.validation.measures import ALIGNED, IMAGE_EDGE, alignment
 from usd.validation.summary import as_json, as_samples, summarise
 
@@ -141,3 +143,23 @@ def test_an_empty_split_a_repeated_key_and_a_lone_manifest_row_fail(project: Pat
     assert failed["val has at least 10 samples"].observed == "0"
     assert set(failed["keys are unique"].failures) == {"test-00001"}
     assert set(failed["both manifests have the sample and agree"].failures) == {"test-00000"}
+
+
+def test_the_table_and_its_making_take_little_memory_a_sample(tiny: Path) -> None:
+    few, count = list(inspected(tiny / "scenes", tiny / "annotated")), 20_000
+    assert {name for row in few for name in row} <= {*columns().names, "thumbnail"}
+    chosen = np.random.default_rng(0)
+    hashes, thumbnails = chosen.integers(2**63, size=(count, len(HASHES) + 1)), chosen.bytes(192 * count)
+
+    def sample(number: int) -> dict[str, object]:
+        others = dict(zip((*HASHES, "look"), hashes[number].tolist(), strict=True))
+        others |= {"key": f"train-{number:07d}", "sample_hash": f"{number:064d}"}
+        return few[number % len(few)] | others | {"thumbnail": thumbnails[192 * number : 192 * (number + 1)]}
+
+    tracemalloc.start()
+    try:
+        table = tabulate(map(sample, range(count)))
+        assert tracemalloc.get_traced_memory()[1] + pa.default_memory_pool().max_memory() < 1300 * count
+    finally:
+        tracemalloc.stop()
+    assert len(table) == count

@@ -6,6 +6,7 @@ it finds 100 % at half the size, 98 % blurred (σ = 1.5) or with noise (σ = 12)
 of quality 30, 76 % of quality 10, 46 % cropped by 6 %, and none mirrored.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 NEAR = 6  # of 64 bits: the most in which the hashes of near-duplicates differ
 BAND = 10  # bits; 7 bands make 64, so that hashes which differ in at most 6 agree in one
 THUMB = 8  # pixels, the side of a thumbnail
+BLANK = bytes(3 * THUMB**2)  # the thumbnail of no picture
 ALIKE = 0.9  # least correlation of the thumbnails of near-duplicates
 FIRST, WIDEST = 16, 1024  # pictures that are compared with others at once: at first, and at most
 
@@ -53,58 +55,59 @@ def near_pairs(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 left = left[~close]
 
 
-def near_duplicates(hashes: np.ndarray, thumbnails: np.ndarray, parts: np.ndarray, most: int) -> list[list[int]]:
-    """For each picture the places of near-duplicates of other parts: `most` of them, or all if there are fewer.
+def near_duplicates(hashes: np.ndarray, thumbnails: np.ndarray, parts: np.ndarray, most: int) -> dict[int, list[int]]:
+    """By its place each picture that has near-duplicates in other parts: the places of `most` of them, or of all.
 
     Args:
         hashes: (N,) uint64.
         thumbnails: (N, THUMB · THUMB · 3) uint8, which correlate where pictures are near-duplicates.
-        parts: (N,) integers, such as the split of each.
+        parts: (N,) integers, such as the split of each; what has a negative one is not compared.
         most: a picture that has found so many is not compared further, so that time does not grow as the square of N.
     """
-    found: list[list[int]] = [[] for _ in hashes]
-    for bucket in _buckets(hashes):
-        for part in np.unique(parts[bucket]):
-            own = parts[bucket] == part
-            seeking, others = bucket[own], bucket[~own]
-            start, width = 0, FIRST
-            while start < len(others) and len(seeking):
-                block = others[start : start + width]
-                for first in range(0, len(seeking), WIDEST):
-                    _look(seeking[first : first + WIDEST], block, hashes, thumbnails, most, found)
-                seeking = seeking[[len(found[place]) < most for place in seeking]]
-                start, width = start + width, min(2 * width, WIDEST)
-    return found
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for seeking, others in _sides(hashes, parts):
+        start, width = 0, FIRST
+        while start < len(others) and len(seeking):
+            for place, other in _alike(seeking, others[start : start + width], hashes, thumbnails):
+                if len(found[place]) < most and other not in found[place]:
+                    found[place].append(other)
+            seeking = seeking[[len(found.get(place, ())) < most for place in seeking.tolist()]]
+            start, width = start + width, min(2 * width, WIDEST)
+    return dict(found)
+
+
+def _sides(hashes: np.ndarray, parts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each bucket the places of each part, and of all others."""
+    compared = np.flatnonzero(parts >= 0)
+    for bucket in _buckets(hashes[compared]):
+        places = compared[bucket]
+        for part in np.unique(parts[places]):
+            own = parts[places] == part
+            yield places[own], places[~own]
 
 
 def _buckets(hashes: np.ndarray) -> Iterator[np.ndarray]:
     """Places of hashes that agree in a band; hashes that differ in at most NEAR bits are in one of them together."""
     for band in range(NEAR + 1):
-        part = hashes >> np.uint64(BAND * band) & np.uint64(2**BAND - 1)
+        part = (hashes >> np.uint64(BAND * band) & np.uint64(2**BAND - 1)).astype(np.uint16)  # which sorts fast
         order = np.argsort(part, kind="stable")
         buckets = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
         yield from (bucket for bucket in buckets if len(bucket) > 1)
 
 
-def _look(
-    seeking: np.ndarray,
-    others: np.ndarray,
-    hashes: np.ndarray,
-    thumbnails: np.ndarray,
-    most: int,
-    found: list[list[int]],
-) -> None:
-    """Add to `found` what the pictures at `seeking` (S,) have among those at `others` (O,)."""
-    near = np.bitwise_count(hashes[seeking][:, None] ^ hashes[others]) <= NEAR  # (S, O)
-    seeking, others = seeking[near.any(1)], others[near.any(0)]
-    near = near[near.any(1)][:, near.any(0)]
-    if not near.size:
-        return
-    alike = near & (_correlations(thumbnails[seeking], thumbnails[others]) >= ALIKE)
-    for row, column in np.argwhere(alike).tolist():
-        known, other = found[seeking[row]], int(others[column])
-        if len(known) < most and other not in known:
-            known.append(other)
+def _alike(
+    seeking: np.ndarray, others: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray
+) -> Iterator[tuple[int, int]]:
+    """Pairs of a place in `seeking` and one in `others` (O,) whose pictures are near-duplicates."""
+    for start in range(0, len(seeking), WIDEST):
+        left = seeking[start : start + WIDEST]  # (S,)
+        near = np.bitwise_count(hashes[left][:, None] ^ hashes[others]) <= NEAR  # (S, O)
+        left, right = left[near.any(1)], others[near.any(0)]
+        near = near[near.any(1)][:, near.any(0)]
+        if near.size:
+            alike = near & (_correlations(thumbnails[left], thumbnails[right]) >= ALIKE)
+            for row, column in np.argwhere(alike).tolist():
+                yield int(left[row]), int(right[column])
 
 
 def _correlations(left: np.ndarray, right: np.ndarray) -> np.ndarray:

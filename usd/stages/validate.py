@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+
 from usd import config
 from usd.errors import UsdError
 from usd.files import atomic_directory
@@ -18,6 +20,7 @@ def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
     If the data are not sound, the summary says what is wrong, and the exit code and stage `shard` see to it that
     nothing downstream runs.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # so that Arrow and Python use again what the other has freed
     params = config.load().validate
     table = inspect_samples(scenes, annotated)
     with atomic_directory(docs) as scratch:

@@ -15,7 +15,7 @@ STRAY = 3  # levels in red, green and blue, by which no two class colours differ
 
 def leaks(table: pd.DataFrame) -> list[str]:
     """For each sample the keys in other splits that have the same image; five at most."""
-    known = table[["key", "split", "image_hash"]].dropna()
+    known = table.loc[table["image_hash"] > 0, ["key", "split", "image_hash"]]
     torn = known[known.groupby("image_hash")["split"].transform("nunique") > 1]
     found: dict[tuple[str, str], str] = {}
     for image, part in torn.groupby("image_hash"):
@@ -25,20 +25,17 @@ def leaks(table: pd.DataFrame) -> list[str]:
     return [found.get(place, "") for place in places]
 
 
-def near_leaks(table: pd.DataFrame) -> list[str]:
+def near_leaks(table: pd.DataFrame, thumbnails: np.ndarray) -> list[str]:
     """For each sample the keys in other splits whose image is a near-duplicate and not the same; five at most."""
-    split, image = (table[name].factorize()[0] for name in ("split", "image_hash"))
-    place = pd.Series(len(SPLITS) * image + split, table.index)
-    first = table["look"].notna() & ~place.duplicated()  # of copies in a split only one is compared
-    known = table.loc[first, ["key", "look", "thumbnail"]]
-    thumbnails = np.frombuffer(b"".join(known["thumbnail"]), np.uint8).reshape(len(known), -1)
-    parts, images, keys = split[first], image[first], known["key"]
-    found: dict[int, str] = {}
-    near = near_duplicates(known["look"].to_numpy(np.uint64), thumbnails, parts, LISTED + len(SPLITS))
-    for number, others in enumerate(near):
-        if strange := sorted(other for other in others if images[other] != images[number])[:LISTED]:
-            found[int(place[first].iloc[number])] = ", ".join(keys.iloc[other] for other in strange)
-    return [found.get(each, "") for each in place.tolist()]
+    split, image = table["split"].factorize()[0].astype(np.int8), table["image_hash"].to_numpy()
+    copies = pd.DataFrame({"split": split, "image": image}).duplicated()  # only the first in a split is compared
+    parts = np.where(table["brightness"].notna() & ~copies, split, np.int8(-1))
+    near = near_duplicates(table["look"].to_numpy(), thumbnails, parts, LISTED + len(SPLITS))
+    found: dict[tuple[int, int], str] = {}
+    for place, others in near.items():
+        if strange := sorted(other for other in others if image[other] != image[place])[:LISTED]:
+            found[split[place], image[place]] = ", ".join(table["key"].iloc[strange])
+    return [found.get(each, "") for each in zip(split, image, strict=True)]
 
 
 def repeated(table: pd.DataFrame, name: str) -> list[str | None]:
@@ -54,7 +51,7 @@ def repeated(table: pd.DataFrame, name: str) -> list[str | None]:
     keys = table["key"]
     return [
         (flat or (f"the same map as of {keys.iloc[other]}" if other >= 0 else "")) if isinstance(flat, str) else None
-        for flat, other in zip(table[f"flat_{name}"], twin.tolist(), strict=True)
+        for flat, other in zip(table[f"flat_{name}"], twin, strict=True)
     ]
 
 
@@ -75,11 +72,11 @@ def stray_colours(table: pd.DataFrame) -> list[str]:
 def warnings(table: pd.DataFrame) -> list[str]:
     """What may be meant, and should be known."""
     found = []
-    shown = {split: part["classes"] for split, part in table.groupby("split")}
-    learnt = {colour for each in shown.get("train", []) for colour in class_colours(each)}
+    shown = {split: table.loc[table["split"] == split, "classes"] for split in SPLITS}
+    learnt = {colour for each in shown["train"] for colour in class_colours(each)}
     for split in SPLITS[1:] if learnt else ():
         keys = table.loc[table["split"] == split, "key"]
-        packed = zip(keys, shown.get(split, []), strict=True)
+        packed = zip(keys, shown[split], strict=True)
         strange = {key: set(class_colours(each)) - learnt for key, each in packed}
         strange = {key: colours for key, colours in strange.items() if colours}
         if strange:
@@ -88,7 +85,7 @@ def warnings(table: pd.DataFrame) -> list[str]:
                 f"{split} has class colours that no map of train has: {names} (in {len(strange)} samples: "
                 f"{', '.join(list(strange)[:LISTED])}); move such pictures to train by splits.csv, or leave them out"
             )
-    caption, count = next(iter(Counter(table["caption"]).most_common(1)), ("", 0))
+    caption, count = next(iter(table["caption"].value_counts().items()), ("", 0))
     if caption and count > max(1, len(table) / 2):
         found.append(
             f"{count} of {len(table)} captions are '{caption}', so a prompt can change little; give each picture a "

@@ -5,7 +5,7 @@ missing where the file it is read from is.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby, product, repeat
@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from usd.data.record import Manifest, compact, field_path
+from usd.data.classes import CLASSES
+from usd.data.record import Manifest, field_path
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png
 from usd.parallel import parallel_map
 from usd.tasks import MAPS
+from usd.validation.columns import Columns, Numbers, Texts
 from usd.validation.dataset import leaks, near_leaks, repeated, stray_colours
 from usd.validation.fit import Panel, reliefs
 from usd.validation.measures import ALIGNED, Row, measure
@@ -39,7 +41,7 @@ FILES: dict[str, tuple[str, int]] = {  # every file a sample may have; those not
 }
 MADE_FROM = {"depth": "depth_mm", "seg": "class_id"}  # map → the truth that a rendered scene brings in its place
 SHARED = ("key", "split", "seed", "caption", "image_sha256")  # what both manifests say of a sample
-SHORT = 16  # hex digits of a map's digest, to tell maps apart
+HASHES = ("image_hash", *(f"digest_{name}" for name in ALIGNED))  # which tell pictures apart; 0 of those not there
 SERIAL = 200  # samples; below, starting worker processes takes longer than the work
 
 
@@ -69,20 +71,49 @@ def inspect_samples(scenes: Path, annotated: Path) -> pd.DataFrame:
     Raises:
         UsdError: a manifest is missing, or has no sample.
     """
-    table = _inspected(scenes, annotated).to_pandas(self_destruct=True)
-    table["leaks"], table["near_leaks"], table["stray_colours"] = leaks(table), near_leaks(table), stray_colours(table)
+    return tabulate(inspected(scenes, annotated))
+
+
+def tabulate(rows: Iterable[Row]) -> pd.DataFrame:
+    """The table of the rows that `inspect` makes, with the columns for which all samples are seen together."""
+    found, thumbnails = columns(), bytearray()
+    for row in rows:
+        found.append(row)
+        thumbnails += row["thumbnail"]
+    table = found.table()
+    del found
+    table["near_leaks"] = near_leaks(table, np.frombuffer(thumbnails, np.uint8).reshape(len(table), -1))
+    del thumbnails
+    table["leaks"], table["stray_colours"] = leaks(table), stray_colours(table)
     for name in ALIGNED:
         table[f"flat_{name}"] = repeated(table, name)
-    return table.drop(columns=["look", "thumbnail", "image_hash", *(f"digest_{name}" for name in ALIGNED)])
+    return table.drop(columns=["look", *HASHES])
 
 
-def _inspected(scenes: Path, annotated: Path) -> pa.Table:
+def columns() -> Columns:
+    """Those of the table, without rows. Numbers have 4 bytes where that is exact: shares and counts of pixels."""
+    faults = ("disagrees", "missing", "unreadable", "altered", "wrong_kind", "wrong_size", "blank")
+    words = [f"{what}_{name}" for what in ("flat", "misfit") for name in ALIGNED]
+    texts = ("key", "split", "folder", *faults, "size", "caption", "sample_hash", *words)
+    off = [f"off_{what}" for what in ("palette", "class", "binary", "outpaint")]
+    counts = ("caption_length", "depth_min_mm", "depth_max_mm", "class_max", *off)
+    shares = ("brightness", "edge_density", "depth", "off_normal", *(f"alignment_{name}" for name in ALIGNED))
+    return Columns(
+        {name: Texts(pa.large_string()) for name in texts}
+        | {"classes": Texts(pa.large_binary())}
+        | {name: Numbers("d") for name in shares}
+        | {name: Numbers("f") for name in (*counts, *(f"area_{name}" for name in CLASSES))}
+        | {name: Numbers("Q") for name in ("look", *HASHES)}
+    )
+
+
+def inspected(scenes: Path, annotated: Path) -> Iterator[Row]:
     """The rows of all samples, sorted by key."""
     manifests = {name: Manifest(root) for name, root in _roots(scenes, annotated).items()}
     count = max(map(len, manifests.values()))
     panel = Panel.of(scenes)
     jobs = (Inspection(declared, scenes, annotated, panel) for declared in _declared(manifests))
-    return compact(map(inspect, jobs) if count < SERIAL else parallel_map(inspect, jobs, "validate", count))
+    return map(inspect, jobs) if count < SERIAL else parallel_map(inspect, jobs, "validate", count)
 
 
 def _declared(manifests: dict[str, Manifest]) -> Iterator[Row]:
@@ -125,9 +156,9 @@ def inspect(job: Inspection) -> Row:
         "size": size,
         "caption": caption,
         "caption_length": len(caption),
-        "image_hash": None if image is None else sha256(repr(image.shape).encode() + image.tobytes()),
+        "image_hash": 0 if image is None else _number(sha256(repr(image.shape).encode() + image.tobytes())),
         "sample_hash": sha256(json.dumps([key, split, caption, reading.digests], sort_keys=True).encode()),
-        **{f"digest_{name}": (reading.digests.get(f"annotated/{name}") or "")[:SHORT] for name in ALIGNED},
+        **{f"digest_{name}": _number(reading.digests.get(f"annotated/{name}", "0")) for name in ALIGNED},
         **measure(sound, brought, reliefs(job.panel)),
     }
 
@@ -150,6 +181,11 @@ def _read(key: str, expected: list[str], roots: dict[str, Path]) -> Reading:
     if "scenes/image" in reading.digests:
         reading.digests["annotated/image"] = reading.digests["scenes/image"]
     return reading
+
+
+def _number(digest: str) -> int:
+    """The first 64 bits of a hexadecimal digest."""
+    return int(digest[:16], 16)
 
 
 def _roots(scenes: Path, annotated: Path) -> dict[str, Path]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from usd.data.classes import CLASSES, PALETTE
-from usd.data.likeness import perceptual_hash, thumbnail
+from usd.data.likeness import BLANK, perceptual_hash, thumbnail
 from usd.tasks import MAPS
 from usd.validation.fit import misfits, relief, slope
 
@@ -21,17 +21,14 @@ Row = dict[str, Any]
 
 
 def measure(pictures: dict[str, np.ndarray], brought: list[str], others: np.ndarray) -> Row:
-    """What the pictures of one sample, which have one size and the right kind, show; None if one is missing.
+    """What the pictures of one sample, which have one size and the right kind, show; nothing of one that is missing.
 
     Args:
         pictures: by their names in `usd.validation.inspection.FILES`.
         brought: the maps that were not made from the image, and so may belong to another.
         others: reliefs of pictures of the dataset, (P, SIDE, SIDE).
     """
-    row: Row = dict.fromkeys(("brightness", "edge_density", "depth", "depth_min_mm", "depth_max_mm", "class_max"))
-    row |= dict.fromkeys(("off_palette", "off_class", "off_binary", "off_outpaint", "off_normal"))
-    row |= dict.fromkeys(("look", "thumbnail", "classes")) | dict.fromkeys(f"area_{name}" for name in CLASSES)
-    row |= dict.fromkeys(f"{what}_{name}" for what in ("alignment", "flat", "misfit") for name in ALIGNED)
+    row: Row = {"look": 0, "thumbnail": BLANK}
     image, depth_mm, class_id = (pictures.get(f"scenes/{name}") for name in ("image", "depth_mm", "class_id"))
     maps = {name: pictures[f"annotated/{name}"] for name in MAPS if f"annotated/{name}" in pictures}
     if depth_mm is not None:

@@ -1,5 +1,6 @@
 """The validation summary: the same bytes for the same data, so that `git diff` shows what changed."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -7,7 +8,6 @@ import pandas as pd
 
 from usd.data.classes import CLASSES
 from usd.data.record import SPLITS
-from usd.files import sha256
 from usd.tasks import TASKS
 from usd.validation.dataset import warnings
 from usd.validation.expectations import LISTED, MEASURED, Outcome, Report
@@ -24,24 +24,26 @@ def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
 
     Depth is in metres, brightness, edge density and areas in [0, 1].
     """
-    splits = {split: table[table["split"] == split] for split in SPLITS}
+    splits = {split: table["split"] == split for split in SPLITS}  # the parts of the table would be copies
     return {
         "success": report.success,
-        "digest": _digest(table),
+        "digest": _digest(table["sample_hash"]),
         "warnings": warnings(table),
         "expectations": [_row(outcome) for outcome in report.outcomes],
         "tasks": {
-            name: {split: len(part) if task.map.trained or split != "train" else 0 for split, part in splits.items()}
+            name: {
+                split: int(own.sum()) if task.map.trained or split != "train" else 0 for split, own in splits.items()
+            }
             for name, task in TASKS.items()
         },
         "splits": {
             split: {
-                "samples": len(part),
-                "digest": _digest(part),
-                "statistics": {column: _statistics(part[column]) for column in STATISTICS},
-                "classes": {name: _area(part[f"area_{name}"]) for name in CLASSES},
+                "samples": int(own.sum()),
+                "digest": _digest(table.loc[own, "sample_hash"]),
+                "statistics": {column: _statistics(table.loc[own, column]) for column in STATISTICS},
+                "classes": {name: _area(table.loc[own, f"area_{name}"]) for name in CLASSES},
             }
-            for split, part in splits.items()
+            for split, own in splits.items()
         },
     }
 
@@ -53,8 +55,8 @@ def as_json(summary: dict[str, Any]) -> str:
 
 def as_samples(table: pd.DataFrame) -> str:
     """CSV of every sample's key and the start of its digest, sorted by key, so that `usd diff` names what changed."""
-    rows = sorted(zip(table["key"], table["sample_hash"].str[:SHORT], strict=True))
-    return "".join(f"{key},{digest}\n" for key, digest in [("key", "digest"), *rows])
+    rows = pd.DataFrame({"key": table["key"], "digest": table["sample_hash"].str[:SHORT]})
+    return str(rows.sort_values(["key", "digest"]).to_csv(index=False, lineterminator="\n"))
 
 
 def as_markdown(summary: dict[str, Any]) -> str:
@@ -122,19 +124,22 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _digest(table: pd.DataFrame) -> str:
-    return sha256("\n".join(table["sample_hash"]).encode())
+def _digest(hashes: "pd.Series[str]") -> str:
+    found = hashlib.sha256()
+    for number, each in enumerate(hashes):
+        found.update(f"\n{each}".encode() if number else each.encode())
+    return found.hexdigest()
 
 
 def _statistics(values: pd.Series) -> dict[str, float | None]:
-    numbers = pd.to_numeric(values)
+    numbers = values.astype(float)
     found = {"mean": numbers.mean(), "std": numbers.std(), "min": numbers.min()}
     found |= {f"q{q:g}": numbers.quantile(q) for q in QUANTILES} | {"max": numbers.max()}
     return {name: _rounded(value) for name, value in found.items()}
 
 
 def _area(values: pd.Series) -> dict[str, float | None]:
-    shares = pd.to_numeric(values)
+    shares = values.astype(float)
     return {"pixels": _rounded(shares.mean()), "std": _rounded(shares.std()), "images": _rounded((shares > 0).mean())}
 
 

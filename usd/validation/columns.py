@@ -1,0 +1,66 @@
+"""Columns that grow row by row: no row is kept as objects of Python, whose memory is several times as large."""
+
+from array import array
+from collections.abc import Mapping
+from math import nan
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+
+class Numbers:
+    """Numbers of a type of `array`; one that is missing is NaN."""
+
+    def __init__(self, kind: str) -> None:
+        self._values: array[Any] = array(kind)
+
+    def append(self, value: float | None) -> None:
+        """Add one."""
+        self._values.append(nan if value is None else value)
+
+    def series(self) -> "pd.Series[float]":
+        """All of them, without a copy."""
+        return pd.Series(np.frombuffer(self._values, self._values.typecode), copy=False)
+
+
+class Texts:
+    """Strings or bytes; one that is missing is null."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._kind = kind
+        self._data, self._ends, self._known = bytearray(), array("q", [0]), bytearray()
+
+    def append(self, value: str | bytes | None) -> None:
+        """Add one."""
+        self._data += value.encode() if isinstance(value, str) else value or b""
+        self._ends.append(len(self._data))
+        self._known.append(value is not None)
+
+    def series(self) -> "pd.Series[Any]":
+        """All of them; strings without a copy."""
+        known = np.packbits(np.frombuffer(self._known, np.uint8), bitorder="little")
+        buffers = [pa.py_buffer(part) for part in (known, self._ends, self._data)]
+        return pa.Array.from_buffers(self._kind, len(self._known), buffers).to_pandas()
+
+
+class Columns:
+    """A table as it is read."""
+
+    def __init__(self, columns: Mapping[str, Numbers | Texts]) -> None:
+        self._columns = columns
+
+    @property
+    def names(self) -> list[str]:
+        """Those of the columns."""
+        return list(self._columns)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row; what it lacks is missing."""
+        for name, column in self._columns.items():
+            column.append(row.get(name))
+
+    def table(self) -> pd.DataFrame:
+        """All rows, without a copy."""
+        return pd.DataFrame({name: column.series() for name, column in self._columns.items()}, copy=False)
