@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from usd.data.index import MORE_SAMPLES
 from usd.errors import UsdError
 
 SPLITS = ("train", "val", "test")
@@ -21,7 +22,6 @@ RENDERED = ("image", "depth_mm", "class_id", "normal")  # the fields that a rend
 
 MANIFEST = "manifest.parquet"
 COLUMNS = ("key", "split", "caption", "image_sha256")  # that every stage reads
-EMPTY_REMEDY = "render or ingest samples, then run `dvc repro`"
 AT_ONCE = 1024  # rows
 READ_AHEAD = 2**16  # bytes of a column
 FILES = 8  # of a sample
@@ -50,7 +50,7 @@ class Manifest:
         except (OSError, ValueError) as error:  # of which Arrow's errors are
             raise UsdError(f"{self.path}: not a readable table ({error}); run the stage that makes it") from error
         if not len(self):
-            raise UsdError(f"{self.path}: no samples; {EMPTY_REMEDY}")
+            raise UsdError(f"{self.path}: no samples; {MORE_SAMPLES}, then run `dvc repro`")
         if missing := [name for name in COLUMNS if name not in self._file.schema_arrow.names]:
             raise UsdError(f"{self.path}: no column '{missing[0]}'; run the stage that makes it")
         counts = splits["split"].value_counts().to_pylist()
@@ -73,6 +73,10 @@ class Manifest:
                 last = row["key"]
                 yield row
 
+    def table(self) -> pd.DataFrame:
+        """All rows; about 2 kB of memory a sample."""
+        return self._file.read().to_pandas()
+
 
 def read_manifest(root: Path) -> pd.DataFrame:
     """The whole manifest of a folder dataset, sorted by key; about 2 kB of memory a sample.
@@ -80,7 +84,7 @@ def read_manifest(root: Path) -> pd.DataFrame:
     Raises:
         UsdError: it is missing, is not a table of samples, or has no row.
     """
-    return pd.read_parquet(Manifest(root).path)
+    return Manifest(root).table()
 
 
 def write_manifest(rows: Iterable[dict[str, Any]], root: Path) -> None:
@@ -91,7 +95,7 @@ def write_manifest(rows: Iterable[dict[str, Any]], root: Path) -> None:
     """
     table = compact(rows)
     if not len(table):
-        raise UsdError(f"{root / MANIFEST}: no samples; {EMPTY_REMEDY}")
+        raise UsdError(f"{root / MANIFEST}: no samples; {MORE_SAMPLES}, then run `dvc repro`")
     pq.write_table(in_order(table), root / MANIFEST)
 
 
