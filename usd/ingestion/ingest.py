@@ -25,7 +25,8 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | missing readings, void | filled from beside them and counted; refused above a share |
 | class map saved as JPEG, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
-| folder of grey pictures, or of a palette, named like those of a folder in colour, such as `gt/` | refused |
+| two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
+| of more than two, one of grey pictures, or of a palette, named like those of one in colour | refused |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
@@ -81,7 +82,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
     _check_arguments(source, out, size)
     maps = read_maps(options.maps or _beside(source, MAPS_FILE))
     splits = read_splits(options.splits or _beside(source, SPLITS_FILE))
-    scan = LAYOUTS[options.layout](source, maps.condition)
+    scan = LAYOUTS[options.layout](source, maps)
     maps = settle_classes(source, scan.samples, maps)
     with atomic_directory(out) as scratch:
         incoming = scratch / "incoming"

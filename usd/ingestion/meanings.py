@@ -10,6 +10,7 @@ Every key is optional; what is not declared is detected where the file itself se
     normal: {y: down}
     orientation: stored    # maps were made from the stored pixels of photographs with an EXIF orientation
     condition: hed         # what ControlNet's source/, or a column conditioning_image, holds; none leaves it out
+    folders: {A: image, B: seg}    # what folders with names of your own hold; none leaves one out
 """
 
 from collections.abc import Mapping
@@ -144,6 +145,7 @@ class Maps(_Meaning):
     normal: Normals | None = None
     orientation: Literal["stored", "upright"] | None = None
     condition: Literal["depth", "hed", "seg", "normal", "none"] | None = None
+    folders: Mapping[str, Literal["image", "depth", "hed", "seg", "normal", "none"]] = {}
 
     def describe(self, field: str) -> str:
         """The meaning of a field, and how it is known."""
