@@ -57,6 +57,7 @@ from usd.ingestion.splits import assign, families, read_splits
 from usd.ingestion.suspects import without_suspects
 
 STEP = 8  # pixels; the networks halve a picture three times
+LARGEST = 4096  # pixels a side of what is made; much more would fill the memory
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
 
 
@@ -176,8 +177,8 @@ def _check_arguments(source: Path, out: Path, size: int) -> None:
     """Refuse what would read nothing, overwrite the source or something else, or not fit the networks."""
     if not source.is_dir():
         raise UsdError(f"{source}: not a folder; `usd ingest` takes a folder of pictures")
-    if size < 2 * STEP or size % STEP:
-        raise UsdError(f"--size {size}: must be a multiple of {STEP}, {2 * STEP} or more")
+    if not 2 * STEP <= size <= LARGEST or size % STEP:
+        raise UsdError(f"--size {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST}")
     inner, outer = source.resolve(), out.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise UsdError(f"{out}: overlaps with {source}, which is only read; choose another folder for --out")

@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloa
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from usd.config.loading import yaml_fault
 from usd.data.classes import CLASSES
 from usd.errors import UsdError
 
@@ -184,7 +185,7 @@ def read_maps(path: Path | None) -> Maps:
     except OSError as error:
         raise UsdError(f"{path}: not readable: {error.strerror}; --maps takes a YAML file") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UsdError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise UsdError(f"{path}: not valid YAML: {yaml_fault(error)}") from error
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()]
         raise UsdError(f"{path}: {'; '.join(faults)}; see docs/own-data.md") from error
