@@ -94,8 +94,8 @@ def parse(text: str, where: str) -> Any:
 
 def yaml_fault(error: Exception) -> str:
     """What is wrong with a YAML text, on one line; ruamel also says how to turn its checks off."""
-    found = str(error).partition("To suppress this check")[0].replace(' in "<unicode string>"', "")
-    return " ".join(found.split())
+    found = str(error).partition("To suppress this check")[0]
+    return " ".join(found.split()).replace(' in "<unicode string>"', "")
 
 
 def build(cls: type[T], values: Any, where: str) -> T:
