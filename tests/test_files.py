@@ -1,14 +1,16 @@
 """Files are whole or not there: on a full disk, and below a file."""
 
+import os
 import resource
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from usd.errors import UsdError
-from usd.files import atomic_directory, atomic_write, check_writable
+from usd.files import atomic_directory, atomic_write, check_writable, sole_writer
 
 
 @contextmanager
@@ -61,7 +63,50 @@ def test_a_place_below_a_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match=r"file/out: could not be written: (Not a directory|File exists)"):
         atomic_write(tmp_path / "file/out", "text")
     with (
-        pytest.raises(UsdError, match=r"file/out: could not be written: Not a directory"),
+        pytest.raises(UsdError, match=r"file/out: could not be written: (Not a directory|File exists)"),
         atomic_directory(tmp_path / "file/out"),
     ):
         pass
+
+
+def in_a_fork(work: Callable[[], None]) -> int:
+    """The exit code of another process that does the work: 3 if it is refused as somebody else is at it."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        except UsdError as error:
+            os._exit(3 if str(error).endswith("is writing it; wait until it has ended, or end it") else 4)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_two_processes_never_write_one_folder(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_directory(tmp_path / "out"):
+            pass
+
+    with atomic_directory(tmp_path / "out") as scratch:
+        (scratch / "file").write_text("mine")
+        assert in_a_fork(write) == 3
+        assert names(scratch) == ["file"]
+    assert names(tmp_path) == ["out"]
+    assert in_a_fork(write) == 0
+
+
+def test_a_killed_process_holds_no_folder_even_where_its_workers_live_on(tmp_path: Path) -> None:
+    go, kept = os.pipe()
+    child = os.fork()
+    if not child:
+        with sole_writer(tmp_path / "run"):
+            if not os.fork():
+                os.close(kept)
+                os.read(go, 1)  # until the test ends
+                os._exit(0)
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert names(tmp_path) == [".run.lock.partial"]
+    with sole_writer(tmp_path / "run"):
+        pass
+    os.close(kept)
+    assert names(tmp_path) == []

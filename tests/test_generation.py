@@ -100,17 +100,19 @@ def test_no_picture_given_is_written_over(folder: Path) -> None:
     assert (folder / "queries/a.png").read_bytes() == before
 
 
-def test_a_bad_query_is_named_before_the_first_result(folder: Path) -> None:
-    (folder / "queries/z.png").write_bytes((folder / "queries/a.png").read_bytes()[:99])
-    result = CliRunner().invoke(app, arguments(folder))
-    assert "z.png: not a readable picture" in str(result.exception)
+@pytest.mark.parametrize("name", ["queries/z.png", "target.png"])
+def test_a_bad_picture_is_named_before_the_model_is_loaded(folder: Path, name: str) -> None:
+    (folder / name).write_bytes((folder / "queries/a.png").read_bytes()[:99])
+    result = CliRunner().invoke(app, [*arguments(folder), "--model", "nowhere"])
+    assert f"{name}: not a readable picture" in str(result.exception)
     assert not (folder / "out").exists()
 
 
 def test_a_place_that_cannot_be_written_is_named(folder: Path) -> None:
     (folder / "out").touch()
-    result = CliRunner().invoke(app, [*arguments(folder), "--out", str(folder / "out/deeper")])
-    assert str(result.exception).startswith(f"{folder}/out/deeper/a.png: could not be written: ")
+    options = ["--out", str(folder / "out/deeper"), "--model", "nowhere"]
+    result = CliRunner().invoke(app, [*arguments(folder), *options])
+    assert str(result.exception).startswith(f"{folder}/out/deeper/a.png: cannot be written: ")
 
 
 def test_every_kind_of_picture_and_name_is_taken(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from diffusers import (
@@ -176,6 +178,29 @@ def test_the_decoders_memory_is_saved_where_there_is_an_autoencoder(pipeline) ->
         ({"image_pair": []}, "image_pair: the list is empty"),
         ({"timesteps": [80, 998]}, r"timesteps: \[80, 998\] must descend"),
         ({"timesteps": [1000, 80]}, r"timesteps: \[1000, 80\] must descend, from 999 at most to 0 at least"),
+        ({"timesteps": [998.5, 80]}, r"timesteps: \[998\.5, 80\] is not a list of whole numbers"),
+        ({"timesteps": [float("nan")]}, r"timesteps: \[nan\] is not a list of whole numbers"),
+        ({"timesteps": "900"}, "timesteps: '900' is not a list of whole numbers"),
+        ({"num_inference_steps": 2.5}, r"num_inference_steps: 2\.5 is not a whole number"),
+        ({"num_inference_steps": "2"}, "num_inference_steps: '2' is not a whole number"),
+        ({"guidance_scale": float("nan")}, "guidance_scale: nan is not a finite number"),
+        ({"guidance_scale": float("inf")}, "guidance_scale: inf is not a finite number"),
+        ({"guidance_scale": "2"}, "guidance_scale: '2' is not a finite number"),
+        ({"guidance_interval": (1,)}, r"guidance_interval: \(1,\) is not a pair of timesteps"),
+        ({"guidance_interval": 5}, "guidance_interval: 5 is not a pair of timesteps"),
+        ({"num_images_per_prompt": 0}, "num_images_per_prompt: must be at least 1, not 0"),
+        ({"num_images_per_prompt": None}, "num_images_per_prompt: None is not a whole number"),
+        ({"prompt": None}, "prompt: NoneType is not text"),
+        ({"prompt": ["a", 5]}, "prompt: int is not text"),
+        ({"task": 5}, "task: int is not text"),
+        ({"task": "image2"}, "unknown task 'image2'; expected image2<map>"),
+        ({"generator": 5}, r"generator: int is not one; torch\.Generator"),
+        ({"latents": torch.zeros(1)}, r"latents: \(1,\) does not fit; x_T is a tensor \(2, 12, 32, 32\)"),
+        ({"latents": torch.full((2, 12, 32, 32), float("nan"))}, "x_T is a tensor .* of finite numbers"),
+        ({"query": torch.zeros(0, 3, 64, 64)}, r"query: shape \(0, 3, 64, 64\) .* has no pixels"),
+        ({"query": PIL.Image.new("RGB", (0, 0))}, r"query: shape \(3, 0, 0\) .* has no pixels"),
+        ({"query": np.full((64, 64, 3), "a")}, "query: an array of <U1 is not an image"),
+        ({"callback_on_step_end": 5}, "callback_on_step_end: int is not a function"),
         ({"callback_on_step_end_tensor_inputs": ["image"]}, r"\['image'\] are unknown; there are only latents"),
     ],
 )

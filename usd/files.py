@@ -1,5 +1,6 @@
 """Files and folders: digests, and writes that are whole or not there."""
 
+import errno
 import hashlib
 import json
 import os
@@ -8,11 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError
 
 from usd.errors import UsdError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
 
 
 def sha256(data: bytes) -> str:
@@ -51,7 +57,23 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
-    """A scratch directory that takes the place of `target` if the block succeeds and vanishes if not."""
+    """A scratch directory that takes the place of `target` if the block succeeds and vanishes if not.
+
+    Raises:
+        UsdError: it cannot be written, or another process is writing it.
+    """
+    try:
+        with sole_writer(target), _scratch(target) as scratch:
+            yield scratch
+    except FileNotFoundError as error:
+        raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsdError(f"{target}: could not be written: {reason}; earlier outputs are kept") from error
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
     scratch, earlier = (target.with_name(f".{target.name}.{what}") for what in ("partial", "earlier"))
     shutil.rmtree(scratch, ignore_errors=True)
     if earlier.exists() and not target.exists():  # killed between the two renames below
@@ -63,14 +85,43 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         if target.exists():
             target.rename(earlier)
         scratch.rename(target)
-    except FileNotFoundError as error:
-        raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsdError(f"{target}: could not be written: {reason}; earlier outputs are kept") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+@contextmanager
+def sole_writer(target: Path) -> Iterator[None]:
+    """While the block runs, no other process gets into such a block for `target`; one that was killed holds nothing.
+
+    The lock is this process's own: workers that it has forked, and which may outlive it, do not hold it.
+
+    Raises:
+        UsdError: another process is in such a block.
+    """
+    lock = target.with_name(f".{target.name}.lock.partial")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        if not _locked(file):
+            raise UsdError(f"{target}: another process is writing it; wait until it has ended, or end it")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take a lock on an open file; also True where the system or the file system has none."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    with suppress(FileNotFoundError):  # its last owner may have removed it since it was opened
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    return False
 
 
 def check_writable(*targets: Path) -> None:

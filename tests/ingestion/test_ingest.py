@@ -279,4 +279,6 @@ def test_what_is_asked_for_wrongly_is_one_line(tmp_path: Path) -> None:
             ingest(*(tmp_path / each for each in arguments), Options(size=64))
     with pytest.raises(UsdError, match="multiple of 8"):
         ingest(tmp_path / "source", tmp_path / "out", Options(size=60))
+    with pytest.raises(UsdError, match="from 16 to 4096"):
+        ingest(tmp_path / "source", tmp_path / "out", Options(size=100_000))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jpg", "mine", "precious", "source"]

@@ -99,16 +99,80 @@ def test_words_that_are_no_ending_stay_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("grey", "others"), [(True, "photographs"), (False, "photographs"), (True, "elsewhere")])
-def test_a_folder_that_looks_like_maps_of_another_is_refused(grey: bool, others: str, tmp_path: Path) -> None:
+def test_a_folder_that_looks_like_maps_of_others_is_refused(grey: bool, others: str, tmp_path: Path) -> None:
     for number in range(4):
         save(tmp_path / f"source/photographs/{number}.png", sight(number))
+        save(tmp_path / f"source/paintings/{number}.png", sight(number + 40))
         name = number if others == "photographs" else number + 10
         save(tmp_path / f"source/gt/{name}.png", sight(number + 20)[..., 0] if grey else sight(number + 20))
-    found = take(tmp_path)
+    found = take(tmp_path, "folders: {photographs: image, paintings: image}" if others == "elsewhere" else "")
     refused = grey and others == "photographs"
-    why = "all of gt/ is grey or of few colours, and named like photographs/: maps? call the folder depth, hed, seg or"
+    why = "all of gt/ is grey or of few colours, and named like paintings/: maps? call the folder depth, hed, seg or"
     assert found[f"gt/{name}.png"].detail.startswith(why) == refused
-    assert len(read_manifest(tmp_path / "out")) == (4 if refused else 8)
+    assert len(read_manifest(tmp_path / "out")) == (8 if refused else 12)
+
+
+PAIRS = {
+    ("A", "B"): "B: depth, A: image",
+    ("input", "output"): "output: depth, input: image",
+    ("A/train", "B/train"): "B: depth, A: image",
+    ("train/x", "train/y"): "y: depth, x: image",
+    ("trainA", "trainB"): "trainB: depth, trainA: image",
+    ("before", "after"): "before: depth, after: image",
+    (".", "out"): "out: depth",
+}
+
+
+@pytest.mark.parametrize(("folders", "said"), PAIRS.items())
+@pytest.mark.parametrize("second", [DEPTH, sight(50)], ids=["grey", "colour"])
+def test_parallel_folders_of_the_same_names_must_say_what_they_are(
+    folders: tuple[str, str], said: str, second: np.ndarray, tmp_path: Path
+) -> None:
+    for number in range(3):
+        save(tmp_path / "source" / folders[0] / f"{number}.png", sight(number))
+        save(tmp_path / "source" / folders[1] / f"{number}.png", np.roll(second, number, 0))
+    with pytest.raises(UsdError, match=rf"pictures of the same names.*`folders: {{{said}}}`") as raised:
+        take(tmp_path)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("declared", "sources", "maps"),
+    [
+        ("A: image, B: depth", ["A/0.png", "A/1.png", "A/2.png"], True),
+        ("a: depth, b: image", ["B/0.png", "B/1.png", "B/2.png"], True),
+        ("A: image, B: none", ["A/0.png", "A/1.png", "A/2.png"], False),
+        ("A: image, B: image", ["A/0.png", "A/1.png", "A/2.png", "B/0.png", "B/1.png", "B/2.png"], False),
+    ],
+)
+def test_declared_folders_are_what_they_say(declared: str, sources: list[str], maps: bool, tmp_path: Path) -> None:
+    for number in range(3):
+        grey = np.roll(DEPTH, 9 * number, 1)
+        save(tmp_path / f"source/A/{number}.png", grey if "a: depth" in declared else sight(number))
+        save(tmp_path / f"source/B/{number}.png", grey if "B: depth" in declared else sight(number + 9))
+    take(tmp_path, f"folders: {{{declared}}}")
+    table = read_manifest(tmp_path / "out")
+    assert sorted(table["source"]) == sources
+    assert ("depth_sha256" in table) == maps
+
+
+def test_a_declared_folder_must_be_there(tmp_path: Path) -> None:
+    save(tmp_path / "source/0.png", sight(0))
+    with pytest.raises(UsdError, match=r"--maps: folders\.C: there is no folder of this name"):
+        take(tmp_path, "folders: {C: depth}")
+
+
+def test_splits_classes_and_listed_pictures_may_share_names(tmp_path: Path) -> None:
+    """Three folders or more are let through, and so is what a table lists, or folders that are named for splits."""
+    folders = ["train/cats", "train/dogs", "train/owls", "val/cats", "val/dogs", "val/owls"]
+    for place, folder in enumerate([*folders, "listed/a", "listed/b"]):
+        for number in range(3):
+            save(tmp_path / "source" / folder / f"{number}.png", sight(10 * place + number))
+    rows = [{"file_name": f"{folder}/{number}.png", "text": folder} for folder in "ab" for number in range(3)]
+    (tmp_path / "source/listed/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    take(tmp_path)
+    assert len(read_manifest(tmp_path / "out")) == 24
 
 
 def test_rows_of_a_table_keep_their_whole_names(tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 """Checks of what a call of the pipeline is given, before it computes anything."""
 
+import math
+import re
+from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -9,6 +13,7 @@ from torch import Tensor
 from usd.errors import UsdError
 from usd.inference.images import Pair, as_batch
 
+TASK = re.compile(r"image2.+|.+2image")
 Generators = torch.Generator | list[torch.Generator] | None  # a list has one per result
 
 
@@ -17,9 +22,11 @@ def per_query(name: str, value: Any, count: int) -> list[Any]:
     values = value if isinstance(value, list) else [value] * count
     if len(values) != count:
         raise UsdError(f"{name}: {len(values)} {name}s for {count} queries; give one, or one per query")
-    for task in values if name == "task" else ():
-        if task is not None and not (task.startswith("image2") or task.endswith("2image")):
-            raise UsdError(f"unknown task '{task}'; expected image2<map> or <map>2image, such as image2depth")
+    for text in values if name in ("prompt", "task") else ():
+        if not isinstance(text, str) and not (name == "task" and text is None):
+            raise UsdError(f"{name}: {type(text).__name__} is not text; give one text, or a list with one per query")
+        if name == "task" and text is not None and not TASK.fullmatch(text):
+            raise UsdError(f"unknown task '{text}'; expected image2<map> or <map>2image, such as image2depth")
     return values
 
 
@@ -38,17 +45,53 @@ def check_sides(queries: Tensor, multiple: int) -> None:
         raise UsdError(f"query: sides {tuple(queries.shape[-2:])} must be multiples of {multiple} pixels")
 
 
-def check_options(output_type: str, tensors: tuple[str, ...] | list[str]) -> None:
-    """What a call can return, and what a callback can see."""
+def check_numbers(steps: Any, timesteps: Any, scale: Any, interval: Any, each: Any) -> None:
+    """Numbers that are none, or not whole, would end in black pictures or deep in a library."""
+    for name, value in (("num_inference_steps", steps), ("num_images_per_prompt", each)):
+        if not isinstance(value, Integral) and not (value is None and value is steps):
+            raise UsdError(f"{name}: {value!r} is not a whole number")
+    if each < 1:
+        raise UsdError(f"num_images_per_prompt: must be at least 1, not {each}")
+    if timesteps is not None and not all(_number(t) and float(t).is_integer() for t in _several(timesteps)):
+        raise UsdError(f"timesteps: {timesteps!r} is not a list of whole numbers")
+    if scale is not None and not _number(scale):
+        raise UsdError(f"guidance_scale: {scale!r} is not a finite number; 1 switches guidance off")
+    if len(_several(interval)) != 2 or not all(map(_number, interval)):
+        raise UsdError(f"guidance_interval: {interval!r} is not a pair of timesteps, the lowest and the highest")
+
+
+def _several(value: Any) -> list[Any]:
+    """The entries of a list, a range, an array or a tensor; [None] of anything else."""
+    return list(value) if isinstance(value, (Iterable, Tensor)) and not isinstance(value, str) else [None]
+
+
+def _number(value: Any) -> bool:
+    """Whether it is a finite number, such as 2, 2.5, or an array or a tensor of one."""
+    single = isinstance(value, Real) or getattr(value, "shape", None) == ()
+    return single and math.isfinite(value)
+
+
+def check_options(output_type: str, on_step_end: Any, tensors: tuple[str, ...] | list[str]) -> None:
+    """What a call can return, what it calls, and what that can see."""
+    if on_step_end is not None and not callable(on_step_end):
+        raise UsdError(f"callback_on_step_end: {type(on_step_end).__name__} is not a function")
     if output_type not in ("pil", "np", "pt", "latent"):
         raise UsdError(f"output_type: '{output_type}' is unknown; expected pil, np, pt or latent")
     if unknown := set(tensors) - {"latents"}:
         raise UsdError(f"callback_on_step_end_tensor_inputs: {sorted(unknown)} are unknown; there are only latents")
 
 
-def starting_noise(shape: tuple[int, ...], generator: Generators) -> Tensor:
-    """x_T, drawn on the CPU, so that the same seed gives the same noise on any device."""
+def starting_noise(shape: tuple[int, ...], generator: Generators, given: Tensor | None) -> Tensor:
+    """x_T: the latents given, or drawn on the CPU, so that the same seed gives the same noise on any device."""
     if isinstance(generator, list):
         per_query("generator", generator, shape[0])
+    for each in generator if isinstance(generator, list) else [generator]:
+        if each is not None and not isinstance(each, torch.Generator):
+            raise UsdError(f"generator: {type(each).__name__} is not one; torch.Generator().manual_seed(0) is")
+    if given is not None:
+        if not isinstance(given, Tensor) or given.shape != shape or not given.isfinite().all():
+            found = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise UsdError(f"latents: {found} does not fit; x_T is a tensor {shape} of finite numbers")
+        return given
     noise: Tensor = randn_tensor(shape, generator)
     return noise

@@ -16,13 +16,14 @@ from rich.progress import track
 from torch import Tensor
 
 from usd.errors import UsdError
-from usd.files import atomic_write, sha256
+from usd.files import atomic_write, check_writable, sha256
 from usd.images import to_tensor
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.ingestion import pictures
 from usd.ingestion.findings import name_of
 from usd.ingestion.maps import TURNS, turn_with, turned
 
+GLANCE = 16  # pixels a side of pictures that are only checked
 MODELS = (Path("models/us_diffusion"), Path("models/reference"))  # your own, and the one kept in git
 
 
@@ -158,11 +159,13 @@ def generate_files(
             cannot be written.
     """
     results = _results_of(queries, example, out)
+    read_example(*example, GLANCE)
+    for path in queries:  # a bad one is named before the model is loaded
+        read_picture(path, GLANCE)
+    check_writable(*results[:1])
     pipeline = load_pipeline(model)
     size = pipeline.picture_size
     pair = read_example(*example, size)
-    for path in queries:  # a bad one is named before the first result
-        read_picture(path, size)
     shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
     for path, picture in track(list(zip(queries, results, strict=True)), description="generate"):
         image, indicator = generate_picture(pipeline, pair, read_picture(path, size), request)

@@ -70,7 +70,9 @@ def as_output(images: Tensor, output_type: OutputType) -> Any:
 
 def _batch(name: str, image: Picture, size: int) -> Tensor:
     if isinstance(image, PIL.Image.Image):
-        image = _square(image, size)
+        image = _square(image, size) if min(image.size) else np.zeros((0, 0, 3), np.uint8)
+    if isinstance(image, np.ndarray) and image.dtype.kind not in "uifb":
+        raise UsdError(f"{name}: an array of {image.dtype} is not an image; give numbers from 0 to 1, or uint8")
     if isinstance(image, np.ndarray):
         image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, -3) if image.ndim >= 3 else image
     if not isinstance(image, Tensor):
@@ -78,6 +80,8 @@ def _batch(name: str, image: Picture, size: int) -> Tensor:
         raise UsdError(f"{name}: {kind} is not an image; give a PIL picture, a tensor or an array with three channels")
     if image.ndim not in (3, 4) or image.shape[-3] != 3:
         raise UsdError(f"{name}: shape {tuple(image.shape)} must be (3, H, W) or (B, 3, H, W); of arrays, (…, H, W, 3)")
+    if not image.numel() or image.is_complex():
+        raise UsdError(f"{name}: shape {tuple(image.shape)} of {image.dtype} is not an image; it has no pixels to show")
     image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
     low, high = image.aminmax()
     if not (low >= 0 and high <= 1):

@@ -13,7 +13,15 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, guided, sample
-from usd.inference.arguments import Generators, check_options, check_sides, joined, per_query, starting_noise
+from usd.inference.arguments import (
+    Generators,
+    check_numbers,
+    check_options,
+    check_sides,
+    joined,
+    per_query,
+    starting_noise,
+)
 from usd.inference.defaults import SAMPLING, asked_sampling, default_sampling
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
 from usd.model.adapter import InContextAdapter
@@ -154,7 +162,8 @@ class USDiffusionPipeline(DiffusionPipeline):
         Raises:
             UsdError: an argument does not fit the queries, or the scheduler takes no list of timesteps.
         """
-        check_options(output_type, callback_on_step_end_tensor_inputs)
+        check_options(output_type, callback_on_step_end, callback_on_step_end_tensor_inputs)
+        check_numbers(num_inference_steps, timesteps, guidance_scale, guidance_interval, num_images_per_prompt)
         # 1. The query, and the pairs that show the task: (B, 3, H, W) and (B, 6, H, W) each
         queries, pairs = self._pictures(query, image_pair)
         prompts, tasks = per_query("prompt", prompt, len(queries)), per_query("task", task, len(queries))
@@ -173,9 +182,8 @@ class USDiffusionPipeline(DiffusionPipeline):
         denoise = self._denoise(guidance_interval, *each)
         on_step = partial(self._on_step, callback_on_step_end)
         x_0 = sample(denoise, x_T, self.scheduler, sampling.timesteps, generator, on_step, self._until_interrupted)
-        indicator = indicator.repeat_interleave(num_images_per_prompt, 0)
-        output = USDiffusionOutput(self._decoded(x_0, output_type), indicator)
-        return output if return_dict else output.to_tuple()
+        out = USDiffusionOutput(self._decoded(x_0, output_type), indicator.repeat_interleave(num_images_per_prompt, 0))
+        return out if return_dict else out.to_tuple()
 
     def _pictures(self, query: Images, image_pair: Pair | list[Pair]) -> tuple[Tensor, list[Tensor]]:
         queries = as_batch("query", query, self.picture_size)
@@ -200,9 +208,8 @@ class USDiffusionPipeline(DiffusionPipeline):
 
     def _start(self, queries: Tensor, each: int, generator: Generators, latents: Tensor | None) -> Tensor:
         height, width = (side // scale_factor(self.vae) for side in queries.shape[-2:])
-        if latents is None:
-            latents = starting_noise((each * len(queries), self.unet.config.in_channels, height, width), generator)
-        return latents.to(memory_format=torch.channels_last)
+        shape = (each * len(queries), self.unet.config.in_channels, height, width)
+        return starting_noise(shape, generator, latents).to(memory_format=torch.channels_last)
 
     def _denoise(
         self, interval: tuple[int, int], text: Tensor, features: Tensor, no_text: Tensor, alone: Tensor

@@ -25,7 +25,8 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | missing readings, void | filled from beside them and counted; refused above a share |
 | class map saved as JPEG, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
-| folder of grey pictures, or of a palette, named like those of a folder in colour, such as `gt/` | refused |
+| two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
+| of more than two, one of grey pictures, or of a palette, named like those of one in colour | refused |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
@@ -56,6 +57,7 @@ from usd.ingestion.splits import assign, families, read_splits
 from usd.ingestion.suspects import without_suspects
 
 STEP = 8  # pixels; the networks halve a picture three times
+LARGEST = 4096  # pixels a side of what is made; much more would fill the memory
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
 
 
@@ -81,7 +83,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
     _check_arguments(source, out, size)
     maps = read_maps(options.maps or _beside(source, MAPS_FILE))
     splits = read_splits(options.splits or _beside(source, SPLITS_FILE))
-    scan = LAYOUTS[options.layout](source, maps.condition)
+    scan = LAYOUTS[options.layout](source, maps)
     maps = settle_classes(source, scan.samples, maps)
     with atomic_directory(out) as scratch:
         incoming = scratch / "incoming"
@@ -175,8 +177,8 @@ def _check_arguments(source: Path, out: Path, size: int) -> None:
     """Refuse what would read nothing, overwrite the source or something else, or not fit the networks."""
     if not source.is_dir():
         raise UsdError(f"{source}: not a folder; `usd ingest` takes a folder of pictures")
-    if size < 2 * STEP or size % STEP:
-        raise UsdError(f"--size {size}: must be a multiple of {STEP}, {2 * STEP} or more")
+    if not 2 * STEP <= size <= LARGEST or size % STEP:
+        raise UsdError(f"--size {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST}")
     inner, outer = source.resolve(), out.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise UsdError(f"{out}: overlaps with {source}, which is only read; choose another folder for --out")

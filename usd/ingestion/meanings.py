@@ -10,6 +10,7 @@ Every key is optional; what is not declared is detected where the file itself se
     normal: {y: down}
     orientation: stored    # maps were made from the stored pixels of photographs with an EXIF orientation
     condition: hed         # what ControlNet's source/, or a column conditioning_image, holds; none leaves it out
+    folders: {A: image, B: seg}    # what folders with names of your own hold; none leaves one out
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloa
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from usd.config.loading import yaml_fault
 from usd.data.classes import CLASSES
 from usd.errors import UsdError
 
@@ -144,6 +146,7 @@ class Maps(_Meaning):
     normal: Normals | None = None
     orientation: Literal["stored", "upright"] | None = None
     condition: Literal["depth", "hed", "seg", "normal", "none"] | None = None
+    folders: Mapping[str, Literal["image", "depth", "hed", "seg", "normal", "none"]] = {}
 
     def describe(self, field: str) -> str:
         """The meaning of a field, and how it is known."""
@@ -182,7 +185,7 @@ def read_maps(path: Path | None) -> Maps:
     except OSError as error:
         raise UsdError(f"{path}: not readable: {error.strerror}; --maps takes a YAML file") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UsdError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise UsdError(f"{path}: not valid YAML: {yaml_fault(error)}") from error
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()]
         raise UsdError(f"{path}: {'; '.join(faults)}; see docs/own-data.md") from error

@@ -5,9 +5,10 @@ Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/
 """
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import PurePath
+from types import MappingProxyType
 from unicodedata import normalize
 
 from usd.data.record import SPLITS
@@ -15,6 +16,8 @@ from usd.tasks import MAPS
 
 CONDITION = "condition"  # a map of a kind that the layout leaves open
 FOREIGN = "foreign"  # a map of a kind that the project does not have
+LEFT_OUT = "none"  # a folder that is declared to be of no use
+Words = Mapping[str, str | None]  # of a source, beside WORDS or instead: folder → field; None is no word
 WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name → field
     **{name: name for name in MAPS},
     **dict.fromkeys(("depths", "depth_map", "depth_maps", "depthmap", "depthmaps", "disparity", "disp"), "depth"),
@@ -66,18 +69,29 @@ def one_form(text: str) -> str:
     return normalize("NFC", text)
 
 
-def folder_word(part: str, paired: bool) -> str | None:
+def folder_words(files: Set[PurePath], declared: Mapping[str, str]) -> Words:
+    """What this source's folders are called, beside WORDS: ControlNet's pair, if it is there, and the declared ones.
+
+    Where no declared folder holds maps, `image` is not a word: pictures of the same name are different pictures.
+    """
+    parts = {part.lower() for file in files for part in file.parent.parts}
+    found: dict[str, str | None] = {**PAIRED} if PAIRED.keys() <= parts else {}
+    alone = set(declared.values()) <= {"image", LEFT_OUT}
+    return found | {spelt(name): None if alone and field == "image" else field for name, field in declared.items()}
+
+
+def folder_word(part: str, words: Words) -> str | None:
     """The field that a folder's name stands for."""
-    word = _spelt(part)
-    return WORDS.get(word) or (PAIRED.get(word) if paired else None)
+    word = spelt(part)
+    return words[word] if word in words else WORDS.get(word)
 
 
-def place_of(file: PurePath, paired: bool = False) -> Place:
-    """The sample and the field of a file; `paired`: folders `source` and `target` are a condition and its image."""
+def place_of(file: PurePath, words: Words = MappingProxyType({})) -> Place:
+    """The sample and the field of a file; `words` are the source's own for its folders."""
     folders = [one_form(part) for part in file.parent.parts]
     stem, field = one_form(file.stem), None
     for number, part in reversed(list(enumerate(folders))):
-        if field := folder_word(part, paired):
+        if field := folder_word(part, words):
             del folders[number]
             break
     whole = "/".join((*folders, stem))
@@ -96,16 +110,16 @@ def _parts(stem: str) -> tuple[str | None, str, bool]:
     """
     lower = stem.lower()
     if found := ENDING.fullmatch(lower):
-        word = _spelt(found["word"])
+        word = spelt(found["word"])
         return word, stem[: -len(found["mark"] + found["word"])], word in MAPS
     if found := BEGINNING.fullmatch(lower):
-        word = _spelt(found["word"])  # "normal_people" may be a picture, "normal_0001" is not
+        word = spelt(found["word"])  # "normal_people" may be a picture, "normal_0001" is not
         return word, stem[len(found["word"] + found["mark"]) :], word in MAPS and found["base"][0].isdigit()
-    word = _spelt(stem)
+    word = spelt(stem)
     return (word, "", word in MAPS) if word in WORDS else (None, "", False)
 
 
-def _spelt(text: str) -> str:
+def spelt(text: str) -> str:
     """A word as the keys of WORDS are spelt."""
     return re.sub("[ .-]", "_", one_form(text).lower())
 

@@ -16,7 +16,20 @@ from pathlib import Path, PurePosixPath
 from usd.errors import UsdError
 from usd.ingestion.captions import from_name, from_prompt, from_seeds, from_text, one_line
 from usd.ingestion.findings import Finding, name_of, refused
-from usd.ingestion.names import CONDITION, Place, folder_word, one_form, own_splits, place_of
+from usd.ingestion.meanings import Maps
+from usd.ingestion.names import (
+    CONDITION,
+    LEFT_OUT,
+    Place,
+    Words,
+    folder_word,
+    folder_words,
+    one_form,
+    own_splits,
+    place_of,
+    spelt,
+)
+from usd.ingestion.namesakes import check_namesakes
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
 from usd.ingestion.scan import Claims, Sample, Scan, assemble, read_text, walk
@@ -37,20 +50,20 @@ class Entry:
     maps: dict[str, Path]
 
 
-def folder(root: Path, condition: str | None = None) -> Scan:
+def folder(root: Path, maps: Maps) -> Scan:
     """The samples of a folder of pictures and, if there are any, maps, captions and splits.
 
-    `condition` is the map that ControlNet's folders and columns hold.
-
     Raises:
-        UsdError: there are any, and `condition` is not given.
+        UsdError: it cannot be known what a folder or a column holds, and `maps` does not say it.
     """
     scan = Scan()
     files = walk(root, scan)
+    words = _words(files, maps)
     entries = _entries(root, files, scan)
-    claims, names = _claims(files, entries, scan)
-    samples = assemble(_settle(claims, condition, scan), scan)
-    captions = _captions(root, files, samples, scan)
+    claims, names = _claims(files, entries, words, scan)
+    samples = assemble(_settle(claims, maps.condition, scan), scan)
+    check_namesakes(samples.values(), words, {entry.image for entry in entries})
+    captions = _captions(root, files, samples, words, scan)
     for entry in entries:
         name = names[entry.image]
         if name not in samples:
@@ -84,14 +97,21 @@ def _entries(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
     return entries
 
 
-def _claims(files: list[Path], entries: list[Entry], scan: Scan) -> tuple[Claims, dict[Path, str]]:
+def _words(files: list[Path], maps: Maps) -> Words:
+    """What this source's folders are called, beside the usual."""
+    there = {spelt(part) for file in files for part in file.parent.parts}
+    if strange := [name for name in maps.folders if spelt(name) not in there]:
+        raise UsdError(f"--maps: folders.{strange[0]}: there is no folder of this name with files in it")
+    return folder_words(set(files), maps.folders)
+
+
+def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -> tuple[Claims, dict[Path, str]]:
     """Which file claims to be what of which sample, and the sample that each row is about."""
-    paired = {"source", "target"} <= {part.lower() for file in files for part in file.parent.parts}
     known = set(files)
     pictures = [file for file in files if file.suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)]
     pictures += [file for entry in entries for file in entry.maps.values() if file not in known]
-    found = {file: place_of(file, paired) for file in pictures}
-    names = _names(entries, found, paired)
+    found = {file: place_of(file, words) for file in pictures}
+    names = _names(entries, found, words)
     for entry in entries:  # what a table says, whatever the files are called
         name = names[entry.image]
         found |= {entry.image: Place(name, "image")} if entry.image in found else {}
@@ -112,11 +132,11 @@ def _claims(files: list[Path], entries: list[Entry], scan: Scan) -> tuple[Claims
     return claims, names
 
 
-def _names(entries: list[Entry], found: dict[Path, Place], paired: bool) -> dict[Path, str]:
+def _names(entries: list[Entry], found: dict[Path, Place], words: Words) -> dict[Path, str]:
     """The sample that each image of a table is of: its whole name, unless a map beside it says that there is less."""
     listed = {file for entry in entries for file in (entry.image, *entry.maps.values())}
     mapped = {place.name for file, place in found.items() if place.field != "image" and file not in listed}
-    places = {entry.image: found.get(entry.image) or place_of(entry.image, paired) for entry in entries}
+    places = {entry.image: found.get(entry.image) or place_of(entry.image, words) for entry in entries}
     sure = {file for file, place in places.items() if place.field == "image" and place.certain}
     return {file: each.name if file in sure or each.name in mapped else each.whole for file, each in places.items()}
 
@@ -124,6 +144,8 @@ def _names(entries: list[Entry], found: dict[Path, Place], paired: bool) -> dict
 def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:
     """The claims with the map that the layout leaves open named."""
     for fields in claims.values():
+        left = fields.pop(LEFT_OUT, [])
+        scan.findings += [Finding(name_of(file), "accepted", "left out: its folder is none") for file in left]
         if files := fields.pop(CONDITION, None):
             if condition is None:
                 raise UsdError(f"{name_of(files[0])}: the layout does not say which map this is; {CONDITION_REMEDY}")
@@ -134,7 +156,9 @@ def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:
     return {name: fields for name, fields in claims.items() if fields}
 
 
-def _captions(root: Path, files: list[Path], samples: dict[str, dict[str, Path]], scan: Scan) -> dict[str, str]:
+def _captions(
+    root: Path, files: list[Path], samples: dict[str, dict[str, Path]], words: Words, scan: Scan
+) -> dict[str, str]:
     """Name → caption of the samples that have a text file; files that cannot be used are findings."""
     captions: dict[str, str] = {}
     seen: set[str] = set()
@@ -142,11 +166,11 @@ def _captions(root: Path, files: list[Path], samples: dict[str, dict[str, Path]]
         suffix = file.suffix.lower()
         if suffix in (*SUFFIXES, ARRAY, *UNREAD) or file.name.lower() in TABLES:
             continue
-        place = place_of(file)
+        place = place_of(file, words)
         name = place.name if place.name in samples and place.field == "image" else place.whole
         if suffix != ".txt" or name in seen:
             scan.findings.append(refused(file, "not a picture, map, metadata file, or an image's only caption"))
-        elif any(folder_word(part, False) not in (None, "image") for part in file.parent.parts):
+        elif any(folder_word(part, words) not in (None, "image") for part in file.parent.parts):
             scan.findings.append(refused(file, "not a caption: it is in a folder of maps"))
         elif name not in samples:
             scan.findings.append(refused(file, "a caption without its image"))
@@ -156,7 +180,7 @@ def _captions(root: Path, files: list[Path], samples: dict[str, dict[str, Path]]
     return captions
 
 
-def instruct_pix2pix(root: Path, condition: str | None = None) -> Scan:
+def instruct_pix2pix(root: Path, _: Maps) -> Scan:
     """The samples of a dataset in InstructPix2Pix's layout; those of one prompt, before and after, are one group."""
     scan = Scan()
     claims: Claims = {}
@@ -190,4 +214,4 @@ def instruct_pix2pix(root: Path, condition: str | None = None) -> Scan:
     return scan
 
 
-LAYOUTS: dict[str, Callable[[Path, str | None], Scan]] = {"folder": folder, "instruct-pix2pix": instruct_pix2pix}
+LAYOUTS: dict[str, Callable[[Path, Maps], Scan]] = {"folder": folder, "instruct-pix2pix": instruct_pix2pix}

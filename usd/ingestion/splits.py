@@ -42,9 +42,14 @@ def read_splits(path: Path | None) -> dict[str, str]:
         return {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(one_form(row["file_name"]), row["split"]) for row in csv.DictReader(file, strict=True)]
-    except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
-        raise UsdError(f"{path}: not a table of file_name,split ({error!r}); see docs/own-data.md") from error
+            table = csv.DictReader(file, strict=True)
+            if missing := {"file_name", "split"} - set(table.fieldnames or ()):
+                raise UsdError(f"{path}: no column {min(missing)}; its first line must be file_name,split")
+            rows = [(one_form(row["file_name"]), row["split"]) for row in table]
+    except OSError as error:
+        raise UsdError(f"{path}: not readable: {error.strerror}; --splits takes a CSV file") from error
+    except (TypeError, UnicodeDecodeError, csv.Error) as error:
+        raise UsdError(f"{path}: not a table of file_name,split ({error}); see docs/own-data.md") from error
     for name, split in rows:
         if split not in SPLITS:
             raise UsdError(f"{path}: {name}: {split!r} is not a split; expected {', '.join(SPLITS)}")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from usd.config import Optimisation
 from usd.errors import UsdError
-from usd.files import atomic_write, check_writable
+from usd.files import atomic_write, check_writable, sole_writer
 from usd.training.checkpoint import CHECKPOINT, TrainingState
 from usd.training.optimizer import Rate, averaged, learning_rate, new_average, new_optimizer, set_learning_rate
 from usd.training.progress import Progress
@@ -63,8 +63,8 @@ def fit(
         preview: called every `preview_every` steps, with the averaged weights in the model.
 
     Raises:
-        UsdError: the loss is not finite, a checkpoint of other parameters or data is in the way, or none can be
-            written.
+        UsdError: the loss is not finite, a checkpoint of other parameters or data is in the way, none can be written,
+            or another process trains in `run_dir`.
     """
     check_writable(run_dir / CHECKPOINT)
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
@@ -74,7 +74,7 @@ def fit(
     state = TrainingState(run_dir, identity, named, optimizer, average)
     start, main = state.load(), accelerator.is_main_process
     stream = Timed(batches(start * params.accumulation))
-    with Progress(title, start, params.steps, shown=main) as progress:
+    with sole_writer(run_dir) if main else nullcontext(), Progress(title, start, params.steps, shown=main) as progress:
         for step in range(start, params.steps):
             row = _step(wrapped, optimizer, weights, stream, loss, params, accelerator, step)
             if average:
