@@ -113,7 +113,7 @@ def test_a_damaged_or_missing_column_is_named(columns: Path, real_base: Base, sh
 
 
 def test_a_base_whose_codec_is_free_is_not_encoded(base: Base, shards: Shards, tmp_path: Path) -> None:
-    with pytest.raises(UsdError, match="nothing to save"):
+    with pytest.raises(UsdError, match="nothing to encode"):
         encode_samples(base, shards, tmp_path / "out", batch_size=16)
     assert not (tmp_path / "out").exists()
 

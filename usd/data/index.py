@@ -25,7 +25,7 @@ FIELDS = ("image", *MAPS)
 SUFFIX = {field: f".{field}.png\0".encode() for field in FIELDS}  # of a name in a tar file
 FORMAT = 2
 REMEDY = "run `dvc repro shard`"
-MORE_SAMPLES = "render or ingest samples"  # and then what packs or lists them
+MORE_SAMPLES = "render or ingest samples"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from usd.data.index import MORE_SAMPLES
 from usd.errors import UsdError
 
 SPLITS = ("train", "val", "test")
@@ -22,6 +21,7 @@ RENDERED = ("image", "depth_mm", "class_id", "normal")  # the fields that a rend
 
 MANIFEST = "manifest.parquet"
 COLUMNS = ("key", "split", "caption", "image_sha256")  # that every stage reads
+EMPTY_REMEDY = "render or ingest samples, then run `dvc repro`"
 AT_ONCE = 1024  # rows
 READ_AHEAD = 2**16  # bytes of a column
 FILES = 8  # of a sample
@@ -50,7 +50,7 @@ class Manifest:
         except (OSError, ValueError) as error:  # of which Arrow's errors are
             raise UsdError(f"{self.path}: not a readable table ({error}); run the stage that makes it") from error
         if not len(self):
-            raise UsdError(f"{self.path}: no samples; {MORE_SAMPLES}, then run `dvc repro`")
+            raise UsdError(f"{self.path}: no samples; {EMPTY_REMEDY}")
         if missing := [name for name in COLUMNS if name not in self._file.schema_arrow.names]:
             raise UsdError(f"{self.path}: no column '{missing[0]}'; run the stage that makes it")
         counts = splits["split"].value_counts().to_pylist()
@@ -95,7 +95,7 @@ def write_manifest(rows: Iterable[dict[str, Any]], root: Path) -> None:
     """
     table = compact(rows)
     if not len(table):
-        raise UsdError(f"{root / MANIFEST}: no samples; {MORE_SAMPLES}, then run `dvc repro`")
+        raise UsdError(f"{root / MANIFEST}: no samples; {EMPTY_REMEDY}")
     pq.write_table(in_order(table), root / MANIFEST)
 
 
