@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.diff.project import KEYS, SAMPLES, SUMMARY, Project, listing, metrics, runs, summary, tile
+from tests.diff.project import KEYS, SAMPLES, SUMMARY, Project, listing, metrics, study, summary, tile
 from usd.config import Gate
 from usd.diff.dag import read_stages
 from usd.diff.revision import find
@@ -48,7 +48,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
         project.write(f"results/{variant}/image2depth.png", tile(10))
     project.write("results/curves.png", tile(20))
     project.write("results/benchmark.json", json.dumps({"speedup_end_to_end": 9.0}))
-    project.write("results/ablation/runs.json", json.dumps({variant: runs(variant) for variant in VARIANTS}))
+    project.write("results/study/study.json", json.dumps(study()))
     for out in (out for stage in read_stages(find("workspace", project.root)) for out in stage.outs):
         if not out.cached and not (project.root / out.path).exists():
             project.write(out.path if "." in out.path else f"{out.path}/file", '{"seg_accuracy": 0.9}')

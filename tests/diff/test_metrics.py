@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.diff.project import METRICS, Project, runs, set_rmse
+from tests.diff.project import METRICS, Project, retrained, set_rmse
 from usd.diff.scores import MEAN, numbers
 
 pytestmark = pytest.mark.slow
@@ -37,14 +37,8 @@ def test_a_metric_of_all_tasks_together_is_judged_and_named(project: Project) ->
     assert project.regressions() == ["us_diffusion: obeys 0.95 → 0.5"]
 
 
-def drop_kid(runs: Any) -> None:
-    for seed in runs["us_diffusion"]:
-        for scores in seed["map2image"].values():
-            del scores["kid"]
-
-
 def test_another_seed_is_no_regression_and_a_mended_metric_a_gain(project: Project) -> None:
-    project.edit(METRICS, lambda found: found.update(runs("us_diffusion")[1]))
+    project.edit(METRICS, lambda found: found.update(retrained("us_diffusion", 2)))
     project.commit()
     assert project.regressions() == []
     assert "within noise" in project.review().splitlines()[0]
@@ -61,19 +55,18 @@ def test_a_metric_without_noise_of_its_own_gets_the_widest_share(project: Projec
     def change(share: float) -> Callable[[Any], None]:
         return lambda found: found["map2image"]["hed"].update(kid=0.5 * (1 + share), swapped_pair_change=0.2)
 
-    project.edit("results/ablation/runs.json", drop_kid)
     project.edit(METRICS, change(0.019))  # the widest range of a mean is 0.2 of 10.1
     project.commit()
     assert project.regressions() == []
     assert "0.5095 | +0.0095 | 0.0099 | within noise |" in project.review()
-    assert "| `swapped_pair_change` | higher | 0.1 | 0.2 | +0.1 | 0 | better |" in project.review()
+    assert "| `swapped_pair_change` | higher | 0.1 | 0.2 | +0.1 | 0.00198 | better |" in project.review()
     project.edit(METRICS, change(0.021))
     project.commit()
     assert project.regressions() == ["us_diffusion, hed2image: kid 0.5 → 0.5105"]
 
 
-def test_without_an_ablation_every_change_counts(project: Project) -> None:
-    project.git("rm", "--quiet", "results/ablation/runs.json")
+def test_without_a_study_every_change_counts(project: Project) -> None:
+    project.git("rm", "--quiet", "results/study/study.json")
     project.commit()
     project.git("tag", "--force", "base")
     project.edit(METRICS, lambda found: found["image2map"]["seg"].update(rmse=0.10001))

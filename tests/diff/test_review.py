@@ -125,7 +125,7 @@ def test_the_file_is_written_and_the_headline_printed(project: Project) -> None:
         (SUMMARY, "{}", "not a validation summary"),
         (SUMMARY, "[1]", "not a validation summary"),
         (SAMPLES, "a;b\n", "not rows of key,digest"),
-        ("results/ablation/runs.json", "[1]", "not runs by variant"),
+        ("results/study/study.json", "[1]", "not the rows of runs"),
         ("results/benchmark.json", "x", "not valid JSON"),
         ("params.yaml", "a: [", "params.yaml of HEAD .*: not valid YAML"),
         ("params.yaml", "- 1", "not a mapping"),

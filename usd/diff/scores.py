@@ -12,7 +12,6 @@ from usd.evaluation.gate import mean
 from usd.tasks import DIRECTIONS, task_name
 
 STUDY = "results/study/study.json"
-RUNS = "results/ablation/runs.json"
 ANNOTATORS = "results/annotators.json"
 AVERAGED = ("rmse", "fd", "adherence_rmse")  # over the trained tasks, as the gate and the study do
 MEAN = "mean of the trained tasks"
@@ -63,20 +62,18 @@ def read_metrics(revision: Revision) -> dict[Key, float]:
 
 
 def read_noise(revision: Revision) -> Noise:
-    """The noise floors, from the study if the revision has one, else from the ablation.
+    """The noise floors, from the runs of the study.
 
     Raises:
         UsdError: the file does not hold runs.
     """
-    readers = {STUDY: _study_runs, RUNS: _ablation_runs}
-    path = next((path for path in readers if path in revision.blobs), None)
-    if path is None:
+    if STUDY not in revision.blobs:
         return Noise({}, None, 0)
     try:
-        return noise(readers[path](revision.json(path)))
+        return noise(_study_runs(revision.json(STUDY)))
     except (AttributeError, TypeError, KeyError) as error:
-        remedy = "make it again with `dvc repro study`" if path == STUDY else "restore it from an earlier revision"
-        raise UsdError(f"{path} of {revision.label}: not runs by variant ({error!r}); {remedy}") from None
+        what = f"{STUDY} of {revision.label}: not the rows of runs ({error!r})"
+        raise UsdError(f"{what}; make it again with `dvc repro study`") from None
 
 
 def noise(groups: Iterable[list[dict[Key, float]]]) -> Noise:
@@ -97,10 +94,6 @@ def noise(groups: Iterable[list[dict[Key, float]]]) -> Noise:
 def numbers(variant: str, values: dict[str, Any]) -> dict[Key, float]:
     """All numbers of a metrics file or of a run, and the means over the trained tasks."""
     return {(variant, *_named(where)): value for where, value in _leaves(values, ())} | _means(variant, values)
-
-
-def _ablation_runs(runs: dict[str, list[dict[str, Any]]]) -> list[list[dict[Key, float]]]:
-    return [[numbers(variant, scores) for scores in found] for variant, found in runs.items()]
 
 
 def _study_runs(study: dict[str, Any]) -> list[list[dict[Key, float]]]:
