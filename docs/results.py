@@ -8,12 +8,14 @@ from typing import Any
 
 import typer
 
+from usd import config
 from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE
 from usd.evaluation.files import read_results
 from usd.evaluation.names import OURS, VARIANTS, named
 from usd.tasks import DIRECTIONS, TASKS
 
 ROOT = Path(__file__).parent.parent
+REFERENCE = "reference"  # the folder of the model that comes with the project
 BEGIN, END = "<!-- results: python -m docs.results -->\n", "<!-- end -->"
 
 
@@ -32,8 +34,8 @@ def _alone(name: str) -> dict[str, Any]:
 
 
 def table() -> str:
-    """The headline of both variants, and where the numbers come from."""
-    columns = {variant: _read(f"{variant}/metrics.json") for variant in VARIANTS}
+    """The headline of both variants and of the reference model, and where the numbers come from."""
+    columns = {name: _read(f"{name}/metrics.json") for name in (*VARIANTS, REFERENCE)}
     benchmark = _read("benchmark.json")
     ours = columns[OURS]
     items = read_results(ROOT / "results" / OURS).curve.groupby("row")["items"].max()
@@ -48,7 +50,8 @@ def table() -> str:
     def steps(metrics: Any) -> str:
         return " / ".join(str(metrics["sampling"][direction]["steps"]) for direction in DIRECTIONS)
 
-    heads = ["Prompt Diffusion (baseline)", "US-Diffusion", "control branch alone", "base alone"]
+    longer = f"US-Diffusion, {config.load(ROOT / 'params.yaml').reference.steps} steps"
+    heads = ["Prompt Diffusion (baseline)", "US-Diffusion", longer, "control branch alone", "base alone"]
     lines = (
         row(f"test split, {items['chosen']} items of each task unless stated", heads)
         + "|---" * (len(heads) + 1)
@@ -67,18 +70,17 @@ def table() -> str:
     lines += means("mean RMSE, image → map", ".4f", "image2map", "rmse")
     lines += means("mean Fréchet distance, map → image", ".0f", "map2image", "fd")
     lines += means("mean control adherence RMSE, map → image", ".4f", "map2image", "adherence_rmse")
-    published = [next(iter(_read(f"{variant}/metrics.json")["paper"].values())) for variant in VARIANTS]
+    published = [next(iter(columns[name]["paper"].values())) for name in (*VARIANTS, REFERENCE)]
     for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
         means_of = [format(fmean(each[metric] for each in row_[direction].values()), form) for row_ in published]
         lines += row(f"100 DDIM steps / ESS-10: mean {named(metric)}, {items['paper']} items", [*means_of, "—", "—"])
     counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
     return (
-        f"{lines}\nFrom `results/*/metrics.json`, `results/references/references.json`. "
-        "Lower is better, except for the share that obeys.\n"
-        "A Fréchet distance depends on the number of items: compare it within a row only. "
-        f"With {counts[1]} evaluations of the network for\neach image, US-Diffusion is "
-        f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline with {counts[0]} "
-        f"(`results/benchmark.json`, {benchmark['device']}).\n"
+        f"{lines}\nLower is better, except for the share that obeys. "
+        "A Fréchet distance depends on the number of items: compare it within\na row only. "
+        f"With {counts[1]} evaluations of the network for each image, US-Diffusion is "
+        f"{benchmark['speedup_end_to_end']:.1f} times as fast as the baseline\n"
+        f"with {counts[0]} (`results/benchmark.json`, {benchmark['device']}).\n"
     )
 
 
