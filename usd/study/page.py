@@ -48,7 +48,11 @@ One metric each, named before the results. The difference is US-Diffusion − th
 means that the part helps.
 
 {{ removals }}
+{% if in_full %}
+All metrics in the paper's row, for information; there a variant without ESS has 100 DDIM steps:
 
+{{ in_full }}
+{% endif %}
 ## Beside answers that need no variant
 
 *Control branch alone*: the generic control branch that all variants start from; it is told the task by the prompt and
@@ -74,6 +78,8 @@ Unseen tasks, RMSE:
 """
 )
 
+REMOVAL = ["variant", "metric", "US-Diffusion", "this variant", "difference [95 %]", "US-Diffusion is"]
+
 
 def render(findings: Findings, params: Study, speedup: float) -> str:
     """study.md."""
@@ -86,6 +92,7 @@ def render(findings: Findings, params: Study, speedup: float) -> str:
         matched=compared(findings, [*map(str, params.steps), "chosen"]),
         variants_table=variants_table(findings),
         removals=removals_table(findings),
+        in_full=removals_in_full(findings),
         references=references_table(findings, params.items),
         distances=distances(findings, params.items),
         obeys=", ".join(f"{named(task)} {share:.0%}" for task, share in findings.obeys().items()),
@@ -134,8 +141,15 @@ def removals_table(findings: Findings) -> str:
     found = {name: each for name, each in findings.removals().items() if name in findings.runs and each.columns}
     if not found:
         return f"Not measured: none of {', '.join(findings.removals())} is in `study.variants` of params.yaml."
-    head = ["variant", "metric", "US-Diffusion", "this variant", "difference [95 %]", "US-Diffusion is"]
-    return markdown(head, [_removal(findings, name, quantity) for name, quantity in found.items()])
+    return markdown(REMOVAL, [_removal(findings, name, quantity) for name, quantity in found.items()])
+
+
+def removals_in_full(findings: Findings) -> str:
+    """All metrics of the variants without a part, in the paper's row; empty if no variant goes without one."""
+    quantities = [trained("paper", *pair, findings.runs[OURS][0]) for pair in METRICS]
+    there = [name for name in findings.removals() if name in findings.runs]
+    lines = [_removal(findings, name, each) for name in there for each in quantities if each.columns]
+    return markdown(REMOVAL, lines) if lines else ""
 
 
 def _removal(findings: Findings, name: str, quantity: Quantity) -> list[str]:
