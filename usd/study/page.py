@@ -146,7 +146,8 @@ def removals_table(findings: Findings) -> str:
 
 def removals_in_full(findings: Findings) -> str:
     """All metrics of the variants without a part, in the paper's row; empty if no variant goes without one."""
-    quantities = [trained("paper", *pair, findings.runs[OURS][0]) for pair in METRICS]
+    run = findings.runs[OURS][0]
+    quantities = [Quantity(named(metric), trained("paper", way, metric, run).columns) for way, metric in METRICS]
     there = [name for name in findings.removals() if name in findings.runs]
     lines = [_removal(findings, name, each) for name in there for each in quantities if each.columns]
     return markdown(REMOVAL, lines) if lines else ""
