@@ -10,11 +10,12 @@ it. Its workers take runs of micro-batches in turn. Nothing is dropped or padded
 an epoch goes on in the next one. So the order does not depend on ranks, workers, shards or the place of a restart.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice, starmap
+from itertools import count, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,6 @@ from usd.data.shards import Split, Wanted
 from usd.data.storage import is_remote
 from usd.data.transforms import augment, mirrored_caption
 from usd.errors import UsdError
-from usd.parallel import ahead
 from usd.tasks import TRAINED, Task
 
 AHEAD = 4  # micro-batches that a worker fetches at the same time from object storage
@@ -85,7 +85,6 @@ class TrainingStream:
     ) -> None:
         self.encoded = encoded
         self.split, self.seed, self.flip, self.start, self.tasks = split, seed, flip, start, tasks
-        self._remote = is_remote(split.root)
         self._fields = [(task.source, task.target) for task in tasks]
         self.rank, self.world, self.size = rank, world, batch_size * len(tasks)
         if len(split) < 2:
@@ -100,18 +99,17 @@ class TrainingStream:
 
     def packets(self, indices: Iterator[int] | None = None, place: Place | None = None) -> Iterator[Packet]:
         """Micro-batches by their numbers, all from `start` on if none are given; `place` says where pictures go."""
-        place = place or self._new
-        for found in self._loaded(self._plans(indices or count(self.start))):
-            yield self._decoded(found, place)
-
-    def _loaded(self, plans: Iterator[tuple[int, list[StreamItem]]]) -> Iterator[Loaded]:
-        """Micro-batches as they are stored; AHEAD of them are fetched at the same time from object storage."""
-        if not self._remote:
-            yield from starmap(self._read, plans)
+        plans, place = self._plans(indices or count(self.start)), place or self._new
+        if not is_remote(self.split.root):
+            yield from (self._decoded(self._read(*plan), place) for plan in plans)
             return
         threads = ThreadPoolExecutor(AHEAD)
         try:
-            yield from ahead((threads.submit(lambda plan: [self._read(*plan)], plan) for plan in plans), AHEAD)
+            reading = deque(threads.submit(self._read, *plan) for plan in islice(plans, AHEAD))
+            for plan in plans:
+                found = reading.popleft().result()
+                reading.append(threads.submit(self._read, *plan))
+                yield self._decoded(found, place)
         finally:  # without waiting: Python may collect an abandoned stream in the thread that answers its requests
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -157,7 +155,8 @@ class TrainingStream:
 
     def _read(self, index: int, items: list[StreamItem]) -> Loaded:
         wanted = [each for item in items for each in self.wanted(item)]
-        return Loaded(index, items, wanted, self.split.read(wanted) if self._remote else self.split.each(wanted))
+        remote = is_remote(self.split.root)
+        return Loaded(index, items, wanted, self.split.read(wanted) if remote else self.split.each(wanted))
 
     def _decoded(self, found: Loaded, place_of: Place) -> Packet:
         """Decode and augment, into the place that the pictures have."""
