@@ -89,10 +89,10 @@ def parse(text: str, where: str) -> Any:
         return YAML(typ="safe").load(text)
     except (YAMLError, ValueError) as error:
         hint = "; indent with blanks, not tabs" if "\t" in text else ""
-        raise UsdError(f"{where}: not valid YAML: {yaml_fault(error)}{hint}") from None
+        raise UsdError(f"{where}: not valid YAML: {_fault(error)}{hint}") from None
 
 
-def yaml_fault(error: Exception) -> str:
+def _fault(error: Exception) -> str:
     """What is wrong with a YAML text, on one line; ruamel also says how to turn its checks off."""
     found = str(error).partition("To suppress this check")[0]
     return " ".join(found.split()).replace(' in "<unicode string>"', "")

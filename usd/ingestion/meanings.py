@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from usd.config.loading import yaml_fault
+from usd.config.loading import parse
 from usd.data.classes import CLASSES
 from usd.errors import UsdError
 
@@ -180,12 +178,12 @@ def read_maps(path: Path | None) -> Maps:
     if path is None:
         return Maps()
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        values = parse(path.read_text(encoding="utf-8"), str(path))
         return Maps.model_validate({} if values is None else values)
     except OSError as error:
         raise UsdError(f"{path}: not readable: {error.strerror}; --maps takes a YAML file") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UsdError(f"{path}: not valid YAML: {yaml_fault(error)}") from error
+    except UnicodeDecodeError as error:
+        raise UsdError(f"{path}: not valid YAML: {error}") from error
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors()]
         raise UsdError(f"{path}: {'; '.join(faults)}; see docs/own-data.md") from error
