@@ -7,6 +7,8 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export NO_ALBUMENTATIONS_UPDATE := 1
+# empty is not set: where it is, as in many images, each process would compile its libraries anew, for 20 s
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup repro test test-fast coverage lint serve clean
 
@@ -34,8 +36,10 @@ coverage: $(VENV)/developing  ## all tests, and the lines of usd and flows that 
 lint: $(VENV)/developing  ## formatting, lint, types, YAML, blanks
 	pre-commit run --all-files
 
-# what is imported is compiled then: compiling all 400 MB of Python files would take most of the set-up
+# all 400 MB of Python files are not compiled, only what a stage imports: also for a shell that forbids it later
 INSTALL := $(VENV)/bin/python -m pip install --quiet --no-compile
+COMPILE := import pkgutil, dvc.commands.repro, usd.stages as s; \
+	[__import__(stage.name) for stage in pkgutil.iter_modules(s.__path__, "usd.stages.")]
 
 # the tools of tests and checks, and the extras that they try
 $(VENV)/developing: $(VENV)/ready constraints-extra.txt
@@ -50,6 +54,7 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	$(INSTALL) --no-deps --requirement constraints.txt
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 	$(VENV)/bin/python -m pip check
+	$(VENV)/bin/python -c '$(COMPILE)'
 	touch $@
 
 serve: $(VENV)/ready  ## Prefect server, worker and deployments, until Ctrl-C

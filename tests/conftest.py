@@ -18,6 +18,7 @@ os.environ |= {
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
+    "PYTHONDONTWRITEBYTECODE": "",  # where it is set, each program that a test starts compiles its libraries anew
     "OMP_NUM_THREADS": "1",  # a thread for each of the two workers; more of them wait for one another
     "OMP_WAIT_POLICY": "passive",
 }
