@@ -1,7 +1,10 @@
 """The training stream: an exact permutation an epoch, the same whoever reads it and wherever it begins."""
 
+import signal
+from contextlib import suppress
 from itertools import islice
 from math import prod
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +130,20 @@ def test_damage_in_a_worker_is_one_line(tiny: Path, split: Split, workers: int, 
     with pytest.raises(UsdError) as error:
         next(training_loader(TrainingStream(split, 3, 1, 0.5), workers))
     assert str(error.value) == "train-0000.tar: damaged"
+
+
+def test_a_worker_ends_when_it_is_told_to_whatever_the_command_does_then(
+    split: Split, request: pytest.FixtureRequest
+) -> None:
+    before, handler = set(active_children()), signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, handler))
+    batches = training_loader(TrainingStream(split, 1, 1, 0.5), 1)
+    next(batches)
+    (worker,) = set(active_children()) - before
+    worker.terminate()
+    with suppress(RuntimeError):  # by which torch says that a worker was killed
+        worker.join(10)
+    assert worker.exitcode == -signal.SIGTERM
 
 
 def test_a_picture_of_another_size_is_named(split: Split) -> None:

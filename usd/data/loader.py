@@ -1,5 +1,6 @@
 """Batches on a device, decoded in other processes."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -136,6 +137,7 @@ def _batch(packet: Packet, pictures: Tensor, tasks: tuple[Task, ...], device: to
 
 
 def _prepare(_: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # else a flow's own handler, inherited, would keep a worker alive
     single_thread()
 
 

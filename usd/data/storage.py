@@ -21,6 +21,7 @@ ATTEMPTS = 5  # of the same request; the clients' own are off, since 5 attempts 
 BACKOFF = 0.5  # seconds before the second attempt; doubles
 CONNECT_TIMEOUT = 10.0  # seconds; time for three lost packets, which are sent again after 1, 3 and 7 s
 READ_TIMEOUT = 30.0  # seconds without a byte: a busy storage takes some seconds, and a slow one sends a few bytes
+CONNECTIONS = 256  # at the same time: what waits for another's connection waits for its time limit, too
 HTTP = ("http", "https")
 TOO_MANY = 429  # HTTP status: lower ones stay the same at another attempt
 
@@ -111,7 +112,7 @@ def _filesystem(url: str) -> Any:
     """The client for a URL, with the timeouts of this module and without attempts of its own."""
     options: dict[str, Any] = {}
     if _protocol(url) == "s3":
-        limits = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
+        limits = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT, "max_pool_connections": CONNECTIONS}
         options = {"config_kwargs": {**limits, "retries": {"total_max_attempts": 1}}}
     elif _protocol(url) in HTTP:
         from aiohttp import ClientTimeout
