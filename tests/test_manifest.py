@@ -1,12 +1,15 @@
 """The fixed list of test items."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from usd import config
 from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.evaluation.manifest import Samples
+from usd.stages import evaluate
 from usd.tasks import TASKS
 
 
@@ -23,3 +26,15 @@ def test_more_items_than_samples_are_refused(tiny: Path) -> None:
     samples = Samples(Shards.open(tiny / "shards")["test"])
     with pytest.raises(UsdError, match="image2depth: 13 items asked for, but the split has 12 samples"):
         samples.manifest(TASKS["image2depth"], 13, seed=1)
+
+
+@pytest.mark.parametrize(("key", "split"), [("validation_items", "val"), ("items", "test"), ("unseen_items", "test")])
+def test_a_stage_refuses_more_items_than_samples_before_it_reads_the_model(
+    inside_tiny: Path, monkeypatch: pytest.MonkeyPatch, key: str, split: str
+) -> None:
+    params = config.load()
+    samples = len(Shards.open("shards")[split])
+    many = replace(params, evaluate=replace(params.evaluate, **{key: samples + 1}))
+    monkeypatch.setattr(config, "load", lambda: many)
+    with pytest.raises(UsdError, match=f"^{key}: {samples + 1} items, but split '{split}' of shards has {samples} "):
+        evaluate.main("us_diffusion", "shards", Path("judges"), Path("model"), inside_tiny / "out")

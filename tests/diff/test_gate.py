@@ -27,4 +27,4 @@ def test_a_check_that_is_no_longer_made_is_a_regression(project: Project) -> Non
     project.edit(METRICS, lambda found: found["image2map"].pop("seg"))
     project.commit()
     metrics = [f"us_diffusion, image2seg: {name} is gone" for name in ("floor_ratio", "rmse", "swapped_pair_change")]
-    assert project.regressions() == [*metrics, "gate no longer checks: seg RMSE / floor"]
+    assert project.regressions() == [*metrics, "gate no longer checks: segments RMSE / floor"]

@@ -1,7 +1,7 @@
 """What one variant scores on the items of a manifest."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -150,14 +150,6 @@ class Evaluator:
             return round(float(np.mean(found)), 5)
 
         return choose(metric, self.params, error)
-
-    def chosen(self, sampling: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """How a call samples in each direction, from the section `sampling` of metrics.json."""
-        found = {}
-        for direction, choice in sampling.items():
-            candidate = Candidate(choice["steps"], choice["guidance_scale"])
-            found[direction] = asdict(candidate.sampling(self.strategy))
-        return found
 
 
 @torch.no_grad()

@@ -69,7 +69,7 @@ def judge_quality(metrics: dict[str, dict[str, Any]], gate: Gate) -> list[Check]
         gain("map2image", "fd", gate.fd_gain),
         gain("map2image", "adherence_rmse", gate.adherence_gain),
         *(
-            Check(f"{name} {named('floor_ratio')}", scores["floor_ratio"], most=gate.floor_ratio)
+            Check(f"{named(name)} {named('floor_ratio')}", scores["floor_ratio"], most=gate.floor_ratio)
             for name, scores in ours["image2map"].items()
         ),
         Check("least share of a task's items that obey the pair", ours["obeys"], least=gate.obeys),

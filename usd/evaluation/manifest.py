@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from usd.config import Evaluate
 from usd.data.shards import Shards, Split
 from usd.errors import UsdError
 from usd.evaluation.metrics import per_image_mse
@@ -56,6 +57,23 @@ class Samples:
             example = (number + 1 + int(rng.integers(len(self.keys) - 1))) % len(self.keys)
             items.append(Item(task, self.keys[number], self.keys[example], int(rng.integers(2**31))))
         return items
+
+
+def check_counts(params: Evaluate, shards: Shards) -> None:
+    """Refuse, before anything is sampled, to evaluate more items than a split has.
+
+    Raises:
+        UsdError: a number of items is too large; it names the key.
+    """
+    asked = {"val": ("validation_items",), "test": ("items", "unseen_items")}
+    for name, keys in asked.items():
+        samples = len(shards[name])
+        for key in keys:
+            if getattr(params, key) > samples:
+                raise UsdError(
+                    f"{key}: {getattr(params, key)} items, but split '{name}' of {shards.root} has {samples} samples; "
+                    "lower it in section evaluate or study of params.yaml, or add samples"
+                )
 
 
 def per_sample(found: Tensor, truth: Tensor, items: list[Item]) -> Iterator[dict[str, object]]:

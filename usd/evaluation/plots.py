@@ -9,10 +9,13 @@ import pandas as pd
 import PIL.Image
 
 from usd.evaluation.comparison import METRICS
-from usd.evaluation.names import VARIANTS, named
+from usd.evaluation.names import BASELINE, OURS, VARIANTS, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+SHOWN = (OURS, BASELINE, "no_sga", "no_fal", "no_ess", "no_self_estimates")
+COLOURS = {variant: f"C{place}" for place, variant in enumerate(SHOWN)}  # the same in every plot
 
 
 @contextmanager
@@ -23,9 +26,8 @@ def sheet(path: Path, columns: int) -> Iterator[tuple["Figure", Any]]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, columns, figsize=(4 * columns, 3.2), squeeze=False)
+    figure, axes = pyplot.subplots(1, columns, figsize=(4 * columns, 3.2), squeeze=False, layout="constrained")
     yield figure, axes[0]
-    figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     pyplot.close(figure)
     PIL.Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
@@ -37,7 +39,8 @@ def draw_training(folder: Path, out: Path) -> None:
         figure.set_size_inches(8, 3.2)
         for variant in VARIANTS:
             frame = pd.read_csv(folder / f"{variant}.csv")
-            axes.plot(frame["step"], frame["denoising"].rolling(10, min_periods=1).mean(), label=named(variant))
+            smooth = frame["denoising"].rolling(10, min_periods=1).mean()
+            axes.plot(frame["step"], smooth, color=COLOURS[variant], label=named(variant))
         axes.set(xlabel="training step", ylabel="denoising loss (mean of 10)", yscale="log")
         axes.legend()
 
@@ -48,16 +51,18 @@ def draw_quality(curves: dict[str, list[pd.DataFrame]], out: Path) -> None:
     A variant with curves of several seeds has the mean of them, and their range as a band.
     """
     measured = [(direction, metric) for direction, metric in METRICS if _has(curves, metric)]
-    with sheet(out, len(measured)) as (_, plots):
+    with sheet(out, len(measured)) as (figure, plots):
         for axes, (direction, metric) in zip(plots, measured, strict=True):
             for variant, frames in curves.items():
                 table = pd.concat([quality(frame, direction, metric) for frame in frames], axis=1)
-                axes.plot(table.index, table.mean(axis=1), marker="o", label=named(variant))
-                axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), alpha=0.2)
+                colour = COLOURS.get(variant)  # None: a variant of your own gets the next one
+                (line,) = axes.plot(table.index, table.mean(axis=1), marker="o", color=colour, label=named(variant))
+                band = table.min(axis=1), table.max(axis=1)
+                axes.fill_between(table.index, *band, color=line.get_color(), alpha=0.2, linewidth=0)
             axes.set(xlabel="evaluations of the network", ylabel=named(metric), xscale="log", title=named(direction))
             axes.set_xticks(table.index, [str(count) for count in table.index], minor=False)
             axes.minorticks_off()
-        plots[0].legend()
+        figure.legend(*plots[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(curves))
 
 
 def quality(curve: pd.DataFrame, direction: str, metric: str) -> "pd.Series[float]":

@@ -1,7 +1,8 @@
 """Generation over the items of a manifest."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -35,6 +36,15 @@ class Candidate:
         """Exactly `steps` timesteps of a strategy: ESS-10, whose last step at t = 0 is left out, has nine."""
         count = self.steps + 1 if strategy == "ess" and self.steps > 1 else self.steps
         return Sampling(sampling_timesteps(strategy, count), self.guidance)
+
+
+def chosen_sampling(sampling: Mapping[str, Mapping[str, Any]], strategy: Strategy) -> dict[str, Any]:
+    """How a call samples in each direction, from the section `sampling` of metrics.json."""
+    found = {}
+    for direction, choice in sampling.items():
+        candidate = Candidate(choice["steps"], choice["guidance_scale"])
+        found[direction] = asdict(candidate.sampling(strategy))
+    return found
 
 
 @dataclass(frozen=True)

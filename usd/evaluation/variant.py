@@ -9,15 +9,39 @@ from pathlib import Path
 
 import numpy as np
 
+from usd import config
+from usd.data.shards import Shards
+from usd.determinism import accelerator_for
 from usd.evaluation.choice import Choice
 from usd.evaluation.context import in_context, pair_change
-from usd.evaluation.evaluator import Evaluator, Scored, Scores, rounded
-from usd.evaluation.files import Evaluation
-from usd.evaluation.manifest import Samples, per_sample
+from usd.evaluation.evaluator import Evaluator, Measure, Scored, Scores, rounded
+from usd.evaluation.files import Evaluation, write_evaluation
+from usd.evaluation.manifest import Samples, check_counts, per_sample
 from usd.evaluation.names import HEADLINE
 from usd.evaluation.pictures import draw_grid
 from usd.evaluation.sampling import Candidate, Shown
-from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Task
+from usd.files import atomic_directory
+from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Strategy, Task
+
+
+def evaluate_model(
+    model: Path, strategy: Strategy, params: config.Params, shards: Shards, judges: Path, out: Path
+) -> Evaluation:
+    """Evaluate a model directory that is sampled at the timesteps of `strategy`; writes all that was found into `out`.
+
+    Args:
+        judges: folder of the annotators that read the maps of generated images.
+
+    Raises:
+        UsdError: more items are asked for than a split has, or a part of the model is missing or unreadable.
+    """
+    check_counts(params.evaluate, shards)
+    device = accelerator_for(params.train.device, "no").device
+    evaluator = Evaluator.of_model(model, device, strategy, params.evaluate, Measure.of(shards, judges))
+    with atomic_directory(out) as scratch:
+        found = evaluate_variant(evaluator, Samples(shards["val"]), Samples(shards["test"]), scratch)
+        write_evaluation(found, scratch)
+    return found
 
 
 def evaluate_variant(evaluator: Evaluator, validation: Samples, test: Samples, grids: Path | None = None) -> Evaluation:

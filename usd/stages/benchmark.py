@@ -17,7 +17,7 @@ from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Samples
 from usd.evaluation.names import BASELINE, OURS
 from usd.evaluation.sampling import Candidate
-from usd.evaluation.timing import Contestant, speedups
+from usd.evaluation.timing import TASK, Contestant, speedups
 from usd.files import atomic_write, read_json
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.stages import run
@@ -28,6 +28,7 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
     everything = config.load()
     params, strategy = everything.benchmark, everything.variant(OURS).timesteps
     samples = Samples(Shards.open(shards)["test"])
+    samples.manifest(TASK, max(params.batch_sizes), params.seed)  # too large a batch is refused before any work
     accelerator = accelerator_for(everything.train.device, "no")
     models = {
         name: USDiffusionPipeline.from_pretrained(path).to(accelerator.device)

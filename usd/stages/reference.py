@@ -10,13 +10,11 @@ from pathlib import Path
 
 from usd import config
 from usd.data.shards import Shards
-from usd.determinism import accelerator_for
-from usd.evaluation.evaluator import Evaluator, Measure
-from usd.evaluation.files import write_evaluation
-from usd.evaluation.manifest import Samples
+from usd.evaluation.manifest import check_counts
 from usd.evaluation.names import OURS
+from usd.evaluation.sampling import chosen_sampling
 from usd.evaluation.tables import model_scores
-from usd.evaluation.variant import evaluate_variant
+from usd.evaluation.variant import evaluate_model
 from usd.files import atomic_directory, folder_digest
 from usd.model.directory import halve, set_sampling
 from usd.provenance import code_digest
@@ -33,6 +31,7 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     JUDGES read the maps of generated images. RUN_DIR keeps an interrupted run.
     """
     params, opened, trained = config.load(), Shards.open(shards), run_dir / "model"
+    check_counts(params.evaluate, opened)
     settings = params.variant(OURS)
     own = replace(params.train, seed=params.reference.seed, steps=params.reference.steps)
     identity = {"train": asdict(own), "variant": asdict(settings), "data": opened.digest, "code": code_digest("train")}
@@ -41,15 +40,10 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
         Run(NAME, NAME, settings, own, opened, annotators, run_dir / "training").train(trained, curve)
         halve(trained)
         mark_done(run_dir, identity)
-    device = accelerator_for(own.device, "no").device
-    measure = Measure.of(opened, judges)
-    evaluator = Evaluator.of_model(trained, device, settings.timesteps, params.evaluate, measure)
-    with atomic_directory(results) as scratch:
-        found = evaluate_variant(evaluator, Samples(opened["val"]), Samples(opened["test"]), scratch)
-        write_evaluation(found, scratch)
+    found = evaluate_model(trained, settings.timesteps, params, opened, judges, results)
     with atomic_directory(out) as scratch:
         shutil.copytree(trained, scratch, dirs_exist_ok=True)
-        set_sampling(scratch, evaluator.chosen(found.metrics["sampling"]))
+        set_sampling(scratch, chosen_sampling(found.metrics["sampling"], settings.timesteps))
         with (scratch / "README.md").open("a") as card:
             card.write(f"\n## Scores\n\n{model_scores(found.metrics, params.evaluate.items)}\n")
 

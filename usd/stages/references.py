@@ -6,7 +6,7 @@ from usd import config
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, Measure
-from usd.evaluation.manifest import Samples
+from usd.evaluation.manifest import Samples, check_counts
 from usd.evaluation.references import References
 from usd.evaluation.sampling import NAMED
 from usd.files import atomic_directory
@@ -22,6 +22,7 @@ def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> Non
     """
     everything = config.load()
     opened = Shards.open(shards)
+    check_counts(everything.evaluate, opened)
     device = accelerator_for(everything.train.device, "no").device
     measure = Measure.of(opened, judges)
     references = References(everything.evaluate, measure)

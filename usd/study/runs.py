@@ -9,7 +9,7 @@ from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import Results, read_results, write_evaluation
-from usd.evaluation.manifest import Samples
+from usd.evaluation.manifest import Samples, check_counts
 from usd.evaluation.references import References, base_alone
 from usd.evaluation.sampling import NAMED
 from usd.evaluation.variant import evaluate_variant
@@ -37,6 +37,7 @@ class Study:
         for name in self.params.variants:
             everything.variant(name)  # an unknown one is named before any work
         self.shards, self.annotators, self.control, self.run_dir = Shards.open(shards), annotators, control, run_dir
+        check_counts(self.evaluate, self.shards)
         self.device = accelerator_for(self.train.device, "no").device
         self.validation, self.test, self.others = (Samples(self.shards[split]) for split in ("val", "test", "train"))
         self.measure = Measure.of(self.shards, judges)
