@@ -63,7 +63,7 @@ def objective(base, net: PerceptionNet, variant: str, **changes) -> Objective:
     ],
 )
 def test_the_terms_have_the_values_of_the_first_implementation(base, net, variant, expected) -> None:
-    changes = {"map_weight": 2.0, "indicator": 0.1, "dropout": 0.05, "feedback_image2map": 1.0}
+    changes = {"map_weight": 2.0, "indicator_weight": 0.1, "dropout": 0.05, "feedback_image2map": 1.0}
     denoiser = steered(base, variant)
     terms = objective(base, net, variant, **changes, ess_steps=5, feedback_below=999)(denoiser, batch_of())
     assert {name: term.item() for name, term in terms.items() if "/" not in name} == pytest.approx(expected, rel=1e-4)

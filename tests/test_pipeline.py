@@ -201,6 +201,8 @@ def test_the_decoders_memory_is_saved_where_there_is_an_autoencoder(pipeline) ->
         ({"query": PIL.Image.new("RGB", (0, 0))}, r"query: shape \(3, 0, 0\) .* has no pixels"),
         ({"query": np.full((64, 64, 3), "a")}, "query: an array of <U1 is not an image"),
         ({"callback_on_step_end": 5}, "callback_on_step_end: int is not a function"),
+        ({"callback_on_step_end": lambda *_: 5}, "callback_on_step_end: returned int; return None"),
+        ({"guidance_scale": 1e30, "timesteps": [998, 500, 80]}, "a result is not finite; lower guidance_scale"),
         ({"callback_on_step_end_tensor_inputs": ["image"]}, r"\['image'\] are unknown; there are only latents"),
     ],
 )

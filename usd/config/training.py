@@ -1,6 +1,5 @@
 """The sections on training: what all trainings share, and what each adds."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from usd.config.values import (
     EXACT,
+    HUB_ID,
     Amount,
     Channels,
     Count,
@@ -24,7 +24,6 @@ from usd.config.values import (
 from usd.tasks import Strategy
 
 NO_START = "models/no_start"  # a folder in git that stands for a copy of the base, as DVC must depend on one
-HUB_ID = re.compile(r"(?!(models|results|data)/)[\w-][\w.-]*/[\w.-]+")  # but no folder of this project
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -115,7 +114,7 @@ class Train(Optimisation):
     unlock: Literal["none", "decoder", "all"]
     zero_rate: Amount
     pretrained_rate: Amount
-    indicator: Amount
+    indicator_weight: Amount
     map_weight: Amount
     dropout: Annotated[Share, Field(le=1 / 3)]
     ess_steps: Annotated[Count, Field(le=999)]

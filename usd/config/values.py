@@ -1,10 +1,12 @@
 """The kinds of value that params.yaml may hold, with their ranges."""
 
+import re
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationInfo
 
 N = TypeVar("N", int, float)
+HUB_ID = re.compile(r"(?!(models|results|data)/)[\w-][\w.-]*/[\w.-]+")  # owner/name, and no folder of this project
 EXACT = ConfigDict(extra="forbid")
 
 Flag = Annotated[bool, Field(strict=True)]

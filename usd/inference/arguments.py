@@ -1,4 +1,4 @@
-"""Checks of what a call of the pipeline is given, before it computes anything."""
+"""Checks of what a call of the pipeline is given, before it computes anything, and of what comes out."""
 
 import math
 import re
@@ -95,3 +95,18 @@ def starting_noise(shape: tuple[int, ...], generator: Generators, given: Tensor 
         return given
     noise: Tensor = randn_tensor(shape, generator)
     return noise
+
+
+def changed_latents(returned: Any, latents: Tensor) -> Tensor:
+    """What a callback makes of the latents: those that it returns, if any."""
+    if returned is not None and not isinstance(returned, dict):
+        kind = type(returned).__name__
+        raise UsdError(f'callback_on_step_end: returned {kind}; return None, or {{"latents": …}} to replace them')
+    found: Tensor = (returned or {}).get("latents", latents)
+    return found
+
+
+def check_finite(found: Tensor) -> None:
+    """NaN would end as a black picture."""
+    if not found.isfinite().all():
+        raise UsdError("a result is not finite; lower guidance_scale, or load the model in float32 or bfloat16")

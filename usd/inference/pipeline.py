@@ -15,6 +15,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, guided, sample
 from usd.inference.arguments import (
     Generators,
+    changed_latents,
+    check_finite,
     check_numbers,
     check_options,
     check_sides,
@@ -160,7 +162,8 @@ class USDiffusionPipeline(DiffusionPipeline):
             much each trained task weighs in them.
 
         Raises:
-            UsdError: an argument does not fit the queries, or the scheduler takes no list of timesteps.
+            UsdError: an argument does not fit the queries, the scheduler takes no list of timesteps, or a result is
+                not finite.
         """
         check_options(output_type, callback_on_step_end, callback_on_step_end_tensor_inputs)
         check_numbers(num_inference_steps, timesteps, guidance_scale, guidance_interval, num_images_per_prompt)
@@ -226,15 +229,14 @@ class USDiffusionPipeline(DiffusionPipeline):
         return denoise
 
     def _on_step(self, callback: OnStepEnd | None, number: int, t: Tensor, x: Tensor) -> Tensor:
-        changed = callback(self, number, int(t), {"latents": x}) if callback else None
-        return (changed or {}).get("latents", x)
+        return changed_latents(callback(self, number, int(t), {"latents": x}), x) if callback else x
 
     def _decoded(self, x_0: Tensor, output_type: OutputType) -> Any:
-        images: Any = x_0
-        if output_type != "latent":
-            images = as_output(decode(self.vae, x_0.to(self.vae.dtype)).float().clamp(0, 1), output_type)
+        decoded = output_type != "latent"
+        found = decode(self.vae, x_0.to(self.vae.dtype)).float().clamp(0, 1) if decoded else x_0
         self.maybe_free_model_hooks()
-        return images
+        check_finite(found)
+        return as_output(found, output_type) if decoded else found
 
     def _until_interrupted(self, timesteps: list[Tensor]) -> Iterator[Tensor]:
         self._interrupt = False

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from usd.model.source import HUB_ID, local_copy
+from usd.config.values import HUB_ID
+from usd.model.source import local_copy
 
 CACHED = re.compile(r"models--(.+?)--(.+)")  # a repository's folder in the hub's cache
 

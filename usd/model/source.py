@@ -10,10 +10,9 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
 
+from usd.config.values import HUB_ID
 from usd.errors import UsdError
 
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-FOLDERS = ("models", "results", "data")  # of this project: `models/base` is not meant as a hub id
 SETTINGS = ("*.json", "*.txt", "*.model")  # beside the weights
 
 
@@ -45,7 +44,7 @@ def local_copy(
     root = Path(path)
     if root.is_dir():
         return root
-    if not HUB_ID.fullmatch(path) or path.split("/")[0] in FOLDERS:
+    if not HUB_ID.fullmatch(path):
         raise UsdError(f"{path}: no such directory; {what} is a diffusers directory or a hub id (owner/name)")
     try:
         names = HfApi(token=token).list_repo_files(path, revision=revision)

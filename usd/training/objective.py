@@ -109,7 +109,8 @@ class Objective:
             estimate = clean_estimate(scheduler, prediction.float(), x_t, t)  # x̂_0 (B, C, h, w)
             terms |= by_task("feedback", self.variant.feedback * self._feedback(estimate, t, batch), batch)
         if logits is not None:
-            terms["indicator"] = params.indicator * F.cross_entropy(logits.float(), batch.task)  # −log p(task | pair)
+            cross_entropy = F.cross_entropy(logits.float(), batch.task)  # −log p(task | pair)
+            terms["indicator"] = params.indicator_weight * cross_entropy
         return terms
 
     def _reached(self, model: nn.Module, x_t: Tensor, drawn: Draws, text: Tensor, shown: tuple[Tensor, ...]) -> Tensor:

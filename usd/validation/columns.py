@@ -51,11 +51,6 @@ class Columns:
     def __init__(self, columns: Mapping[str, Numbers | Texts]) -> None:
         self._columns = columns
 
-    @property
-    def names(self) -> list[str]:
-        """Those of the columns."""
-        return list(self._columns)
-
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row; what it lacks is missing."""
         for name, column in self._columns.items():

@@ -91,7 +91,7 @@ def tabulate(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def columns() -> Columns:
-    """Those of the table, without rows. Numbers have 4 bytes where that is exact: shares and counts of pixels."""
+    """Those of the table, without rows. Numbers have 4 bytes where that is exact: areas, and counts of pixels."""
     faults = ("disagrees", "missing", "unreadable", "altered", "wrong_kind", "wrong_size", "blank")
     words = [f"{what}_{name}" for what in ("flat", "misfit") for name in ALIGNED]
     texts = ("key", "split", "folder", *faults, "size", "caption", "sample_hash", *words)
