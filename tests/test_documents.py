@@ -18,7 +18,9 @@ from tests.conftest import ROOT
 from tests.documents import PAGES, Block, Command, blocks, commands, mentions, name
 from usd import config
 from usd.cli import app
+from usd.evaluation.files import read_table
 from usd.evaluation.gate import judge_quality, read_metrics
+from usd.evaluation.names import BASELINE, OURS
 from usd.files import read_json
 
 README_LINES = 120
@@ -227,3 +229,11 @@ def test_the_page_of_the_study_has_the_results() -> None:
     for metric, digits in (("rmse", 4), ("fd", 1)):
         delta, low, high = (f"{study[metric][name]:.{digits}f}" for name in ("delta", "low", "high"))
         assert f"{delta} [{low}, {high}]".replace("-", "−").replace("−0.", "−.") in page
+    runs = read_table(ROOT / "results/study/runs.csv")
+    for (seed,), run in runs[runs["trained"]].groupby(["seed"]):
+        means = run[run["row"] == "paper"].groupby("variant")[["rmse", "fd", "adherence_rmse"]].mean()
+        gain = means.loc[BASELINE] - means.loc[OURS]
+        chosen = run[(run["row"] == "chosen") & (run["variant"] == OURS)]["floor_ratio"].dropna()
+        shares = ", ".join(f"{share:.3f}" for share in chosen)
+        row = f"| {seed} | {gain['rmse']:.4f} | {gain['fd']:.1f} | {gain['adherence_rmse']:.4f} | {shares} |"
+        assert row.replace(" 0.", " .") in page

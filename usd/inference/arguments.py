@@ -109,4 +109,5 @@ def changed_latents(returned: Any, latents: Tensor) -> Tensor:
 def check_finite(found: Tensor) -> None:
     """NaN would end as a black picture."""
     if not found.isfinite().all():
-        raise UsdError("a result is not finite; lower guidance_scale, or load the model in float32 or bfloat16")
+        remedy = "lower guidance_scale, load the model in float32 or bfloat16, or train it again if it has diverged"
+        raise UsdError(f"a result is not finite; {remedy}")
