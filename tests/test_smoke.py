@@ -108,7 +108,8 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
     sound = picture.read_bytes()
     picture.write_bytes(sound[: len(sound) // 2])
     schedule = ["prefect", "deployment", "schedule"]
-    soon = ["--interval", "60", "--anchor-date", (datetime.now(UTC) + timedelta(seconds=10)).isoformat()]
+    # later than the command takes, which would else wait for the second run
+    soon = ["--interval", "60", "--anchor-date", (datetime.now(UTC) + timedelta(seconds=25)).isoformat()]
     run(served, *schedule, "create", "validate/hourly", *soon, "--replace", "--accept-yes")
     found = serving.wait_for(lambda: flow_runs("FAILED"), 300)  # not of what came due before, which may run first
     run(served, *schedule, "clear", "validate/hourly", "--accept-yes")
@@ -122,20 +123,24 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
 
 
 def test_experiments_try_other_parameters_and_leave_the_project_alone(served: Path) -> None:
-    """By hand, by the weekly deployment with a grid of one, and by a training that was asked for with overrides."""
+    """By hand, by the weekly deployment with a grid of one, and by a training that was asked for with overrides.
+
+    The last two change one variant, so that the other need not be trained again.
+    """
     deployment = ["prefect", "deployment", "run", "--watch"]
     before = run(served, "git", "status", "--short").stdout
     settings = ["-S", "train.ess_steps=3", "-S", "validate.min_samples=9"]
     run(served, "dvc", "exp", "run", "--temp", "--name", "by-hand", *settings, "validate")
-    grid = {"variants.us_diffusion.feedback": [0.3], "train.ess_steps": [3]}
+    grid = {"variants.us_diffusion.feedback": [0.3], "variants.us_diffusion.adapter": ["stacked"]}
     run(served, *deployment, "ablation/weekly", "--param", f"grid={json.dumps(grid)}")
     rows = experiments()
-    (weekly,) = rows["train.ess_steps"].keys() - {"value", "project"}
-    assert (rows["train.ess_steps"]["project"], rows["train.ess_steps"][weekly]) == (10, 3)
+    (weekly,) = rows["variants.us_diffusion.feedback"].keys() - {"value", "project"}
+    assert [rows["variants.us_diffusion.feedback"][name] for name in ("project", weekly)] == [1.0, 0.3]
+    assert [rows["variants.us_diffusion.adapter"][name] for name in ("project", weekly)] == ["separate_gather", "stacked"]
     measured = rows["results/us_diffusion/metrics.json: image2map.depth.rmse"]
     assert measured["project"] != measured[weekly]
-    run(served, *deployment, "train/on-demand", "--param", 'overrides={"train.learning_rate": 1e-4}')
-    assert experiments()["train.learning_rate"]["project"] == 4.0e-3
+    run(served, *deployment, "train/on-demand", "--param", 'overrides={"variants.us_diffusion.feedback": 1e-4}')
+    assert experiments()["variants.us_diffusion.feedback"]["project"] == 1.0
     shown = run(served, "dvc", "exp", "show", "--csv").stdout
     assert "by-hand" in shown
     assert weekly in shown
