@@ -7,7 +7,6 @@ python -m benchmarks.data --only stream --only ranks --samples 2000
 import os
 import platform
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ import torch
 import typer
 
 from benchmarks.dataset import ROUNDS, draw_scenes, packed
-from benchmarks.outcome import Outcome
+from benchmarks.outcome import Outcome, printed_by
 from benchmarks.stages import packing, stages
 from usd.data import ranges
 from usd.data.index import FIELDS, schema, write_table
@@ -126,8 +125,7 @@ def index(samples: int) -> Iterator[Outcome]:
     columns = dict.fromkeys(schema().names[3:], numbers)
     table = pa.table(text | {"shard": numbers // 500} | columns)
     write_table(table.cast(schema()), Path("million.arrow"))
-    done = subprocess.run([sys.executable, "-c", OPEN, "million.arrow"], capture_output=True, text=True, check=True)
-    opened, megabytes, each = map(float, done.stdout.split())
+    opened, megabytes, each = map(float, printed_by(OPEN, "million.arrow"))
     size = Path("million.arrow").stat().st_size / 1e6
     yield Outcome("opening the index of 1 000 000 samples, s", opened, None, 2, f"a file of {size:.0f} MB")
     yield Outcome("its memory after 5 000 random items, MB", megabytes, None, 300, f"{len(FIELDS)} fields a sample")

@@ -4,8 +4,6 @@ python -m benchmarks.expectations
 python -m benchmarks.expectations --rows 4000 --rows 1000000
 """
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +11,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.dataset import draw_scenes
+from benchmarks.outcome import printed_by
 from usd.validation.inspection import inspect_samples
 
 CHECK = """
@@ -42,12 +41,7 @@ def main(rows: Annotated[list[int], typer.Option(help="Rows of the table; may be
         print("| rows | processor time | table | memory before | at most | expectations | failed |", flush=True)
         print("|---|---|---|---|---|---|---|", flush=True)
         for count in rows:
-            done = subprocess.run(
-                [sys.executable, "-c", CHECK, str(count)], stdout=subprocess.PIPE, text=True, check=False
-            )
-            if done.returncode:
-                sys.exit(f"{count} rows: the check ended with {done.returncode} (-9: no memory was left)")
-            seconds, *sizes, checked, failed = done.stdout.split()[-6:]
+            seconds, *sizes, checked, failed = printed_by(CHECK, str(count))[-6:]
             megabytes = " | ".join(f"{float(size) / 1e6:.0f} MB" for size in sizes)
             print(f"| {count} | {float(seconds):.1f} s | {megabytes} | {checked} | {failed} |", flush=True)
 

@@ -1,7 +1,12 @@
-"""A line of a benchmark's table."""
+"""A line of a benchmark's table, and what it is measured with."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,16 @@ class Outcome:
     def __str__(self) -> str:
         bar = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
         return f"| {self.what} | {self.found:.3g} | {bar} | {'yes' if self.holds else '**no**'} | {self.sides} |"
+
+
+def printed_by(code: str, *arguments: str) -> list[str]:
+    """The words that Python code prints, in a process of its own, whose memory is its own."""
+    command = [sys.executable, "-c", code, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # the working directory is another
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
+    if done.returncode:
+        sys.exit(f"a measurement ended with {done.returncode} (-9: no memory was left)")
+    return done.stdout.split()
 
 
 def peak() -> int:

@@ -1,14 +1,12 @@
 """Bars of the stages that make the data; part of benchmarks.data."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 from benchmarks.dataset import ROUNDS, packed
-from benchmarks.outcome import Outcome
+from benchmarks.outcome import Outcome, printed_by
 from usd.data.packing import pack
 from usd.data.record import Manifest
 from usd.parallel import cores
@@ -40,9 +38,7 @@ def stages(samples: int) -> Iterator[Outcome]:
         seconds, peaks = {}, {}
         for size in (small, large):
             paths = [str(packed(size) / folder) for folder in folders]
-            command = [sys.executable, "-c", STAGE.format(name=name), *paths]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            seconds[size], peaks[size] = map(float, done.stdout.split()[-2:])
+            seconds[size], peaks[size] = map(float, printed_by(STAGE.format(name=name), *paths)[-2:])
         each = {size: 1000 * found / size for size, found in seconds.items()}
         sides = f"{each[large]:.2f} against {each[small]:.2f} ms at {large} and {small}"
         yield Outcome(f"{name}: time a sample, large / small", each[large] / each[small], None, 1.1, sides)

@@ -136,7 +136,10 @@ def test_experiments_try_other_parameters_and_leave_the_project_alone(served: Pa
     rows = experiments()
     (weekly,) = rows["variants.us_diffusion.feedback"].keys() - {"value", "project"}
     assert [rows["variants.us_diffusion.feedback"][name] for name in ("project", weekly)] == [1.0, 0.3]
-    assert [rows["variants.us_diffusion.adapter"][name] for name in ("project", weekly)] == ["separate_gather", "stacked"]
+    assert [rows["variants.us_diffusion.adapter"][name] for name in ("project", weekly)] == [
+        "separate_gather",
+        "stacked",
+    ]
     measured = rows["results/us_diffusion/metrics.json: image2map.depth.rmse"]
     assert measured["project"] != measured[weekly]
     run(served, *deployment, "train/on-demand", "--param", 'overrides={"variants.us_diffusion.feedback": 1e-4}')
