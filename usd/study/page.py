@@ -37,7 +37,13 @@ End-to-end speedup in the same state of the project (results/benchmark.json): {{
 {{ matched }}
 
 ![quality against evaluations](quality.png)
+{% if published %}
+## As published: without self-estimates
 
+The paper has no self-estimates, and the baseline is not given any. Without them US-Diffusion is beside the baseline:
+
+{{ published }}
+{% endif %}
 ## Every variant as chosen
 
 {{ variants_table }}
@@ -78,18 +84,21 @@ Unseen tasks, RMSE:
 """
 )
 
+PUBLISHED = "no_self_estimates"  # the variant with all three parts of the paper, and nothing else
 REMOVAL = ["variant", "metric", "US-Diffusion", "this variant", "difference [95 %]", "US-Diffusion is"]
 
 
 def render(findings: Findings, params: Study, speedup: float) -> str:
     """study.md."""
+    everywhere = ["paper", *map(str, params.steps), "chosen"]
     page: str = PAGE.render(
         runs=sum(map(len, findings.runs.values())),
         variants=", ".join(map(named, findings.runs)),
         params=params,
         speedup=speedup,
         paper=compared(findings, ["paper"]),
-        matched=compared(findings, [*map(str, params.steps), "chosen"]),
+        matched=compared(findings, everywhere[1:]),
+        published=compared(findings, everywhere, PUBLISHED) if PUBLISHED in findings.runs else "",
         variants_table=variants_table(findings),
         removals=removals_table(findings),
         in_full=removals_in_full(findings),
@@ -110,19 +119,19 @@ def spread(values: Iterable[float]) -> str:
     return f"{number(mean)} ± {number(deviation, places(mean))}"
 
 
-def compared(findings: Findings, rows: list[str]) -> str:
-    """Both variants in rows of the curve."""
+def compared(findings: Findings, rows: list[str], ours: str = OURS) -> str:
+    """A variant beside the baseline in rows of the curve."""
     lines = []
     for row in rows:
         for direction, metric in METRICS:
-            quantity = trained(row, direction, metric, findings.runs[OURS][0])
+            quantity = trained(row, direction, metric, findings.runs[ours][0])
             if not quantity.columns:
                 continue
-            cells = [spread(map(quantity.value, findings.runs[name])) for name in (BASELINE, OURS)]
-            found = findings.difference(quantity)
+            cells = [spread(map(quantity.value, findings.runs[name])) for name in (BASELINE, ours)]
+            found = findings.difference(quantity, ours)
             lines.append([row, f"{named(direction)}, {named(metric)}", *cells, shown(found), verdict(found)])
-    head = ["row", "mean over the trained tasks", named(BASELINE), named(OURS), "difference [95 %]", "US-Diffusion is"]
-    return markdown(head, lines)
+    both = [named(BASELINE), named(ours)]
+    return markdown(["row", "mean over the trained tasks", *both, "difference [95 %]", f"{both[1]} is"], lines)
 
 
 def variants_table(findings: Findings) -> str:
