@@ -1,6 +1,9 @@
 """The training stream: an exact permutation an epoch, the same whoever reads it and wherever it begins."""
 
 import signal
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from math import prod
@@ -12,11 +15,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import get_worker_info
 
 from usd.data.loader import training_loader
 from usd.data.order import permuted
 from usd.data.shards import Shards, Split
-from usd.data.stream import StreamItem, TrainingStream
+from usd.data.stream import Packet, StreamItem, TrainingStream
 from usd.errors import UsdError
 from usd.tasks import TASKS, TRAINED
 
@@ -130,6 +134,28 @@ def test_damage_in_a_worker_is_one_line(tiny: Path, split: Split, workers: int, 
     with pytest.raises(UsdError) as error:
         next(training_loader(TrainingStream(split, 3, 1, 0.5), workers))
     assert str(error.value) == "train-0000.tar: damaged"
+
+
+class Unreadable(TrainingStream):
+    """Of two workers' micro-batches neither can be read, which the first finds out later."""
+
+    def packets(self, *_: object) -> Iterator[Packet]:
+        worker = get_worker_info()
+        assert worker
+        time.sleep(2 - 2 * worker.id)
+        raise UsdError("unreadable")
+        yield
+
+
+def test_a_worker_that_ends_early_is_not_taken_for_one_that_crashed(split: Split, monkeypatch) -> None:
+    """Where a Prefect flow ran, whatever a process that is forked later does, its exit code is 1."""
+
+    def fail() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(threading, "_shutdown", fail)
+    with pytest.raises(UsdError, match="unreadable"):
+        next(training_loader(Unreadable(split, 3, 1, 0.5), 2))
 
 
 def test_a_worker_ends_when_it_is_told_to_whatever_the_command_does_then(

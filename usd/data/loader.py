@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count, islice, repeat
 from math import prod
 from typing import Any
 
@@ -93,7 +93,11 @@ def training_loader(stream: TrainingStream, workers: int, device: torch.device |
 
 
 class _Worker(IterableDataset[list[Packet] | UsdError]):
-    """A worker's share of the stream. An error is handed over as it is: raised, it would come with a traceback."""
+    """A worker's share of the stream.
+
+    An error is handed over as it is, since it would come with a traceback if it were raised; and again and again, since
+    a worker that ends before the error has been read may be taken for one that crashed.
+    """
 
     def __init__(self, stream: TrainingStream, slots: Slots) -> None:
         self.stream, self.slots = stream, slots
@@ -105,7 +109,7 @@ class _Worker(IterableDataset[list[Packet] | UsdError]):
             while True:
                 yield [replace(packet, pictures=None) for packet in islice(packets, self.slots.run)]
         except UsdError as error:
-            yield error
+            yield from repeat(error)
 
 
 def _batch(packet: Packet, pictures: Tensor, tasks: tuple[Task, ...], device: torch.device | str) -> Batch:
