@@ -7,11 +7,11 @@ A shard holds the same fields under the same names, and the caption as `<key>.tx
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from usd.errors import UsdError
@@ -23,6 +23,7 @@ MANIFEST = "manifest.parquet"
 COLUMNS = ("key", "split", "caption", "image_sha256")  # that every stage reads
 EMPTY_REMEDY = "render or ingest samples, then run `dvc repro`"
 AT_ONCE = 1024  # rows
+GROUP = 16  # times as many are a row group of the table
 READ_AHEAD = 2**16  # bytes of a column
 FILES = 8  # of a sample
 
@@ -90,29 +91,40 @@ def read_manifest(root: Path) -> pd.DataFrame:
 def write_manifest(rows: Iterable[dict[str, Any]], root: Path) -> None:
     """Write rows as the manifest, sorted by key so that its bytes do not depend on worker order.
 
+    They wait in a file, as the last one may bring a column. Only if they come unsorted are all in memory at once.
+
     Raises:
         UsdError: there is no row.
     """
-    table = compact(rows)
-    if not len(table):
-        raise UsdError(f"{root / MANIFEST}: no samples; {EMPTY_REMEDY}")
-    pq.write_table(in_order(table), root / MANIFEST)
+    with TemporaryFile(dir=root) as file:
+        schema, ascending = _set_aside(rows, file)
+        if "key" not in schema.names:
+            raise UsdError(f"{root / MANIFEST}: no samples; {EMPTY_REMEDY}")
+        file.seek(0)
+        parts, empty = _brought_back(file), schema.empty_table()
+        with pq.ParquetWriter(root / MANIFEST, schema) as writer:
+            while some := list(islice(parts, GROUP if ascending else None)):
+                table = pa.concat_tables([empty, *some], promote_options="permissive")
+                writer.write_table(table if ascending else table.sort_by("key"))
 
 
-def compact(rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Rows as a table, of which only AT_ONCE are ever dictionaries; what a row lacks is null."""
-    left = iter(rows)
-    parts = []
-    while part := list(islice(left, AT_ONCE)):
-        table = pa.Table.from_pandas(pd.DataFrame(part), preserve_index=False)
-        parts.append(table.replace_schema_metadata(None))
-    return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
+def _set_aside(rows: Iterable[dict[str, Any]], file: IO[bytes]) -> tuple[pa.Schema, bool]:
+    """Write rows to a file, AT_ONCE together; their columns, null where a row lacks one, and whether keys ascend."""
+    left, schema, last, ascending = iter(rows), pa.schema([]), "", True
+    while some := list(islice(left, AT_ONCE)):
+        part = pa.Table.from_pandas(pd.DataFrame(some), preserve_index=False).replace_schema_metadata(None)
+        with pa.ipc.new_stream(file, part.schema) as stream:
+            stream.write_table(part)
+        schema = pa.unify_schemas([schema, part.schema], promote_options="permissive")
+        keys = [last, *(row["key"] for row in some)]
+        ascending, last = ascending and keys == sorted(keys), keys[-1]
+    return schema, ascending
 
 
-def in_order(table: pa.Table) -> pa.Table:
-    """The rows sorted by key; as they are, without a copy, if they come so."""
-    keys = table["key"]
-    return table if pc.all(pc.less_equal(keys[:-1], keys[1:])).as_py() in (True, None) else table.sort_by("key")
+def _brought_back(file: IO[bytes]) -> Iterator[pa.Table]:
+    """The parts that a file holds."""
+    while file.peek(1):  # type: ignore[attr-defined]
+        yield pa.ipc.open_stream(file).read_all()
 
 
 def sample_bytes(root: Path, key: str) -> int:
