@@ -49,7 +49,7 @@ def test_sound_data_pass_and_the_summary_depends_on_the_data_alone(project: Path
     assert as_json(summarise(validate(table, config.load().validate), table)) == text
     listed = pd.read_csv(OUT / "samples.csv")
     assert list(listed["key"]) == sorted(table["key"])
-    assert list(listed["digest"]) == [digest[:12] for digest in table.sort_values("key")["sample_hash"]]
+    assert list(listed["digest"]) == [digest.hex()[:12] for digest in table.sort_values("key")["sample_hash"]]
     assert as_samples(table[::-1]) == (OUT / "samples.csv").read_text()
     assert (DOCS / "index.html").is_file()
     ids = [row["id"] for row in summary["expectations"]]
@@ -74,7 +74,7 @@ def test_a_failure_names_key_and_remedy_and_nothing_is_packed(project: Path) -> 
 def test_one_sample_in_a_thousand_may_look_wrong_by_chance(inside_tiny: Path) -> None:
     """Of 8000 rendered scenes two had such maps, and two looked alike by chance: else no large set would pass."""
     once = inspect_samples(SCENES, ANNOTATED)
-    table = pd.concat([once] * 30, ignore_index=True)  # 2160 samples
+    table = pd.concat([once] * 30, ignore_index=True).astype({"near_leaks": str})  # 2160 samples
     table["key"] = [f"{split}-{number:05d}" for number, split in enumerate(table["split"])]
     by_chance = {"alignment_depth": 0.0, "near_leaks": "test-00124"}
     for count, failing in ((1, []), (10, list(by_chance))):
@@ -153,13 +153,13 @@ def test_the_table_and_its_making_take_little_memory_a_sample(tiny: Path) -> Non
 
     def sample(number: int) -> dict[str, object]:
         others = dict(zip((*HASHES, "look"), hashes[number].tolist(), strict=True))
-        others |= {"key": f"train-{number:07d}", "sample_hash": f"{number:064d}"}
+        others |= {"key": f"train-{number:07d}", "sample_hash": number.to_bytes(32)}
         return few[number % len(few)] | others | {"thumbnail": thumbnails[192 * number : 192 * (number + 1)]}
 
     tracemalloc.start()
     try:
         table = tabulate(map(sample, range(count)))
-        assert tracemalloc.get_traced_memory()[1] + pa.default_memory_pool().max_memory() < 1300 * count
+        assert tracemalloc.get_traced_memory()[1] + pa.default_memory_pool().max_memory() < 1000 * count
     finally:
         tracemalloc.stop()
     assert len(table) == count

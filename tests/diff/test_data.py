@@ -50,7 +50,7 @@ def test_the_list_of_samples_is_read_as_validate_writes_it(tmp_path: Path) -> No
 
     from usd.validation.summary import as_samples
 
-    table = pd.DataFrame({"key": ["val-2", "train-1"], "sample_hash": ["a" * 64, "b" * 64]})
+    table = pd.DataFrame({"key": ["val-2", "train-1"], "sample_hash": [b"\xaa" * 32, b"\xbb" * 32]})
     project = Project(tmp_path)
     project.git("init", "--quiet")
     project.write(SAMPLES, as_samples(table))

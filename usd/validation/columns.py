@@ -39,16 +39,35 @@ class Texts:
         self._known.append(value is not None)
 
     def series(self) -> "pd.Series[Any]":
-        """All of them; strings without a copy."""
+        """All of them, without a copy."""
         known = np.packbits(np.frombuffer(self._known, np.uint8), bitorder="little")
         buffers = [pa.py_buffer(part) for part in (known, self._ends, self._data)]
-        return pa.Array.from_buffers(self._kind, len(self._known), buffers).to_pandas()
+        whole = pa.Array.from_buffers(self._kind, len(self._known), buffers)
+        if pa.types.is_large_string(self._kind):
+            return whole.to_pandas()
+        return pd.Series(pd.arrays.ArrowExtensionArray(whole), copy=False)
+
+
+class Labels:
+    """Strings of which few differ; one that is missing is null."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._codes = array("i")
+
+    def append(self, value: str | None) -> None:
+        """Add one."""
+        self._codes.append(-1 if value is None else self._places.setdefault(value, len(self._places)))
+
+    def series(self) -> "pd.Series[Any]":
+        """All of them, as a categorical."""
+        return pd.Series(pd.Categorical.from_codes(np.frombuffer(self._codes, np.int32), list(self._places)))
 
 
 class Columns:
     """A table as it is read."""
 
-    def __init__(self, columns: Mapping[str, Numbers | Texts]) -> None:
+    def __init__(self, columns: Mapping[str, Numbers | Texts | Labels]) -> None:
         self._columns = columns
 
     def append(self, row: Mapping[str, Any]) -> None:

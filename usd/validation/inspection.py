@@ -23,7 +23,7 @@ from usd.files import sha256
 from usd.images import decode_png
 from usd.parallel import parallel_map
 from usd.tasks import MAPS
-from usd.validation.columns import Columns, Numbers, Texts
+from usd.validation.columns import Columns, Labels, Numbers, Texts
 from usd.validation.dataset import leaks, near_leaks, repeated, stray_colours
 from usd.validation.fit import Panel, reliefs
 from usd.validation.measures import ALIGNED, Row, measure
@@ -82,11 +82,11 @@ def tabulate(rows: Iterable[Row]) -> pd.DataFrame:
         thumbnails += row["thumbnail"]
     table = found.table()
     del found
-    table["near_leaks"] = near_leaks(table, np.frombuffer(thumbnails, np.uint8).reshape(len(table), -1))
+    table["near_leaks"] = pd.Categorical(near_leaks(table, np.frombuffer(thumbnails, np.uint8).reshape(len(table), -1)))
     del thumbnails
-    table["leaks"], table["stray_colours"] = leaks(table), stray_colours(table)
+    table["leaks"], table["stray_colours"] = pd.Categorical(leaks(table)), pd.Categorical(stray_colours(table))
     for name in ALIGNED:
-        table[f"flat_{name}"] = repeated(table, name)
+        table[f"flat_{name}"] = pd.Categorical(repeated(table, name))
     return table.drop(columns=["look", *HASHES])
 
 
@@ -94,13 +94,14 @@ def columns() -> Columns:
     """Those of the table, without rows. Numbers have 4 bytes where that is exact: areas, and counts of pixels."""
     faults = ("disagrees", "missing", "unreadable", "altered", "wrong_kind", "wrong_size", "blank")
     words = [f"{what}_{name}" for what in ("flat", "misfit") for name in ALIGNED]
-    texts = ("key", "split", "folder", *faults, "size", "caption", "sample_hash", *words)
+    labels = ("split", "folder", *faults, "size", *words)
     off = [f"off_{what}" for what in ("palette", "class", "binary", "outpaint")]
     counts = ("caption_length", "depth_min_mm", "depth_max_mm", "class_max", *off)
     shares = ("brightness", "edge_density", "depth", "off_normal", *(f"alignment_{name}" for name in ALIGNED))
     return Columns(
-        {name: Texts(pa.large_string()) for name in texts}
-        | {"classes": Texts(pa.large_binary())}
+        {name: Texts(pa.large_string()) for name in ("key", "caption")}
+        | {name: Texts(pa.large_binary()) for name in ("sample_hash", "classes")}
+        | {name: Labels() for name in labels}
         | {name: Numbers("d") for name in shares}
         | {name: Numbers("f") for name in (*counts, *(f"area_{name}" for name in CLASSES))}
         | {name: Numbers("Q") for name in ("look", *HASHES)}
@@ -157,7 +158,9 @@ def inspect(job: Inspection) -> Row:
         "caption": caption,
         "caption_length": len(caption),
         "image_hash": 0 if image is None else _number(sha256(repr(image.shape).encode() + image.tobytes())),
-        "sample_hash": sha256(json.dumps([key, split, caption, reading.digests], sort_keys=True).encode()),
+        "sample_hash": bytes.fromhex(
+            sha256(json.dumps([key, split, caption, reading.digests], sort_keys=True).encode())
+        ),
         **{f"digest_{name}": _number(reading.digests.get(f"annotated/{name}", "0")) for name in ALIGNED},
         **measure(sound, brought, reliefs(job.panel)),
     }

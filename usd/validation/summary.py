@@ -55,7 +55,7 @@ def as_json(summary: dict[str, Any]) -> str:
 
 def as_samples(table: pd.DataFrame) -> str:
     """CSV of every sample's key and the start of its digest, sorted by key, so that `usd diff` names what changed."""
-    rows = pd.DataFrame({"key": table["key"], "digest": table["sample_hash"].str[:SHORT]})
+    rows = pd.DataFrame({"key": table["key"], "digest": [each.hex()[:SHORT] for each in table["sample_hash"]]})
     return str(rows.sort_values(["key", "digest"]).to_csv(index=False, lineterminator="\n"))
 
 
@@ -124,10 +124,10 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _digest(hashes: "pd.Series[str]") -> str:
+def _digest(hashes: "pd.Series[bytes]") -> str:
     found = hashlib.sha256()
     for number, each in enumerate(hashes):
-        found.update(f"\n{each}".encode() if number else each.encode())
+        found.update(f"\n{each.hex()}".encode() if number else each.hex().encode())
     return found.hexdigest()
 
 
