@@ -46,11 +46,7 @@ class Samples:
 
     def manifest(self, task: Task, count: int, seed: int) -> list[Item]:
         """`count` items of a task: the first keys as queries, each with another image as its example."""
-        if len(self.keys) < max(count, 2):
-            raise UsdError(
-                f"{task.name}: {count} items asked for, but the split has {len(self.keys)} samples; "
-                "lower the number in section evaluate or benchmark of params.yaml"
-            )
+        _check_count(task.name, count, self.split)
         rng = np.random.default_rng((seed, *task.name.encode()))
         items = []
         for number in range(count):
@@ -65,15 +61,17 @@ def check_counts(params: Evaluate, shards: Shards) -> None:
     Raises:
         UsdError: a number of items is too large; it names the key.
     """
-    asked = {"val": ("validation_items",), "test": ("items", "unseen_items")}
-    for name, keys in asked.items():
-        samples = len(shards[name])
-        for key in keys:
-            if getattr(params, key) > samples:
-                raise UsdError(
-                    f"{key}: {getattr(params, key)} items, but split '{name}' of {shards.root} has {samples} samples; "
-                    "lower it in section evaluate or study of params.yaml, or add samples"
-                )
+    _check_count("validation_items", params.validation_items, shards["val"])
+    _check_count("items", params.items, shards["test"])
+    _check_count("unseen_items", params.unseen_items, shards["test"])
+
+
+def _check_count(name: str, count: int, split: Split) -> None:
+    if len(split) < max(count, 2):  # an item's example is another sample
+        raise UsdError(
+            f"{name}: {count} items, but split '{split.name}' of {split.root} has {len(split)} samples; "
+            "lower the number in section evaluate, benchmark or study of params.yaml, or add samples"
+        )
 
 
 def per_sample(found: Tensor, truth: Tensor, items: list[Item]) -> Iterator[dict[str, object]]:

@@ -7,13 +7,15 @@ VARIANTS = (BASELINE, OURS)
 HEADLINE: dict[Direction, str] = {"image2map": "rmse", "map2image": "fd"}  # what sampling is chosen by
 SETTINGS = ("black_pair", "foreign_pair", "other_prompt", "two_pairs", "four_pairs")  # of the in-context tests
 
-NAMES = {
-    BASELINE: "Prompt Diffusion",
+VARIANT_NAMES = {
     OURS: "US-Diffusion",
+    BASELINE: "Prompt Diffusion",
     "no_sga": "without SGA",
     "no_fal": "without FAL",
     "no_ess": "without ESS",
     "no_self_estimates": "without self-estimates",
+}
+NAMES = VARIANT_NAMES | {
     "image2map": "Image2Map",
     "map2image": "Map2Image",
     "depth": "depth",

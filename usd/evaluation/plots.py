@@ -9,13 +9,12 @@ import pandas as pd
 import PIL.Image
 
 from usd.evaluation.comparison import METRICS
-from usd.evaluation.names import BASELINE, OURS, VARIANTS, named
+from usd.evaluation.names import VARIANT_NAMES, VARIANTS, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = (OURS, BASELINE, "no_sga", "no_fal", "no_ess", "no_self_estimates")
-COLOURS = {variant: f"C{place}" for place, variant in enumerate(SHOWN)}  # the same in every plot
+COLOURS = {variant: f"C{place}" for place, variant in enumerate(VARIANT_NAMES)}  # the same in every plot
 
 
 @contextmanager
