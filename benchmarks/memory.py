@@ -104,7 +104,7 @@ def step(params: config.Params) -> tuple[float, float]:
         denoiser = new_denoiser(base, params.variants["us_diffusion"], train)
         weights = [weight for weight in denoiser.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(weights)
-        average = EMAModel(weights, decay=train.ema) if train.ema else None
+        average = EMAModel(weights, decay=train.ema_decay) if train.ema_decay else None
         for weight in weights:
             weight.grad = torch.zeros_like(weight)
         optimizer.step()  # makes its state

@@ -91,12 +91,13 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) ->
 
 
 def test_all_mistakes_are_named_at_once_a_line_each(tmp_path: Path) -> None:
-    path = edited(tmp_path, ("image_size: 64", "image_size: -8"), ("unlock:", "unlok:"), ("ema: 0.999", "ema: 1"))
+    mistakes = ("image_size: 64", "image_size: -8"), ("unlock:", "unlok:"), ("ema_decay: 0.999", "ema_decay: 1")
+    path = edited(tmp_path, *mistakes)
     with pytest.raises(UsdError) as found:
         config.load(path)
     assert [line.removeprefix(f"{path}: ") for line in str(found.value).splitlines()] == [
         "render.image_size: must be at least 1, found -8",
-        "base.ema: must be less than 1, found 1",
+        "base.ema_decay: must be less than 1, found 1",
         "train.unlock: is missing; add it, or get it back with `git restore params.yaml`",
         "train.unlok: unknown key; did you mean unlock?",
     ]
@@ -124,7 +125,10 @@ def test_it_is_read_as_dvc_reads_it() -> None:
         ("train.learning_rate=1e-4", lambda params: params.train.learning_rate == 1e-4),
         ("evaluate.steps=[1, 4]", lambda params: params.evaluate.steps == [1, 4]),
         ('train.unlock="all"', lambda params: params.train.unlock == "all"),
-        ("variants.us_diffusion.feedback=3", lambda params: params.variants["us_diffusion"].feedback == 3),
+        (
+            "variants.us_diffusion.feedback_weight=3",
+            lambda params: params.variants["us_diffusion"].feedback_weight == 3,
+        ),
     ],
 )
 def test_what_an_experiment_writes_is_read(

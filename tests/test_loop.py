@@ -59,7 +59,7 @@ def train(
         x = torch.randn(4, WIDE, generator=torch.Generator().manual_seed(batch.index))
         return {"denoising": (wrapped(x) - x.flip(1)).square().mean() * factor}
 
-    changed = {"steps": 12, "learning_rate": 0.1, "ema": 0.9, "warmup": 2, "checkpoint_every": 3, "log_every": 1}
+    changed = {"steps": 12, "learning_rate": 0.1, "ema_decay": 0.9, "warmup": 2, "checkpoint_every": 3, "log_every": 1}
     params = dataclasses.replace(PARAMS, optimizer=optimizer, **(changed | (settings or {})))
     identity = {"seed": 1, **changes}
     curve = fit(model, stream, loss, params, accelerator_for("cpu", "no"), folder, identity, log=log)
@@ -118,7 +118,8 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 def test_accumulated_micro_batches_are_a_mean(tmp_path: Path) -> None:
     still = {"learning_rate": 0.0}  # so that all losses are those of the initial weights
     single, double = (
-        train(tmp_path / str(count), settings=still | {"accumulation": count})["curve"] for count in (1, 2)
+        train(tmp_path / str(count), settings=still | {"gradient_accumulation_steps": count})["curve"]
+        for count in (1, 2)
     )
     assert torch.allclose(double[:6], single.view(6, 2).mean(1))
 

@@ -108,7 +108,7 @@ def test_a_variant_switches_feedback(base, net) -> None:
 
 def test_an_item_with_stops_is_where_the_sampler_would_be(base, net) -> None:
     """Else a model that is sampled meets states that it was not trained on."""
-    variant = dataclasses.replace(VARIANTS["us_diffusion"], feedback=0.0, self_estimates=1.0)
+    variant = dataclasses.replace(VARIANTS["us_diffusion"], feedback_weight=0.0, self_estimates=1.0)
     denoiser, batch, calls = steered(base, "us_diffusion").eval(), batch_of(), []
     with torch.no_grad(), denoiser.register_forward_pre_hook(lambda module, inputs: calls.append(inputs)):
         Objective(base, {}, TRAIN, variant)(denoiser, batch)

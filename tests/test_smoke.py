@@ -128,7 +128,7 @@ def test_experiments_try_other_parameters_and_leave_the_project_alone(served: Pa
     before = run(served, "git", "status", "--short").stdout
     settings = ["-S", "train.ess_steps=3", "-S", "validate.min_samples=9"]
     run(served, "dvc", "exp", "run", "--temp", "--name", "by-hand", *settings, "validate")
-    grid = {"variants.us_diffusion.feedback": [0.3], "train.ess_steps": [3]}
+    grid = {"variants.us_diffusion.feedback_weight": [0.3], "train.ess_steps": [3]}
     run(served, *deployment, "ablation/weekly", "--param", f"grid={json.dumps(grid)}")
     rows = experiments()
     (weekly,) = rows["train.ess_steps"].keys() - {"value", "project"}

@@ -73,7 +73,8 @@ def params(stable_diffusion: Path, tmp_path: Path) -> config.Train:
     """The paper's profile with few steps."""
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     apply(ROOT / "profiles/sd15.yaml", tmp_path / "params.yaml")
-    few = {"steps": 3, "accumulation": 1, "checkpoint_every": 1, "log_every": 1, "workers": 0, "precision": "no"}
+    few = {"steps": 3, "checkpoint_every": 1, "log_every": 1, "workers": 0, "precision": "no"}
+    few["gradient_accumulation_steps"] = 1
     train = config.load(tmp_path / "params.yaml").train
     return dataclasses.replace(train, base=str(stable_diffusion), **few)
 

@@ -33,13 +33,13 @@ class Optimisation:
     seed: Whole
     steps: Count
     batch_size: Count
-    accumulation: Count
+    gradient_accumulation_steps: Count
     learning_rate: Amount
     warmup: Whole
     optimizer: Literal["adamw", "adamw_8bit"]
     weight_decay: Amount
     max_grad_norm: Annotated[Number, Field(gt=0)]
-    ema: Annotated[Share, Field(lt=1)]
+    ema_decay: Annotated[Share, Field(lt=1)]
     checkpoint_every: Count
     log_every: Count
     preview_every: Whole
@@ -78,7 +78,7 @@ class Variant:
 
     adapter: Literal["separate_gather", "stacked", "query"]
     timesteps: Strategy
-    feedback: Amount
+    feedback_weight: Amount
     self_estimates: Share
 
     @field_validator("self_estimates")

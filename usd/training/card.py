@@ -19,10 +19,10 @@ A control branch and adapter on the base `{base}`, trained by stage `{stage}`. T
 |---|---|
 | adapter | {adapter} |
 | training timesteps | {timesteps} |
-| feedback weight (FAL) | {feedback} |
+| feedback weight (FAL) | {feedback_weight} |
 | trained tasks | {tasks} |
 | trained beside the control branch | {unlock} of the base's U-Net |
-| steps × micro-batches × items | {steps} × {accumulation} × {items} |
+| steps × micro-batches × items | {steps} × {gradient_accumulation_steps} × {items} |
 | learning rate | {learning_rate} |
 | seed | {seed} |
 | data (digest of the shards) | `{data}` |

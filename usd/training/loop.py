@@ -70,10 +70,10 @@ def fit(
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     weights = [weight for _, weight in named]
     wrapped, optimizer = accelerator.prepare(model, new_optimizer(named, params, rate))
-    average = new_average(weights, params.ema)
+    average = new_average(weights, params.ema_decay)
     state = TrainingState(run_dir, identity, named, optimizer, average)
     start, main = state.load(), accelerator.is_main_process
-    stream = Timed(batches(start * params.accumulation))
+    stream = Timed(batches(start * params.gradient_accumulation_steps))
     with sole_writer(run_dir) if main else nullcontext(), Progress(title, start, params.steps, shown=main) as progress:
         for step in range(start, params.steps):
             row = _step(wrapped, optimizer, weights, stream, loss, params, accelerator, step)
@@ -140,18 +140,18 @@ def _accumulate(
     Processes exchange their gradients once a step, after the last micro-batch.
     """
     sums: Row = {}
-    for number in range(params.accumulation):
+    for number in range(params.gradient_accumulation_steps):
         batch = next(stream)
-        last = number + 1 == params.accumulation
+        last = number + 1 == params.gradient_accumulation_steps
         with nullcontext() if last else accelerator.no_sync(model):
             with accelerator.autocast():
                 terms = loss(model, batch)
             total = torch.stack([term for name, term in terms.items() if "/" not in name]).sum()
             _check_finite(total, terms, f"step {step + 1}, {batch.label}")
-            accelerator.backward(total / params.accumulation)
+            accelerator.backward(total / params.gradient_accumulation_steps)
         values = torch.stack([term.detach().float() for term in (total, *terms.values())])
         for name, mean in zip(("loss", *terms), accelerator.reduce(values, "mean").tolist(), strict=True):
-            sums[name] = sums.get(name, 0.0) + mean / params.accumulation
+            sums[name] = sums.get(name, 0.0) + mean / params.gradient_accumulation_steps
     return sums
 
 

@@ -85,7 +85,7 @@ class Objective:
         Raises:
             UsdError: FAL has no annotator for a trained map.
         """
-        watched = [task.map.name for task in TRAINED if self.variant.feedback and task.map.feedback_weight]
+        watched = [task.map.name for task in TRAINED if self.variant.feedback_weight and task.map.feedback_weight]
         for name in watched:
             if name not in self.annotators:
                 raise UsdError(f"no annotator for the {name} map; set feedback_weight=0 in its row of usd/tasks.py")
@@ -105,9 +105,9 @@ class Objective:
         prediction, logits = model(x_t, t, text, *shown)
         error = mean_square(prediction.float() - denoising_target(scheduler, x_0, x_t, t))  # (B,) ‖f(x_t) − target‖²
         terms = by_task("denoising", task_weights(batch.tasks, params.map_weight).to(error)[batch.task] * error, batch)
-        if self.variant.feedback:
+        if self.variant.feedback_weight:
             estimate = clean_estimate(scheduler, prediction.float(), x_t, t)  # x̂_0 (B, C, h, w)
-            terms |= by_task("feedback", self.variant.feedback * self._feedback(estimate, t, batch), batch)
+            terms |= by_task("feedback", self.variant.feedback_weight * self._feedback(estimate, t, batch), batch)
         if logits is not None:
             cross_entropy = F.cross_entropy(logits.float(), batch.task)  # −log p(task | pair)
             terms["indicator"] = params.indicator_weight * cross_entropy
