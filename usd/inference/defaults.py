@@ -1,11 +1,13 @@
-"""How a call samples when it does not say.
+"""How a call samples, and where, when it does not say.
 
-It travels with the model: stage `reference` chooses it on validation, stage `train` takes the trained timesteps.
+How travels with the model: stage `reference` chooses it on validation, stage `train` takes the trained timesteps.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from usd.diffusion.sampling import Sampling
@@ -34,3 +36,9 @@ def asked_sampling(
     if timesteps is None:
         timesteps = default.timesteps if steps is None else sampling_timesteps("ess", steps)
     return Sampling(list(timesteps), default.guidance_scale if guidance_scale is None else guidance_scale)
+
+
+def execution_device(pipeline: DiffusionPipeline) -> torch.device:
+    """Where the models run: with a GPU, parts may be offloaded, and diffusers looks through all modules for them."""
+    found: torch.device = pipeline._execution_device if torch.accelerator.is_available() else torch.device("cpu")
+    return found

@@ -24,7 +24,7 @@ from usd.inference.arguments import (
     per_query,
     starting_noise,
 )
-from usd.inference.defaults import SAMPLING, asked_sampling, default_sampling
+from usd.inference.defaults import SAMPLING, asked_sampling, default_sampling, execution_device
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, PatchCodec, decode, encode_text, scale_factor
@@ -170,7 +170,7 @@ class USDiffusionPipeline(DiffusionPipeline):
         # 1. The query, and the pairs that show the task: (B, 3, H, W) and (B, 6, H, W) each
         queries, pairs = self._pictures(query, image_pair)
         prompts, tasks = per_query("prompt", prompt, len(queries)), per_query("task", task, len(queries))
-        device, dtype = self._execution_device, self.unet.dtype  # once: diffusers looks through all modules for them
+        device, dtype = execution_device(self), self.unet.dtype
         # 2. The indicator (B, N), SGA-Q(query) and SGA-E(pair), (B, C, h, w): once, since they do not depend on t
         indicator, alone, shown = self._read(queries.to(device, self.adapter.dtype), pairs, tasks)
         # 3. The timesteps (ESS) and x_T (B, C, h, w)
