@@ -11,61 +11,79 @@ from usd.ingestion.findings import Finding, name_of, refused
 from usd.ingestion.names import one_form
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
-MARK = re.compile(r"[._ -]")  # between the parts of a name
+ENDING = re.compile(r"(?P<own>.+)(?P<ending>[._ -][^._ -]+)")  # of a file's name
 
 
 @dataclass
 class Series:
-    """Pictures that are named alike: those of a folder, or of them those whose names begin or end alike."""
+    """The pictures of a folder, or those of them whose names end alike."""
 
-    members: dict[str, Checked] = field(default_factory=dict)  # by what their names have of their own
+    folder: Path
+    ending: str  # "" for all of the folder
+    members: dict[str, Checked] = field(default_factory=dict)  # by their names, without the ending
+    plain: bool = True  # whether all are grey or of a palette, and none has a map
+
+    def __str__(self) -> str:
+        """As an error message names it."""
+        folder = "" if self.ending and self.folder == Path() else f"{name_of(self.folder)}/"
+        return f"{folder}*{self.ending}" if self.ending else folder
 
     @property
-    def plain(self) -> bool:
-        """Whether all are grey or of a palette, and none has a map."""
-        return all(each.plain and len(each.job.sample.files) == 1 for each in self.members.values())
+    def remedy(self) -> str:
+        """What to do if they are maps."""
+        names = "give their pictures' whole names an ending" if self.ending else "call the folder"
+        return f"{names} depth, hed, seg or normal"
+
+    def add(self, own: str, picture: Checked) -> None:
+        """Take in one picture."""
+        self.members[own] = picture
+        self.plain &= picture.plain and len(picture.job.sample.files) == 1
 
 
 def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
     """The samples without those that look like maps of others, and the findings on these.
 
-    A series is suspect if all its pictures are grey or of a palette, none has a map, and each has a namesake in one
-    other series that is not like that: `gt/0.png` beside `photographs/0.jpg`, or `0_B.png` beside `0_A.png`.
+    A series is suspect if all its pictures are grey or of a palette, none has a map, and each has a namesake in another
+    series that is not like that: `gt/0.png` beside `photographs/0.jpg`, or `0_B.png` beside `0_A.png` in one folder.
     """
-    series: dict[str, Series] = defaultdict(Series)
-    coloured: dict[str, list[str]] = defaultdict(list)  # what a name has of its own → the series that are not plain
+    series: dict[tuple[Path, str], Series] = {}
     for each in checked:
         if each.row:
-            for pattern, own in _patterns(each.job.sample.files["image"]):
-                series[pattern].members[own] = each
-    suspects = [pattern for pattern, some in series.items() if some.plain and len(some.members) >= FEWEST]
-    for pattern, some in series.items():
+            for folder, own, ending in _places(each.job.sample.files["image"]):
+                series.setdefault((folder, ending), Series(folder, ending)).add(own, each)
+    coloured: dict[str, list[Series]] = defaultdict(list)
+    for some in series.values():
         if not some.plain:
             for own in some.members:
-                coloured[own].append(pattern)
+                coloured[own].append(some)
     findings: dict[int, Finding] = {}
-    for pattern in suspects:
-        found = series[pattern].members
-        others = coloured.get(next(iter(found)), [])
-        if beside := next((other for other in others if found.keys() <= series[other].members.keys()), None):
+    for some in series.values():
+        if some.plain and len(some.members) >= FEWEST and (beside := _beside(some, coloured)):
             why = (
-                f"all of {pattern} is grey or of few colours, and named like {beside}: maps? call the folder, or the "
-                "end of the names, depth, hed, seg or normal; or give pictures other names"
+                f"all of {some} is grey or of few colours, and named like {beside}: maps? {some.remedy}; "
+                "or give pictures other names"
             )
-            for each in found.values():
+            for each in some.members.values():
                 findings.setdefault(id(each), refused(each.job.sample.files["image"], why))
     return [each for each in checked if id(each) not in findings], list(findings.values())
 
 
-def _patterns(image: Path) -> Iterator[tuple[str, str]]:
-    """The series that a picture is in, and what its name has of its own there; folders come first."""
-    stem, marks = one_form(image.stem), list(MARK.finditer(one_form(image.stem)))
-    yield f"{name_of(image.parent)}/", stem
-    if not marks:
-        return
-    folder = "" if image.parent == Path() else f"{name_of(image.parent)}/"
-    (start, end), (last_start, last_end) = marks[0].span(), marks[-1].span()
-    if last_start > 0 and last_end < len(stem):
-        yield f"{folder}*{stem[last_start:]}", stem[:last_start]
-    if start > 0 and end < len(stem):
-        yield f"{folder}{stem[:end]}*", stem[end:]
+def _places(image: Path) -> Iterator[tuple[Path, str, str]]:
+    """Folder, own name and ending of the series that a picture is in."""
+    stem = one_form(image.stem)
+    yield image.parent, stem, ""
+    if found := ENDING.fullmatch(stem):
+        yield image.parent, found["own"], found["ending"]
+
+
+def _beside(suspect: Series, coloured: dict[str, list[Series]]) -> Series | None:
+    """The series of another folder, or of names that end otherwise in the same one, that has all the suspect's names.
+
+    Beginnings are no such sign: pictures of one thing are numbered, `grandma_1` as well as `beach_1`.
+    """
+    candidates = coloured.get(next(iter(suspect.members)), [])
+    if suspect.ending:
+        candidates = [other for other in candidates if other.folder == suspect.folder]
+    else:
+        candidates = [other for other in candidates if not other.ending]
+    return next((other for other in candidates if suspect.members.keys() <= other.members.keys()), None)
