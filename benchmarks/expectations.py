@@ -24,7 +24,7 @@ from usd import config
 from usd.validation.expectations import validate
 few, rows = pd.read_parquet("few.parquet"), int(sys.argv[1])
 table = few.iloc[np.arange(rows) % len(few)].reset_index(drop=True)
-table["key"] = table["split"] + [f"-{n:07d}" for n in range(rows)]
+table["key"] = table["split"].astype(str) + [f"-{n:07d}" for n in range(rows)]
 size, before = table.memory_usage(deep=True).sum(), peak()
 began = time.process_time()
 report = validate(table, config.load().validate, Path("docs"))

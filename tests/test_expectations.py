@@ -18,7 +18,7 @@ from usd.errors import UsdError
 from usd.images import read_png
 from usd.stages import shard
 from usd.stages.validate import main
-from usd.validation.damage import DAMAGES, Copy, Damage, examine, judge, swap
+from usd.validation.damage import DAMAGES, Copy, Damage, examine, judge, misfile, swap
 from usd.validation.expectations import validate
 from usd.validation.fit import slope
 from usd.validation.inspection import HASHES, columns, inspect_samples, inspected, tabulate
@@ -74,9 +74,10 @@ def test_a_failure_names_key_and_remedy_and_nothing_is_packed(project: Path) -> 
 def test_one_sample_in_a_thousand_may_look_wrong_by_chance(inside_tiny: Path) -> None:
     """Of 8000 rendered scenes two had such maps, and two looked alike by chance: else no large set would pass."""
     once = inspect_samples(SCENES, ANNOTATED)
-    table = pd.concat([once] * 30, ignore_index=True).astype({"near_leaks": str})  # 2160 samples
+    table = pd.concat([once] * 30, ignore_index=True)  # 2160 samples
     table["key"] = [f"{split}-{number:05d}" for number, split in enumerate(table["split"])]
     by_chance = {"alignment_depth": 0.0, "near_leaks": "test-00124"}
+    table["near_leaks"] = table["near_leaks"].cat.add_categories("test-00124")
     for count, failing in ((1, []), (10, list(by_chance))):
         for column, value in by_chance.items():
             table.loc[: count - 1, column] = value
@@ -95,6 +96,13 @@ def test_every_kind_of_damage_is_caught_and_its_keys_named(inside_tiny: Path) ->
         named = {key for key in judge(damage, set(), report).named if key.startswith(damage.name)}
         assert named, damage.name
         assert named == planted[damage.name] or damage.plant is swap  # one in thirty fits another's maps by chance
+
+
+def test_samples_of_another_split_than_they_say_are_named(inside_tiny: Path) -> None:
+    planted, table = examine(misfile, Copy(SCENES, ANNOTATED), 4)
+    missing, failed = validate(table, replace(config.load().validate, min_samples=1)).failed
+    assert (missing.name, failed.name) == ("val has at least 1 samples", "the key starts with the split")
+    assert set(failed.failures) == planted
 
 
 def test_the_demonstration_does_not_claim_a_catch(inside_tiny: Path) -> None:

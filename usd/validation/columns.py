@@ -76,5 +76,5 @@ class Columns:
             column.append(row.get(name))
 
     def table(self) -> pd.DataFrame:
-        """All rows, without a copy."""
+        """All rows; only labels are copied."""
         return pd.DataFrame({name: column.series() for name, column in self._columns.items()}, copy=False)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -132,6 +133,14 @@ def empty_caption(copy: Copy, keys: list[str]) -> set[str]:
     return {keys[0]}
 
 
+def misfile(copy: Copy, keys: list[str]) -> set[str]:
+    """The samples of val, which both manifests count to train."""
+    moved = {key for key in keys if key.startswith("val")}
+    for root, key in product((copy.scenes, copy.annotated), moved):
+        declare(root, key, "split", "train")
+    return moved
+
+
 DAMAGES = (
     Damage("missing map", spoil("annotated/hed", Path.unlink), ("missing",)),
     Damage("truncated PNG", spoil("annotated/hed", lambda p: p.write_bytes(p.read_bytes()[:-20])), ("unreadable",)),
@@ -143,6 +152,7 @@ DAMAGES = (
     Damage("training image in test", leak, ("leaks",)),
     Damage("maps swapped between samples", swap, tuple(f"alignment_{name}" for name in ALIGNED)),
     Damage("empty caption", empty_caption, ("caption_length",)),
+    Damage("another split declared", misfile, ("split",)),
 )
 
 
