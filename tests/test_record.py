@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from usd.data import record
 from usd.data.index import Rows, table, write_table
-from usd.data.record import MANIFEST, read_manifest, write_manifest
+from usd.data.record import MANIFEST, Manifest, read_manifest, write_manifest
 from usd.errors import UsdError
 from usd.stages import annotate, shard, validate
 
@@ -53,6 +55,24 @@ def test_a_manifest_without_samples_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match=r"manifest\.parquet: no samples; render or ingest"):
         write_manifest([], tmp_path)
     assert not (tmp_path / MANIFEST).exists()
+
+
+def test_a_manifest_has_the_same_bytes_in_whatever_order_its_rows_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More rows than are ever together, and a column that only the last have."""
+    monkeypatch.setattr(record, "AT_ONCE", 10)
+    monkeypatch.setattr(record, "GROUP", 40)
+    first = {"split": "train", "caption": "a cube", "image_sha256": "0" * 64}
+    rows = [{"key": f"train-{number:03d}"} | first | ({"seed": number} if number > 70 else {}) for number in range(99)]
+    write_manifest(rows, tmp_path)
+    written = (tmp_path / MANIFEST).read_bytes()
+    assert [*Manifest(tmp_path).rows()] == [{"seed": None} | row for row in rows]
+    assert pq.ParquetFile(tmp_path / MANIFEST).num_row_groups == 3
+    assert [path.name for path in tmp_path.iterdir()] == [MANIFEST]
+    for step in (2, 50, 98):  # which have no factor in common with 99
+        write_manifest([rows[step * number % 99] for number in range(99)], tmp_path)
+        assert (tmp_path / MANIFEST).read_bytes() == written
 
 
 def test_the_stream_refuses_a_table_without_rows(tmp_path: Path) -> None:

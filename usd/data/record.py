@@ -23,7 +23,7 @@ MANIFEST = "manifest.parquet"
 COLUMNS = ("key", "split", "caption", "image_sha256")  # that every stage reads
 EMPTY_REMEDY = "render or ingest samples, then run `dvc repro`"
 AT_ONCE = 1024  # rows
-GROUP = 16  # times as many are a row group of the table
+GROUP = 16 * AT_ONCE  # rows of a row group
 READ_AHEAD = 2**16  # bytes of a column
 FILES = 8  # of a sample
 
@@ -91,25 +91,26 @@ def read_manifest(root: Path) -> pd.DataFrame:
 def write_manifest(rows: Iterable[dict[str, Any]], root: Path) -> None:
     """Write rows as the manifest, sorted by key so that its bytes do not depend on worker order.
 
-    They wait in a file, as the last one may bring a column. Only if they come unsorted are all in memory at once.
+    They go to a temporary file first, since the last one may bring a new column. All are in memory at once only if they
+    come unsorted.
 
     Raises:
         UsdError: there is no row.
     """
     with TemporaryFile(dir=root) as file:
-        schema, ascending = _set_aside(rows, file)
-        if "key" not in schema.names:
+        schema, ascending = _spool(rows, file)
+        if not schema.names:
             raise UsdError(f"{root / MANIFEST}: no samples; {EMPTY_REMEDY}")
         file.seek(0)
-        parts, empty = _brought_back(file), schema.empty_table()
+        parts, empty = _spooled(file), schema.empty_table()
         with pq.ParquetWriter(root / MANIFEST, schema) as writer:
-            while some := list(islice(parts, GROUP if ascending else None)):
+            while some := list(islice(parts, GROUP // AT_ONCE if ascending else None)):
                 table = pa.concat_tables([empty, *some], promote_options="permissive")
-                writer.write_table(table if ascending else table.sort_by("key"))
+                writer.write_table(table if ascending else table.sort_by("key"), GROUP)
 
 
-def _set_aside(rows: Iterable[dict[str, Any]], file: IO[bytes]) -> tuple[pa.Schema, bool]:
-    """Write rows to a file, AT_ONCE together; their columns, null where a row lacks one, and whether keys ascend."""
+def _spool(rows: Iterable[dict[str, Any]], file: IO[bytes]) -> tuple[pa.Schema, bool]:
+    """Write rows to a file, AT_ONCE at a time; returns all columns that any row has, and whether the keys ascend."""
     left, schema, last, ascending = iter(rows), pa.schema([]), "", True
     while some := list(islice(left, AT_ONCE)):
         part = pa.Table.from_pandas(pd.DataFrame(some), preserve_index=False).replace_schema_metadata(None)
@@ -121,8 +122,8 @@ def _set_aside(rows: Iterable[dict[str, Any]], file: IO[bytes]) -> tuple[pa.Sche
     return schema, ascending
 
 
-def _brought_back(file: IO[bytes]) -> Iterator[pa.Table]:
-    """The parts that a file holds."""
+def _spooled(file: IO[bytes]) -> Iterator[pa.Table]:
+    """What `_spool` wrote, a table for each AT_ONCE rows."""
     while file.peek(1):  # type: ignore[attr-defined]
         yield pa.ipc.open_stream(file).read_all()
 

@@ -21,6 +21,7 @@ def main(out: Path) -> None:
             first = seed * 10**9 + number * 10**8  # a split keeps its scenes when another grows
             for index in range(params.counts[split]):
                 jobs.append(Drawing(f"{split}-{index:05d}", first + index, params, scratch))
+        jobs.sort(key=lambda job: job.key)  # as the manifest is
         write_manifest(parallel_map(draw, jobs, "render", len(jobs)), scratch)
 
 
