@@ -30,7 +30,7 @@ the report.
 
 {{ paper }}
 
-End-to-end speedup in the same state of the project (results/benchmark.json): {{ speedup }} ×.
+End-to-end speedup when the study was made, by stage `benchmark`: {{ speedup }} ×.
 
 ## At equal numbers of evaluations
 
