@@ -16,11 +16,13 @@ from distributed import LocalCluster
 
 from benchmarks.dataset import ROUNDS, draw_scenes, link
 from benchmarks.outcome import printed_by
+from usd.parallel import single_thread
 
 STAGE = """
 import os, sys, time
 from pathlib import Path
 from prefect import flow
+import benchmarks.fanout
 from flows.fanout import environment
 from usd.parallel import SPREAD
 from usd.stages import annotate
@@ -47,11 +49,12 @@ WAYS = ("one process", "processes", "Prefect tasks", "Prefect tasks on two Dask 
 @contextmanager
 def loop(work: Callable[[Any], Any], items: Iterator[Any], *_: object) -> Iterator[Iterator[Any]]:
     """Stands in for `usd.parallel.processes`: everything in this process."""
+    single_thread()
     yield map(work, items)
 
 
 def main(samples: Annotated[int, typer.Option(help="Samples of the linked dataset.")] = 8_000) -> None:
-    """Time all ways in turns; each starts with its processes or tasks, and without its server or cluster."""
+    """Time all ways in turns; the time includes the start of processes and tasks, not that of server and cluster."""
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         draw_scenes(Path(folder, "project"))

@@ -24,7 +24,7 @@ def test_the_items_are_fixed_and_no_query_is_its_own_example(tiny: Path) -> None
 
 def test_more_items_than_samples_are_refused(tiny: Path) -> None:
     samples = Samples(Shards.open(tiny / "shards")["test"])
-    with pytest.raises(UsdError, match=r"image2depth: 13 items, but split 'test' of .* has 12 samples"):
+    with pytest.raises(UsdError, match=r"image2depth: 13 items need 13 samples, but split 'test' of .* has 12;"):
         samples.manifest(TASKS["image2depth"], 13, seed=1)
 
 
@@ -36,5 +36,5 @@ def test_a_stage_refuses_more_items_than_samples_before_it_reads_the_model(
     samples = len(Shards.open("shards")[split])
     many = replace(params, evaluate=replace(params.evaluate, **{key: samples + 1}))
     monkeypatch.setattr(config, "load", lambda: many)
-    with pytest.raises(UsdError, match=f"^{key}: {samples + 1} items, but split '{split}' of shards has {samples} "):
+    with pytest.raises(UsdError, match=f"^{key}: {samples + 1} items need .* split '{split}' of shards has {samples};"):
         evaluate.main("us_diffusion", "shards", Path("judges"), Path("model"), inside_tiny / "out")

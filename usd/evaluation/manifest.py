@@ -67,9 +67,10 @@ def check_counts(params: Evaluate, shards: Shards) -> None:
 
 
 def _check_count(name: str, count: int, split: Split) -> None:
-    if len(split) < max(count, 2):  # an item's example is another sample
+    least = max(count, 2)  # an item's example is another sample
+    if len(split) < least:
         raise UsdError(
-            f"{name}: {count} items, but split '{split.name}' of {split.root} has {len(split)} samples; "
+            f"{name}: {count} items need {least} samples, but split '{split.name}' of {split.root} has {len(split)}; "
             "lower the number in section evaluate, benchmark or study of params.yaml, or add samples"
         )
 
