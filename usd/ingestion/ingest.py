@@ -26,7 +26,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | class map saved as JPEG, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
-| of more than two, one of grey pictures, or of a palette, named like those of one in colour; `0_B` beside `0_A` | refused |
+| of more than two, one of grey pictures, or of a palette, named like one in colour; `0_B` beside `0_A` | refused |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
