@@ -65,9 +65,16 @@ def folder_named_like_a_picture(path: Path) -> None:
     image(4).save(path / "inside.png")
 
 
-def mended(**options: object) -> Callable[[Path], None]:
+def mended(seed: int = 5, **options: object) -> Callable[[Path], None]:
     """A picture saved with options."""
-    return lambda path: image(5).save(path, **options)  # type: ignore[arg-type]
+    return lambda path: image(seed).save(path, **options)  # type: ignore[arg-type]
+
+
+def exif(kind: int, data: bytes) -> bytes:
+    """EXIF with an orientation of another type than it should have: 2 is text, 5 a rational number."""
+    value, rest = (data.ljust(4, b"\0"), b"") if len(data) <= 4 else (struct.pack(">I", 26), data)
+    count = 1 if kind == 5 else len(data)
+    return b"Exif\0\0MM\0*" + struct.pack(">IHHHI", 8, 1, 274, kind, count) + value + bytes(4) + rest
 
 
 EXIF = PIL.Image.Exif()
@@ -95,6 +102,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # file → how 
     "round": (lambda path: path.symlink_to("..", target_is_directory=True), "refused", "a link to a folder"),
     "pipe.jpg": (os.mkfifo, "refused", "not a regular file"),
     "raw.heic": (lambda path: path.write_bytes(b"data"), "refused", "not a picture, map"),
+    "camera.jfif": (Path.touch, "refused", "not a picture, map, metadata file, or an image's only caption; .jfif is"),
     ".hidden.jpg": (lambda path: image(1).save(path), "refused", "a hidden file"),
     "album.jpg": (folder_named_like_a_picture, "refused", "a folder, not a picture"),
     "other.depth.png": (lambda path: image(8).save(path), "refused", "a map without its image"),
@@ -105,6 +113,9 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # file → how 
     "metadata.csv": (lambda path: path.write_text("file_name,text\nx.jpg,y"), "refused", "names x.jpg"),
     "good.canny.png": (lambda path: image(9).save(path), "refused", "a canny map is made"),
     "png.jpg": (mended(format="PNG"), "repaired", "wrong extension"),
+    "oriented by text.jpg": (mended(20, exif=exif(2, b"6\0")), GOOD, ""),
+    "oriented by nothing.jpg": (mended(21, exif=exif(5, struct.pack(">II", 3, 0))), GOOD, ""),
+    "oriented by a rational.jpg": (mended(22, exif=exif(5, struct.pack(">II", 6, 1))), "repaired", "EXIF rotation"),
     "turned.jpg": (mended(exif=EXIF), "repaired", "EXIF rotation"),
     "palette.gif": (lambda path: image(10, "P").save(path), "repaired", "palette"),
     "grey.JPEG": (lambda path: image(11, "L").save(path), "repaired", "grey"),

@@ -48,6 +48,9 @@ CLASSES = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3), np.ones((36, 32), 
         ("p0.png", "p0-depth-map.png", "depth"),
         ("p0.png", "p0_segmentation_mask.png", "seg"),
         ("İ.png", "İ_depth.png", "depth"),
+        ("IMG_0.png", "img_0_depth.png", "depth"),
+        ("P0.png", "p0_mask.png", "seg"),
+        ("Cats/0.png", "depth/cats/0.png", "depth"),
     ],
 )
 def test_a_map_finds_its_image(image: str, file: str, field: str, tmp_path: Path) -> None:

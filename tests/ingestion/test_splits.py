@@ -65,7 +65,9 @@ def test_one_picture_more_changes_no_other_sample(tmp_path: Path) -> None:
     assert set(read_manifest(tmp_path / "out")["key"]) == set(before["key"])
 
 
-@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "validation", "testing")])
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("Training", "validation", "testing"), ("train", "val2017", "test_images")]
+)
 def test_own_splits_are_kept_and_leaks_across_them_reported(names: tuple[str, str, str], tmp_path: Path) -> None:
     for number, (name, count) in enumerate(zip(names, (6, 2, 2), strict=True)):
         for place in range(count):

@@ -63,7 +63,8 @@ def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
     Raises:
         UsdError: it cannot be known.
     """
-    files = [source / sample.files["seg"] for sample in samples if "seg" in sample.files]
+    listed = [sample.files["seg"] for sample in samples if "seg" in sample.files]
+    files = [source / file for file in dict.fromkeys(listed) if not _outside(file)]
     if not files:
         return maps
     declared = maps.seg or Segmentation()
@@ -108,6 +109,8 @@ def check(job: SampleCheck) -> Checked:
         try:
             if field == "image":
                 pictures[field] = read_picture(job.source / file, job.size)
+            elif _outside(file):
+                raise Refused("outside the folder of pictures, which alone is read; copy it there")
             elif "image" in pictures:
                 pictures[field] = to_picture(read_raw(job.source / file), field, job.maps, pictures["image"], job.size)
             else:
@@ -135,6 +138,11 @@ def check(job: SampleCheck) -> Checked:
     image = pictures["image"]
     plain = "palette" in image.repairs or is_grey(image.pixels)
     return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain)
+
+
+def _outside(file: Path) -> bool:
+    """Whether a path that a table names leads out of the source."""
+    return file.is_absolute() or ".." in file.parts
 
 
 def _sound(file: Path, picture: Picture) -> Finding:

@@ -52,8 +52,16 @@ def form_of(raw: Raw, declared: Segmentation) -> Form:
     """The ids or colours of a class map.
 
     Raises:
-        Refused: it is lossy, anti-aliased or a photograph, has ids beyond 8 bits, or may hold its mask in two places.
+        Refused: it is lossy, anti-aliased or a photograph, has ids beyond 8 bits, may hold its mask in two places, or
+            does not hold what is declared.
     """
+    form = _form(raw, declared)
+    if declared.kind not in ("auto", form.kind):
+        raise Refused(f"holds {form.kind}, and seg.kind: {declared.kind} is declared; correct that, or the map")
+    return form
+
+
+def _form(raw: Raw, declared: Segmentation) -> Form:
     values, opaque = raw.values, raw.opaque
     if raw.narrowed:
         raise Refused("colours of 16 bits; save the class map with 8 bits a channel, or ids as grey")
@@ -67,7 +75,7 @@ def form_of(raw: Raw, declared: Segmentation) -> Form:
     if raw.palette is not None:
         used = np.unique(values)
         known = any((raw.palette[used] == table[used]).all() for table in (VOC, GREYS))
-        if known or declared.kind == "ids":
+        if declared.kind == "ids" or (known and declared.kind == "auto"):
             return _sound(Form("ids", values.astype(np.int32)))
         values = raw.palette[values]
     grey = values.ndim == 3 and declared.kind != "colours" and bool((values == values[..., :1]).all())
@@ -100,6 +108,8 @@ def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation)
         Refused: the maps do not agree, or leave open what 255 means.
     """
     found = list(forms)
+    if not found:
+        return declared
     if any(kind == "colours" for kind, _ in found):
         found = [("colours", frozenset(v * 0x010101 for v in used)) if k == "greys" else (k, used) for k, used in found]
     kinds = {"ids" if kind == "greys" else kind for kind, _ in found}
@@ -109,6 +119,7 @@ def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation)
     kind: Literal["ids", "colours"] = "colours" if "colours" in kinds else "ids"
     if kind == "colours" and len(used) > MOST_CLASSES:
         raise Refused(f"{len(used)} colours in all class maps, at most {MOST_CLASSES}: they are instances, not classes")
+    _check_values(declared, kind)
     void = declared.void
     if void == "auto":
         others = used - {0, 255}
@@ -121,6 +132,15 @@ def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation)
     if declared == Segmentation():
         return Detected(kind=kind, void=void)
     return declared.model_copy(update={"kind": kind, "void": void})
+
+
+def _check_values(declared: Segmentation, kind: Literal["ids", "colours"]) -> None:
+    """Refuse declared values that the maps cannot hold."""
+    named = [("void", declared.void), *(("classes", value) for value in declared.classes or ())]
+    for key, value in named:
+        if value not in ("auto", "none") and isinstance(value, int) != (kind == "ids"):
+            remedy = "an id, such as 255" if kind == "ids" else 'a colour, such as "#ffffff"'
+            raise Refused(f"class maps hold {kind}, and seg.{key} declares {value}; declare {remedy}")
 
 
 def recolour(values: np.ndarray, meaning: Segmentation) -> tuple[np.ndarray, np.ndarray]:

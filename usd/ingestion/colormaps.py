@@ -22,11 +22,17 @@ def is_grey(picture: np.ndarray) -> bool:
 
 def detect(picture: np.ndarray) -> str | None:
     """The colour map that (H, W, 3) uint8 was made with, either way round."""
-    pixels = picture.reshape(-1, 3)
-    sample = pixels[:: max(1, len(pixels) // 2000)].astype(np.float32)
-    distances = {name: float(_nearest(sample, table(name))[1].mean()) for name in NAMES}
+    distances = {name: float(_distances(picture, name).mean()) for name in NAMES}
     best = min(distances, key=lambda name: distances[name])
     return best if distances[best] <= NEAR else None
+
+
+def fits(picture: np.ndarray, name: str) -> bool:
+    """Whether (H, W, 3) uint8 may be made with a colour map, some of its pixels aside, such as black for no reading."""
+    distances = _distances(picture, name)
+    if float(np.median(distances)) > NEAR:
+        return False
+    return float(distances.mean()) <= NEAR or detect(picture) is None
 
 
 def values(picture: np.ndarray, name: str) -> np.ndarray:
@@ -34,6 +40,12 @@ def values(picture: np.ndarray, name: str) -> np.ndarray:
     flat, inverse = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True)
     places = [_nearest(part.astype(np.float32), table(name))[0] for part in np.array_split(flat, len(flat) // 4096 + 1)]
     return np.concatenate(places).astype(np.uint8)[inverse.ravel()].reshape(picture.shape[:2])
+
+
+def _distances(picture: np.ndarray, name: str) -> np.ndarray:
+    """How far some 2000 pixels are from a colour map, in RGB."""
+    pixels = picture.reshape(-1, 3)
+    return _nearest(pixels[:: max(1, len(pixels) // 2000)].astype(np.float32), table(name))[1]
 
 
 def _nearest(colours: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,23 +21,28 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | map of another size but the same shape | accepted |
 | map of the stored pixels of an image with an EXIF orientation | turned, if the shapes settle it or it is declared |
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
+| what is declared of the classes or the colour map does not fit the map | refused, or the whole source |
 | maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
 | missing readings, void | filled from beside them and counted; refused above a share |
 | class map saved as JPEG, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
-| of more than two, one of grey pictures, or of a palette, named like one in colour; `0_B` beside `0_A` | refused |
+| of more than two, one of grey pictures, or of a palette, named like one in colour; most `0_B` beside `0_A` | refused |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
 | caption without its image; empty, not UTF-8, or a second one; in a folder of maps | refused |
-| metadata file not in its form; a row that names no image or has no text | refused |
+| metadata file not in its form; a row that names no image or has no text, or a second one | refused, not other rows |
+| a map that a table names outside of the source | refused, with its image |
+| maps.yaml or splits.csv that cannot be read; instruct-pix2pix: seeds.json not in its form | the whole source |
+| maps.yaml or splits.csv in another spelling, such as `maps.yml`, or not at the top | refused |
 | instruct-pix2pix: no caption in prompt.json; not in seeds.json | refused |
 | link to a folder; hidden file or folder | refused, not followed |
 | folder named like a picture | refused; its files are read |
 | any other file | refused |
 """
 
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,7 +85,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
     """
     options = options or Options()
     size = _size(options)
-    _check_arguments(source, out, size)
+    _check_arguments(source, out, options, size)
     maps = read_maps(options.maps or _beside(source, MAPS_FILE))
     splits = read_splits(options.splits or _beside(source, SPLITS_FILE))
     scan = LAYOUTS[options.layout](source, maps)
@@ -97,8 +102,9 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
             given = reasons(scan.findings + left + suspects)
             why = ", ".join(f"{reason} ({count})" for reason, count in given.most_common(3))
             raise UsdError(f"{source}: no picture there that can be used; {why or 'the folder is empty'}")
-        stored = _store(taken, scratch, options, splits)
-        findings = scan.findings + left + suspects + twice + stored + _decisions(taken, maps)
+        findings = scan.findings + left + suspects + twice
+        refusals = {one_form(each.file) for each in findings if each.status == "refused"}
+        findings += _store(taken, scratch, options, splits, refusals) + _decisions(taken, maps)
         findings.sort(key=lambda each: each.file)
         for waiting in incoming.iterdir():  # of exact duplicates
             waiting.unlink()
@@ -122,12 +128,18 @@ def _once(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
     return kept, findings
 
 
-def _store(taken: list[Checked], scratch: Path, options: Options, splits: dict[str, str]) -> list[Finding]:
+def _store(
+    taken: list[Checked], scratch: Path, options: Options, splits: dict[str, str], refusals: set[str]
+) -> list[Finding]:
     """Give the samples their splits and keys, move their pictures there and write the manifest."""
     for split in SPLITS:
         (scratch / split).mkdir()
     files = [one_form(name_of(each.job.sample.files["image"])) for each in taken]
-    if strange := sorted(splits.keys() - set(files)):
+    findings = []
+    if lost := sorted((splits.keys() & refusals) - set(files)):
+        why = f"{len(lost)} of its pictures are refused, such as {lost[0]}"
+        findings.append(noted(f"{options.splits or SPLITS_FILE}: {why}; the others keep their splits"))
+    if strange := sorted(splits.keys() - refusals - set(files)):
         raise UsdError(
             f"{options.splits or SPLITS_FILE}: {strange[0]} is not an image of the dataset ({len(strange)} such names)"
         )
@@ -135,7 +147,7 @@ def _store(taken: list[Checked], scratch: Path, options: Options, splits: dict[s
     family = families([each.look for each in taken], [each.job.sample.group for each in taken])
     chosen, notes = assign(family, [each.content for each in taken], options.seed, given)
     rows: list[dict[str, object]] = []
-    findings = [noted(note) for note in notes]
+    findings += [noted(note) for note in notes]
     for each, split in zip(taken, chosen, strict=True):
         key, sample = f"{split}-{each.content[:KEY]}", each.job.sample
         for field in sample.files:
@@ -161,7 +173,7 @@ def _decisions(taken: list[Checked], maps: Maps) -> list[Finding]:
 
 def _beside(source: Path, name: str) -> Path | None:
     """A file of options in the source."""
-    return source / name if (source / name).is_file() else None
+    return source / name if os.path.lexists(source / name) else None
 
 
 def _size(options: Options) -> int:
@@ -173,14 +185,18 @@ def _size(options: Options) -> int:
     return config.load().render.image_size
 
 
-def _check_arguments(source: Path, out: Path, size: int) -> None:
+def _check_arguments(source: Path, out: Path, options: Options, size: int) -> None:
     """Refuse what would read nothing, overwrite the source or something else, or not fit the networks."""
     if not source.is_dir():
         raise UsdError(f"{source}: not a folder; `usd ingest` takes a folder of pictures")
     if not 2 * STEP <= size <= LARGEST or size % STEP:
-        raise UsdError(f"--size {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST}")
+        key = f"{config.PARAMS}: render.image_size" if options.size is None else "--size"
+        raise UsdError(f"{key} {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST}")
     inner, outer = source.resolve(), out.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise UsdError(f"{out}: overlaps with {source}, which is only read; choose another folder for --out")
-    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsdError(f"{out}: exists and is not a dataset, so it is kept; choose another folder for --out")
+    ours = all((out / name).is_file() for name in (MANIFEST, REPORT))
+    if out.exists() and not ours and not (out.is_dir() and not any(out.iterdir())):
+        raise UsdError(
+            f"{out}: exists and is not a dataset of `usd ingest`, so it is kept; choose another folder for --out"
+        )

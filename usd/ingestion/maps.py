@@ -12,6 +12,10 @@ from usd.ingestion.pictures import Picture, Refused, same_shape
 from usd.ingestion.raw import Raw
 
 DEPTH_REMEDY = "say what they mean with --maps, such as `depth: {kind: depth, unit: mm, near: 0.5, far: 10}`"
+UNIT_REMEDY = (
+    "`kind: depth` alone does not say how far they are; add a unit, such as `unit: mm, near: 0.5, far: 10`, or "
+    "`unit: relative` if the largest value of the file's type is farthest"
+)
 INVERSE_REMEDY = "`depth: {kind: inverse, near: 34, far: 4}`"
 TURN_REMEDY = "say with --maps whether they are turned too: `orientation: stored` or `orientation: upright`"
 DIMMEST = 0.1  # of the largest value: undeclared depth maps reach more
@@ -112,21 +116,13 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
         raise Refused("colours of 16 bits; save depth as a 16-bit grey PNG or as .npy")
     if raw.palette is not None:
         values = raw.palette[values]
-    if values.ndim == 3:
-        if meaning.colormap in colormaps.NAMES:
-            values = colormaps.values(values, str(meaning.colormap))
-        elif meaning.colormap:
-            raise Refused(f"depth.colormap: {meaning.colormap} is not one of {', '.join(colormaps.NAMES)}")
-        elif colormaps.is_grey(values):
-            values = values[..., 1]
-        elif name := colormaps.detect(values):
-            raise Refused(f"coloured with {name}: declare it with --maps, `depth: {{colormap: {name}}}`, or save grey")
-        else:
-            raise Refused("in colour: a depth map is grey, or declares its `depth: {colormap: …}` with --maps")
-    if declared is None and (values.dtype.kind == "f" or raw.full > 255):
-        raise Refused(f"depth values of {'floating point' if values.dtype.kind == 'f' else '16 bits'}: {DEPTH_REMEDY}")
-    if declared is None and 0 < values.max() <= DIMMEST * raw.full:
-        raise Refused(f"depth values of up to {values.max()} of {raw.full:g}, as metres or ids have: {DEPTH_REMEDY}")
+    values = _grey(values, meaning.colormap)
+    if declared is None or not declared.scaled:
+        remedy = UNIT_REMEDY if meaning.kind == "depth" else DEPTH_REMEDY
+        if values.dtype.kind == "f" or raw.full > 255:
+            raise Refused(f"depth values of {'floating point' if values.dtype.kind == 'f' else '16 bits'}: {remedy}")
+        if 0 < values.max() <= DIMMEST * raw.full:
+            raise Refused(f"depth values of up to {values.max()} of {raw.full:g}, as metres or ids have: {remedy}")
     number = values.astype(np.float64)
     valid = np.isfinite(number) & (number != meaning.gap if meaning.gap is not None else True)
     if meaning.measured and meaning.missing != "none":
@@ -134,6 +130,25 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
     if raw.opaque is not None:
         valid &= raw.opaque
     return _inverse(np.where(valid, number, 1.0), meaning, raw.full), valid
+
+
+def _grey(values: np.ndarray, colormap: str | None) -> np.ndarray:
+    """The values (H, W) of a depth map that may be coloured."""
+    if colormap is not None:
+        if colormap not in colormaps.NAMES:
+            raise Refused(f"depth.colormap: {colormap} is not one of {', '.join(colormaps.NAMES)}")
+        if values.ndim == 2 or not colormaps.fits(values, colormap):
+            found = "grey" if values.ndim == 2 or colormaps.is_grey(values) else colormaps.detect(values) or "otherwise"
+            raise Refused(f"not coloured with {colormap}, as depth.colormap says, but {found}; correct it")
+        return colormaps.values(values, colormap)
+    if values.ndim == 2:
+        return values
+    if colormaps.is_grey(values):
+        grey: np.ndarray = values[..., 1]
+        return grey
+    if name := colormaps.detect(values):
+        raise Refused(f"coloured with {name}: declare it with --maps, `depth: {{colormap: {name}}}`, or save grey")
+    raise Refused("in colour: a depth map is grey, or declares its `depth: {colormap: …}` with --maps")
 
 
 def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
@@ -147,8 +162,9 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
     else:
         scale = meaning.scale if meaning.kind == "disparity" else 1.0
         found = (number * scale - far) / ((meaning.near or full) - far)
-    if meaning.kind == "inverse" and meaning.near is None and (found.min() < 0 or found.max() > 1):
-        raise Refused(f"values beyond 0 to {full:g}: say which become 1 and 0, such as {INVERSE_REMEDY}")
+    if meaning.near is None and (found.min() < 0 or found.max() > 1):
+        remedy = UNIT_REMEDY if meaning.kind == "depth" else f"say which become 1 and 0, such as {INVERSE_REMEDY}"
+        raise Refused(f"values beyond 0 to {full:g}: {remedy}")
     return np.clip(found, 0, 1)
 
 

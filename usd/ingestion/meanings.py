@@ -13,6 +13,7 @@ Every key is optional; what is not declared is detected where the file itself se
     folders: {A: image, B: seg}    # what folders with names of your own hold; none leaves one out
 """
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloa
 from usd.config.loading import parse
 from usd.data.classes import CLASSES
 from usd.errors import UsdError
+from usd.ingestion.names import spelt
 
+RGB = re.compile("#[0-9a-fA-F]{6}")
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -33,9 +36,46 @@ def _number(value: object) -> object:
     if isinstance(value, str) and "/" in value:
         try:
             return float(Fraction(value))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, OverflowError):
             return value
     return value
+
+
+def _class_value(value: object) -> object:
+    """A class map's value: an id, or #rrggbb."""
+    if isinstance(value, bool) or (isinstance(value, int) and not 0 <= value <= 255):
+        raise ValueError(f"class id {str(value).lower()} is not in 0 to 255")
+    if isinstance(value, str) and not RGB.fullmatch(value):
+        raise ValueError(f"{value!r} is neither an id nor #rrggbb")
+    return value
+
+
+def _void(value: object) -> object:
+    return value if value in ("auto", "none") else _class_value(value)
+
+
+def _class_name(value: object) -> object:
+    """What a class map's value means: a class of the project, or its colour."""
+    if isinstance(value, str) and value not in CLASSES and not RGB.fullmatch(value):
+        raise ValueError(f"{value!r} is neither #rrggbb nor a class: {', '.join(CLASSES)}")
+    return value
+
+
+def _folder_names(value: object) -> object:
+    """The names of folders, without a slash at the end."""
+    if not isinstance(value, Mapping):
+        return value
+    if numbers := [name for name in value if not isinstance(name, str)]:
+        raise ValueError(f'{numbers[0]} is not text; put it in quotes: "{numbers[0]}"')
+    found = {name.rstrip("/"): field for name, field in value.items()}
+    if len({spelt(name) for name in found}) < len(value):
+        raise ValueError("two keys are one name, as letter case and separators do not matter; keep one")
+    return found
+
+
+ClassValue = Annotated[int | str, BeforeValidator(_class_value)]
+ClassName = Annotated[str, BeforeValidator(_class_name)]
+FolderField = Literal["image", "depth", "hed", "seg", "normal", "none"]
 
 
 class _Meaning(BaseModel):
@@ -52,6 +92,13 @@ class Depth(_Meaning):
     missing: float | Literal["auto", "none"] = "auto"  # no reading; nor is 0 or less where values are measured
     most_missing: Share = 0.5  # a map that lacks more is refused
     colormap: str | None = None  # the maps are coloured with it
+
+    @property
+    def scaled(self) -> bool:
+        """Whether it is declared how values of any range become inverse depth: not by `kind: depth` alone."""
+        told = self.model_fields_set
+        ends = self.near is not None or self.colormap is not None
+        return ends or ("kind" in told and (self.kind == "inverse" or "unit" in told))
 
     @property
     def metric(self) -> bool:
@@ -95,18 +142,9 @@ class Segmentation(_Meaning):
     """Class maps: ids or colours, which of them are void, and the classes that they mean."""
 
     kind: Literal["auto", "ids", "colours"] = "auto"
-    void: int | str | Literal["auto", "none"] = "auto"  # an id or #rrggbb; its pixels take the class beside them
-    classes: Mapping[int | str, str] | None = None  # id or #rrggbb → a class of the project or #rrggbb
+    void: Annotated[int | str, BeforeValidator(_void)] = "auto"  # id, #rrggbb, auto or none; it takes the class beside
+    classes: Annotated[Mapping[ClassValue, ClassName], Field(min_length=1)] | None = None
     most_missing: Share = 0.5  # a map with more void is refused
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        for value in [*(self.classes or {}), *(self.classes or {}).values(), self.void]:
-            if isinstance(value, int) and not 0 <= value <= 255:
-                raise ValueError(f"class id {value} is not in 0 to 255")
-            if isinstance(value, str) and value not in (*CLASSES, "auto", "none"):
-                rgb(value)
-        return self
 
     def __str__(self) -> str:
         void = "" if self.void in ("auto", "none") else f", void {self.void}"
@@ -144,7 +182,7 @@ class Maps(_Meaning):
     normal: Normals | None = None
     orientation: Literal["stored", "upright"] | None = None
     condition: Literal["depth", "hed", "seg", "normal", "none"] | None = None
-    folders: Mapping[str, Literal["image", "depth", "hed", "seg", "normal", "none"]] = {}
+    folders: Annotated[Mapping[str, FolderField], BeforeValidator(_folder_names)] = {}
 
     def describe(self, field: str) -> str:
         """The meaning of a field, and how it is known."""
@@ -157,15 +195,8 @@ class Maps(_Meaning):
 
 
 def rgb(text: str) -> tuple[int, int, int]:
-    """The colour #rrggbb.
-
-    Raises:
-        ValueError: the text is neither that nor a class of the project.
-    """
-    digits = text.removeprefix("#")
-    if len(digits) != 6 or not text.startswith("#"):
-        raise ValueError(f"{text!r} is neither #rrggbb nor a class: {', '.join(CLASSES)}")
-    value = int(digits, 16)
+    """The colour #rrggbb."""
+    value = int(text.removeprefix("#"), 16)
     return value >> 16, value >> 8 & 255, value & 255
 
 

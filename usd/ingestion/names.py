@@ -5,9 +5,9 @@ Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/
 """
 
 import re
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
-from pathlib import PurePath
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from unicodedata import normalize
 
@@ -49,6 +49,7 @@ SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
 _WORD = "|".join(word.replace("_", "[._ -]") for word in sorted(WORDS, key=len, reverse=True))
 ENDING = re.compile(rf"(?P<base>.+?)(?P<mark>[._ -])(?P<word>{_WORD})")
 BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -])(?P<base>.+)")
@@ -103,6 +104,25 @@ def place_of(file: PurePath, words: Words = MappingProxyType({})) -> Place:
     return Place(name, said, said != "image" and (sure or field not in (None, "image")), whole)
 
 
+def spellings(names: Iterable[str]) -> dict[str, str]:
+    """The names by their lower case, without those that differ in nothing else."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        found.setdefault(name.lower(), set()).add(name)
+    return {lower: next(iter(each)) for lower, each in found.items() if len(each) == 1}
+
+
+def in_one_case(places: Mapping[Path, Place]) -> dict[Path, Place]:
+    """The places with names in the letter case of their images, unless images differ in that alone."""
+    images = [place for place in places.values() if place.field == "image"]
+    known = spellings(name for place in images for name in (place.name, place.whole))
+
+    def cased(name: str) -> str:
+        return known.get(name.lower(), name)
+
+    return {file: replace(each, name=cased(each.name), whole=cased(each.whole)) for file, each in places.items()}
+
+
 def _parts(stem: str) -> tuple[str | None, str, bool]:
     """The word in a name, what it is the map or image of, and whether that is certain: a map's own name alone is.
 
@@ -125,9 +145,13 @@ def spelt(text: str) -> str:
 
 
 def split_of(file: PurePath) -> str | None:
-    """The split that a folder of the file is named for."""
-    found = [SPLIT_WORDS[part.lower()] for part in file.parent.parts if part.lower() in SPLIT_WORDS]
-    return found[0] if found else None
+    """The split that a folder of the file is named for, such as `val`, `val2017` or `val_images`."""
+    for part in file.parent.parts:
+        if found := SPLIT.match(part):
+            rest = part[found.end() :]
+            if not rest or rest.isdigit() or WORDS.get(spelt(rest)) == "image":
+                return SPLIT_WORDS[found[1].lower()]
+    return None
 
 
 def own_splits(files: Set[PurePath]) -> dict[PurePath, str]:

@@ -1,6 +1,5 @@
 """Two folders with pictures of the same names, such as `A/` and `B/`: one may hold maps of the other's pictures."""
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
@@ -8,10 +7,9 @@ from pathlib import Path
 
 from usd.errors import UsdError
 from usd.ingestion.findings import name_of
-from usd.ingestion.names import SPLIT_WORDS, Words, one_form, spelt
+from usd.ingestion.names import SPLIT, Words, one_form, spelt
 
 FEWEST = 3  # names that two folders share; fewer may be chance
-SPLIT = re.compile(rf"(?:{'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
 
 Slot = tuple[int, tuple[str, ...]]  # a place in a path, and the other parts of that path
 

@@ -108,7 +108,7 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
             repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
             if narrowed(file):
                 repairs.append("16-bit")
-            orientation = int(file.getexif().get(PIL.ExifTags.Base.Orientation, 1))  # gone from a TIFF once decoded
+            orientation = orientation_of(file)  # gone from a TIFF once decoded
             pixels, shape = _decode(file, size, field, repairs)
     except Refused:
         raise
@@ -133,6 +133,12 @@ def check_header(file: PIL.ImageFile.ImageFile) -> None:
         raise Refused(f"animated, or of several pages: {frames} frames")
 
 
+def orientation_of(file: PIL.Image.Image) -> int:
+    """The orientation by its EXIF, 1 to 8; 1 if that is none of these, such as text."""
+    found = file.getexif().get(PIL.ExifTags.Base.Orientation)
+    return next((number for number in range(1, 9) if number == found), 1)
+
+
 def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
     """Whether it has 16 bits a channel, of which Pillow reads 8 if it is in colour; to be asked first of all."""
     return ";16" in str(file.tile)  # it says so only here, until anything is decoded
@@ -143,7 +149,7 @@ def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[
     kind = MAPS[field].kind if field in MAPS else "image"
     if kind != "palette":
         file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
-    if file.getexif().get(PIL.ExifTags.Base.Orientation) in range(2, 9):
+    if orientation_of(file) != 1:
         repairs.append("EXIF rotation")
     upright = PIL.ImageOps.exif_transpose(file)
     if field == UNKNOWN and few_colours(upright):

@@ -18,6 +18,7 @@ from usd.ingestion.pictures import (
     Refused,
     check_header,
     narrowed,
+    orientation_of,
     read_file,
 )
 
@@ -63,7 +64,8 @@ def read_raw(path: Path) -> Raw:
             repairs = () if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ("wrong extension",)
             narrow = narrowed(file) and not file.mode.startswith("I")
             # taken out, since Pillow turns TIFF files by it when it decodes them
-            orientation = int(file.getexif().pop(PIL.ExifTags.Base.Orientation, 1))
+            orientation = orientation_of(file)
+            file.getexif().pop(PIL.ExifTags.Base.Orientation, None)
             values, full, opaque, palette = _decode(file)
             lossy = file.format in LOSSY
             return Raw(values, full, opaque, palette, lossy, narrow, orientation, repairs, sha256(data))

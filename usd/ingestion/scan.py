@@ -14,6 +14,8 @@ from usd.ingestion.pictures import SUFFIXES, Refused, read_file
 from usd.tasks import MAPS
 
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
+OPTIONS = {MAPS_FILE: MAPS_FILE, "maps.yml": MAPS_FILE, SPLITS_FILE: SPLITS_FILE}  # as they may be spelt
+CONVERT = (".heic", ".heif", ".avif", ".jfif", ".jxl", ".jp2", ".ppm", ".pgm", ".dng", ".cr2", ".nef", ".arw", ".psd")
 FROM_IMAGE = ("canny", "outpaint")  # stage `annotate` makes them of the image as it is in the record
 
 Claims = dict[str, dict[str, list[Path]]]  # name → field → the files that claim to be it
@@ -61,9 +63,20 @@ def walk(root: Path, scan: Scan) -> list[Path]:
                 scan.findings.append(refused(path, "a hidden file"))
             elif path.as_posix() in (MAPS_FILE, SPLITS_FILE):
                 scan.findings.append(Finding(name_of(path), "accepted"))
+            elif name.lower() in OPTIONS:
+                own = OPTIONS[name.lower()]
+                why = f"not read by itself: call it {own}, at the top of the folder, or name it with --{Path(own).stem}"
+                scan.findings.append(refused(path, why))
             else:
                 files.append(path)
     return sorted(files)
+
+
+def unusable(file: Path) -> Finding:
+    """A file that is nothing which is read; formats of pictures are to be converted."""
+    suffix = file.suffix.lower()
+    remedy = f"; {suffix} is not read: convert it to JPEG or PNG" if suffix in CONVERT else ""
+    return refused(file, f"not a picture, map, metadata file, or an image's only caption{remedy}")
 
 
 def assemble(claims: Claims, scan: Scan) -> dict[str, dict[str, Path]]:

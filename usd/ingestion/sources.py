@@ -10,8 +10,7 @@ instruct-pix2pix: `<prompt>/<seed>_0.jpg` and `<seed>_1.jpg`, their maps `<seed>
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from usd.errors import UsdError
 from usd.ingestion.captions import from_name, from_prompt, from_seeds, from_text, one_line
@@ -24,30 +23,21 @@ from usd.ingestion.names import (
     Words,
     folder_word,
     folder_words,
-    one_form,
+    in_one_case,
     own_splits,
     place_of,
+    spellings,
     spelt,
 )
 from usd.ingestion.namesakes import check_namesakes
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
-from usd.ingestion.scan import Claims, Sample, Scan, assemble, read_text, walk
-from usd.ingestion.tables import TABLES, Row
+from usd.ingestion.scan import Claims, Sample, Scan, assemble, read_text, unusable, walk
+from usd.ingestion.tables import TABLES, Entry, count_of, read_tables
 from usd.tasks import MAPS
 
 PAIR = re.compile(r"(?P<seed>.+)_(?P<side>[01])(?:_(?P<map>[a-z]+))?")
 CONDITION_REMEDY = "say with --maps which map it is: `condition: depth`, hed, seg or normal; or none, to leave it out"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of a table, with its paths from the source's root."""
-
-    table: Path
-    row: Row
-    image: Path
-    maps: dict[str, Path]
 
 
 def folder(root: Path, maps: Maps) -> Scan:
@@ -59,20 +49,12 @@ def folder(root: Path, maps: Maps) -> Scan:
     scan = Scan()
     files = walk(root, scan)
     words = _words(files, maps)
-    entries = _entries(root, files, scan)
+    entries = read_tables(root, files, scan)
     claims, names = _claims(files, entries, words, scan)
     samples = assemble(_settle(claims, maps.condition, scan), scan)
     check_namesakes(samples.values(), words, {entry.image for entry in entries})
     captions = _captions(root, files, samples, words, scan)
-    for entry in entries:
-        name = names[entry.image]
-        if name not in samples:
-            image = one_line(entry.row.image)
-            scan.findings.append(refused(entry.table, f"names {image}, which is not a usable image"))
-        elif entry.row.text:
-            captions.setdefault(name, entry.row.text)
-        elif name not in captions:
-            scan.findings.append(refused(entry.table, f"has no text for {one_line(entry.row.image)}"))
+    _add_texts(captions, entries, names, samples, scan)
     splits = own_splits({fields["image"] for fields in samples.values()})
     for name, fields in samples.items():
         caption = captions.get(name) or from_name(name.rpartition("/")[2])
@@ -80,21 +62,27 @@ def folder(root: Path, maps: Maps) -> Scan:
     return scan
 
 
-def _entries(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
-    """The rows of all tables."""
-    there = {one_form(file.as_posix()): file for file in files}
-
-    def path(table: Path, text: str) -> Path:
-        found = table.parent / PurePosixPath(text.replace("\\", "/"))
-        return there.get(one_form(found.as_posix()), found)
-
-    entries = []
-    for table in files:
-        if parse := TABLES.get(table.name.lower()):
-            for row in read_text(root, table, scan, parse) or []:
-                maps = {field: path(table, text) for field, text in row.maps.items()}
-                entries.append(Entry(table, row, path(table, row.image), maps))
-    return entries
+def _add_texts(
+    captions: dict[str, str],
+    entries: list[Entry],
+    names: dict[Path, str],
+    samples: dict[str, dict[str, Path]],
+    scan: Scan,
+) -> None:
+    """Add the captions of the tables; what of these cannot be used are findings."""
+    late: dict[Path, list[str]] = {}
+    for entry in entries:
+        name, image = names[entry.image], one_line(entry.row.image)
+        if name not in samples:
+            scan.findings.append(refused(entry.table, f"names {image}, which is not a usable image"))
+        elif entry.row.text:
+            if captions.setdefault(name, entry.row.text) != entry.row.text:
+                late.setdefault(entry.table, []).append(image)
+        elif name not in captions:
+            scan.findings.append(refused(entry.table, entry.row.fault or f"has no text for {image}"))
+    for table, images in late.items():
+        why = f"its text for {images[0]} is not used, as another caption came first; keep one{count_of(images)}"
+        scan.findings.append(refused(table, why))
 
 
 def _words(files: list[Path], maps: Maps) -> Words:
@@ -110,23 +98,25 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
     known = set(files)
     pictures = [file for file in files if file.suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)]
     pictures += [file for entry in entries for file in entry.maps.values() if file not in known]
-    found = {file: place_of(file, words) for file in pictures}
-    names = _names(entries, found, words)
-    for entry in entries:  # what a table says, whatever the files are called
-        name = names[entry.image]
-        found |= {entry.image: Place(name, "image")} if entry.image in found else {}
-        found |= {file: Place(name, field) for field, file in entry.maps.items()}
-    images = {place.name for place in found.values() if place.certain and place.field == "image"}
-    mapped = {place.name for place in found.values() if place.field != "image"}
-    both = images | {place.name for place in found.values() if place.field == "image" and place.name in mapped}
+    own = in_one_case({file: place_of(file, words) for file in pictures})
+    names = _names(entries, own, words)
+    # what a table says, whatever the files are called; a file may be the map of several images
+    own |= {entry.image: Place(names[entry.image], "image") for entry in entries if entry.image in own}
+    listed = [(file, Place(names[each.image], field)) for each in entries for field, file in each.maps.items()]
+    maps = dict(listed)
+    found = dict.fromkeys([*((file, place) for file, place in own.items() if file not in maps), *listed])
+    places = [place for _, place in found]
+    images = {place.name for place in places if place.certain and place.field == "image"}
+    mapped = {place.name for place in places if place.field != "image"}
+    both = images | {place.name for place in places if place.field == "image" and place.name in mapped}
     claims: Claims = {}
-    for file, place in found.items():
+    for file, place in found:
         field, name = place.field, place.name
         apart = name in images or name not in mapped if field == "image" else name not in both
         if not place.certain and apart:
             field, name = "image", place.whole
         if field == "image" and file.suffix.lower() not in SUFFIXES:
-            scan.findings.append(refused(file, "not a picture, map, metadata file, or an image's only caption"))
+            scan.findings.append(unusable(file))
         else:
             claims.setdefault(name, {}).setdefault(field, []).append(file)
     return claims, names
@@ -161,15 +151,17 @@ def _captions(
 ) -> dict[str, str]:
     """Name → caption of the samples that have a text file; files that cannot be used are findings."""
     captions: dict[str, str] = {}
+    spelling = spellings(samples)
     seen: set[str] = set()
     for file in files:
         suffix = file.suffix.lower()
         if suffix in (*SUFFIXES, ARRAY, *UNREAD) or file.name.lower() in TABLES:
             continue
         place = place_of(file, words)
-        name = place.name if place.name in samples and place.field == "image" else place.whole
+        own, whole = (spelling.get(name.lower(), name) for name in (place.name, place.whole))
+        name = own if own in samples and place.field == "image" else whole
         if suffix != ".txt" or name in seen:
-            scan.findings.append(refused(file, "not a picture, map, metadata file, or an image's only caption"))
+            scan.findings.append(unusable(file))
         elif any(folder_word(part, words) not in (None, "image") for part in file.parent.parts):
             scan.findings.append(refused(file, "not a caption: it is in a folder of maps"))
         elif name not in samples:
@@ -195,6 +187,10 @@ def instruct_pix2pix(root: Path, _: Maps) -> Scan:
             prompts[file.parent.as_posix()] = read_text(root, file, scan, from_prompt) or {}
         elif file == Path("seeds.json"):
             listed = read_text(root, file, scan, from_seeds)
+            if listed is None:
+                raise UsdError(
+                    f"{root / file}: {scan.findings[-1].detail}; correct it, or remove it to take all pictures"
+                )
         elif file.name == "metadata.jsonl":
             scan.findings.append(Finding(name_of(file), "accepted", "not needed"))
         else:

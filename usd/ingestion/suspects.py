@@ -11,6 +11,7 @@ from usd.ingestion.findings import Finding, name_of, refused
 from usd.ingestion.names import one_form
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
+ODD = 0.05  # share of a series that may be unlike the others, and one of those whose names end alike
 ENDING = re.compile(r"(?P<own>.+)(?P<ending>[._ -][^._ -]+)")  # of a file's name
 
 
@@ -21,7 +22,7 @@ class Series:
     folder: Path
     ending: str  # "" for all of the folder
     members: dict[str, Checked] = field(default_factory=dict)  # by their names, without the ending
-    plain: bool = True  # whether all are grey or of a palette, and none has a map
+    plain: set[str] = field(default_factory=set)  # the names of those that are grey or of a palette, and have no map
 
     def __str__(self) -> str:
         """As an error message names it."""
@@ -37,7 +38,13 @@ class Series:
     def add(self, own: str, picture: Checked) -> None:
         """Take in one picture."""
         self.members[own] = picture
-        self.plain &= picture.plain and len(picture.job.sample.files) == 1
+        if picture.plain and len(picture.job.sample.files) == 1:
+            self.plain.add(own)
+
+    @property
+    def all_plain(self) -> bool:
+        """Whether no picture looks otherwise."""
+        return len(self.plain) == len(self.members)
 
 
 def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
@@ -45,6 +52,8 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
 
     A series is suspect if all its pictures are grey or of a palette, none has a map, and each has a namesake in another
     series that is not like that: `gt/0.png` beside `photographs/0.jpg`, or `0_B.png` beside `0_A.png` in one folder.
+    Where the namesakes are in colour, one picture or a few may lack theirs, or be in colour in a series that is no
+    folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that.
     """
     series: dict[tuple[Path, str], Series] = {}
     for each in checked:
@@ -53,17 +62,18 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
                 series.setdefault((folder, ending), Series(folder, ending)).add(own, each)
     coloured: dict[str, list[Series]] = defaultdict(list)
     for some in series.values():
-        if not some.plain:
+        if not some.all_plain:
             for own in some.members:
                 coloured[own].append(some)
     findings: dict[int, Finding] = {}
     for some in series.values():
-        if some.plain and len(some.members) >= FEWEST and (beside := _beside(some, coloured)):
+        if len(some.plain) >= FEWEST and (beside := _beside(some, coloured)):
+            share = "all" if some.all_plain else "most"
             why = (
-                f"all of {some} is grey or of few colours, and named like {beside}: maps? {some.remedy}; "
+                f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {some.remedy}; "
                 "or give pictures other names"
             )
-            for each in some.members.values():
+            for each in (some.members[own] for own in some.plain):
                 findings.setdefault(id(each), refused(each.job.sample.files["image"], why))
     return [each for each in checked if id(each) not in findings], list(findings.values())
 
@@ -77,13 +87,23 @@ def _places(image: Path) -> Iterator[tuple[Path, str, str]]:
 
 
 def _beside(suspect: Series, coloured: dict[str, list[Series]]) -> Series | None:
-    """The series of another folder, or of names that end otherwise in the same one, that has all the suspect's names.
+    """The series of another folder, or of names that end otherwise in the same one, that has the suspect's names.
 
     Beginnings are no such sign: pictures of one thing are numbered, `grandma_1` as well as `beach_1`.
     """
-    candidates = coloured.get(next(iter(suspect.members)), [])
+    spare = max(1 if suspect.ending else 0, int(ODD * len(suspect.members)))
+    if suspect.ending[1:].isdigit():
+        spare = 0
+    if len(suspect.members) - len(suspect.plain) > (spare if suspect.ending else 0):
+        return None
+    candidates = list({id(other): other for own in sorted(suspect.plain) for other in coloured.get(own, [])}.values())
     if suspect.ending:
         candidates = [other for other in candidates if other.folder == suspect.folder]
     else:
         candidates = [other for other in candidates if not other.ending]
-    return next((other for other in candidates if suspect.members.keys() <= other.members.keys()), None)
+    for other in candidates:
+        named = suspect.plain & other.members.keys()
+        pairs = named - other.plain
+        if len(named) == len(suspect.members) or len(pairs) >= max(FEWEST, len(suspect.members) - spare):
+            return other
+    return None

@@ -3,34 +3,91 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from usd.ingestion.captions import one_line
-from usd.ingestion.names import FOREIGN, WORDS
+from usd.ingestion.findings import refused
+from usd.ingestion.names import FOREIGN, WORDS, one_form, spelt
+from usd.ingestion.pictures import SUFFIXES
+from usd.ingestion.raw import ARRAY, UNREAD
+from usd.ingestion.scan import Scan, read_text
 
-IMAGE_COLUMNS = ("file_name", "image_file_name", "image", "target")
+IMAGE_COLUMNS = ("file_name", "filename", "image_file_name", "image", "target")
 TEXT_COLUMNS = ("text", "caption", "prompt")
-SUFFIXES = ("_file_name", "_image", "_path")
+PATH_ENDINGS = ("_file_name", "_image", "_path")
+FORM = "not in its form: line"
 
 
 @dataclass(frozen=True)
 class Row:
     """A picture of a table, what it says of it, and the maps that belong to it."""
 
-    image: str  # path beside the table
-    text: str  # empty if there is none
-    maps: dict[str, str]  # field → path beside the table
+    image: str  # path beside the table; empty if the row cannot be read
+    text: str = ""  # empty if there is none
+    maps: Mapping[str, str] | None = None  # field → path beside the table
+    fault: str = ""  # why the row, or its text, cannot be used
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a table, with its paths from the source's root."""
+
+    table: Path
+    row: Row
+    image: Path
+    maps: dict[str, Path]
+
+
+def read_tables(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
+    """The rows of all tables."""
+    there = {one_form(file.as_posix()): file for file in files}
+
+    def path(table: Path, text: str) -> Path:
+        found = Path(os.path.normpath(table.parent / text.replace("\\", "/")))
+        return there.get(one_form(found.as_posix()), found)
+
+    entries = []
+    for table in files:
+        if parse := TABLES.get(table.name.lower()):
+            rows = read_text(root, table, scan, parse) or []
+            for row in rows:
+                if row.image:
+                    maps = {field: path(table, text) for field, text in (row.maps or {}).items()}
+                    entries.append(Entry(table, row, path(table, row.image), maps))
+            if faults := [row.fault for row in rows if not row.image]:
+                scan.findings.append(refused(table, faults[0] + count_of(faults)))
+    return entries
+
+
+def count_of(found: list[str]) -> str:
+    """How many there are, where only the first is named."""
+    return f" ({len(found)} such rows)" if len(found) > 1 else ""
 
 
 def from_jsonl(text: str) -> list[Row]:
     """The rows of `metadata.jsonl`, or of the JSON lines that ControlNet calls `prompt.json`."""
-    return [_row(json.loads(line)) for line in text.split("\n") if line.strip()]
+    return [_of_json(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def from_csv(text: str) -> list[Row]:
     """The rows of `metadata.csv`."""
-    return [_row(row) for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)]
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[Row] = []
+    try:
+        if not {spelt(name.strip()) for name in table.fieldnames or ()} & set(IMAGE_COLUMNS):
+            return [Row("", fault=f"{FORM} 1: no column file_name; it must be such as file_name,text, with commas")]
+        for row in table:
+            if None in row:
+                why = 'more values than columns; put a text with commas in quotes: "a cat, asleep"'
+                rows.append(Row("", fault=f"{FORM} {table.line_num}: {why}"))
+            else:
+                rows.append(_row(row, table.line_num))
+    except csv.Error as error:
+        rows.append(Row("", fault=f"{FORM} {table.line_num + 1}: {error}; correct its quotes"))
+    return rows
 
 
 TABLES: dict[str, Callable[[str], list[Row]]] = {
@@ -40,22 +97,53 @@ TABLES: dict[str, Callable[[str], list[Row]]] = {
 }
 
 
-def _row(row: dict[str, str | None]) -> Row:
-    column = next((name for name in IMAGE_COLUMNS if row.get(name)), None)
+def _of_json(number: int, line: str) -> Row:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        return Row("", fault=f'{FORM} {number}: {why}; each line is an object such as {{"file_name": "a.jpg"}}')
+    if not isinstance(found, dict):
+        return Row("", fault=f'{FORM} {number}: must be an object such as {{"file_name": "a.jpg", "text": "a cat"}}')
+    return _row(found, number)
+
+
+def _row(given: Mapping[str, object], number: int) -> Row:
+    row = {spelt(name.strip()): value for name, value in given.items() if value}
+    column = next((name for name in IMAGE_COLUMNS if name in row), None)
     if column is None:
-        raise KeyError(IMAGE_COLUMNS[0])
-    text = next((str(row[name]) for name in TEXT_COLUMNS if row.get(name)), "")
+        return Row("", fault=f"{FORM} {number}: no {IMAGE_COLUMNS[0]}; it must name the picture")
     maps = {}
     for name, value in row.items():
-        if name != column and value and (field := _field(name)) not in (None, "image", FOREIGN):
+        field = _field(name, str(value))
+        if name != column and field not in (None, "image", FOREIGN):
             maps[str(field)] = str(value)
-    return Row(str(row[column]), one_line(text), maps)
+    image = str(row[column])
+    if not all(map(_possible, (image, *maps.values()))):
+        return Row("", fault=f"{FORM} {number}: a path with characters that no file's name has; correct it")
+    key = next((name for name in TEXT_COLUMNS if name in row), TEXT_COLUMNS[0])
+    text = row.get(key, "")
+    if not isinstance(text, str):
+        return Row(image, "", maps, f"{FORM} {number}: {key} must be one text, found {one_line(str(text))[:40]}")
+    return Row(image, one_line(text), maps)
 
 
-def _field(column: str) -> str | None:
-    """The map that a column names the files of: `depth`, `depth_file_name`, `conditioning_image`, `source`."""
-    word = "condition" if column == "source" else column.lower()
-    for suffix in ("", *SUFFIXES):
-        if word.endswith(suffix) and (field := WORDS.get(word.removesuffix(suffix))):
-            return field
-    return None
+def _field(column: str, value: str) -> str | None:
+    """The map that a column names the files of: `depth`, `depth_file_name`, `conditioning_image`, `source`.
+
+    A column such as `label` may hold the name of a class as well, which is no path.
+    """
+    word = "condition" if column == "source" else column
+    if field := WORDS.get(word):
+        is_path = PurePosixPath(value).suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)
+        return field if is_path or word.endswith(PATH_ENDINGS) else None
+    ending = next((each for each in PATH_ENDINGS if word.endswith(each)), "")
+    return WORDS.get(word.removesuffix(ending))
+
+
+def _possible(path: str) -> bool:
+    """Whether a file may have this path."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,104 @@
+"""What is asked for beside the pictures, and where the dataset goes: done or refused by name, never passed over."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.ingestion.scenery import notes, save, sight, take
+from usd.data.record import MANIFEST, read_manifest
+from usd.errors import UsdError
+from usd.ingestion.ingest import Options, ingest
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for number in range(6):
+        save(tmp_path / f"source/{number}_A.png", sight(number))
+    return tmp_path / "source"
+
+
+@pytest.mark.parametrize("name", ["maps.yaml", "splits.csv"])
+@pytest.mark.parametrize("broken", ["link", "folder"])
+def test_a_declaration_that_cannot_be_read_ends_it(name: str, broken: str, source: Path, tmp_path: Path) -> None:
+    if broken == "link":
+        (source / name).symlink_to("nowhere")
+    else:
+        (source / name).mkdir()
+    with pytest.raises(UsdError, match=rf"source/{name}: not readable"):
+        ingest(source, tmp_path / "out", Options(size=32))
+
+
+@pytest.mark.parametrize("name", ["maps.yml", "Maps.yaml", "sub/maps.yaml", "Splits.CSV"])
+def test_a_declaration_of_another_name_is_refused_with_the_right_one(name: str, source: Path, tmp_path: Path) -> None:
+    (source / name).parent.mkdir(exist_ok=True)
+    (source / name).write_text("orientation: stored")
+    own = "splits.csv" if "csv" in name.lower() else "maps.yaml"
+    assert take(tmp_path)[name].detail.startswith(f"not read by itself: call it {own}, at the top of the folder")
+
+
+def test_a_split_of_a_refused_picture_is_noted(source: Path, tmp_path: Path) -> None:
+    shutil.copy(source / "0_A.png", source / "copy.png")
+    (source / "half.png").write_bytes((source / "0_A.png").read_bytes()[:400])
+    splits = "file_name,split\ncopy.png,val\nhalf.png,val\n1_A.png,test\n"
+    take(tmp_path, splits=splits)
+    assert "splits.csv: 2 of its pictures are refused, such as copy.png; the others keep" in notes(tmp_path)
+    assert read_manifest(tmp_path / "out").set_index("source").loc["1_A.png", "split"] == "test"
+
+
+def test_a_folder_that_only_looks_like_a_dataset_is_kept(source: Path, tmp_path: Path) -> None:
+    take(tmp_path)
+    take(tmp_path)  # over a dataset
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / MANIFEST).write_text("precious")
+    with pytest.raises(UsdError, match="mine: exists and is not a dataset"):
+        ingest(source, tmp_path / "mine", Options(size=32))
+    assert (tmp_path / "mine" / MANIFEST).read_text() == "precious"
+
+
+def test_a_size_of_params_yaml_is_named(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    line = next(line for line in text.splitlines() if line.strip().startswith("image_size:"))
+    (tmp_path / "params.yaml").write_text(text.replace(line, f"{line.split(':')[0]}: 8"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsdError, match=r"^params\.yaml: render\.image_size"):
+        ingest(source, tmp_path / "out")
+
+
+def test_seeds_json_that_cannot_be_read_ends_it(source: Path, tmp_path: Path) -> None:
+    (source / "seeds.json").write_text("{")
+    with pytest.raises(UsdError, match=r"source/seeds\.json: not in its form: .*; correct it, or remove it"):
+        ingest(source, tmp_path / "out", Options("instruct-pix2pix", 32))
+
+
+@pytest.mark.parametrize(
+    ("maps", "coloured", "refused"),
+    [
+        ("12345", "0", ["1_B.png", "2_B.png", "3_B.png", "4_B.png", "5_B.png"]),
+        ("123459", "", ["1_B.png", "2_B.png", "3_B.png", "4_B.png", "5_B.png", "9_B.png"]),
+        ("123", "045", []),  # black and white by chance
+        ("124589", "", []),
+    ],
+)
+def test_one_picture_does_not_hide_that_the_others_look_like_maps(
+    maps: str, coloured: str, refused: list[str], source: Path, tmp_path: Path
+) -> None:
+    for number in maps + coloured:
+        pixels = sight(20 + int(number))
+        save(source / f"{number}_B.png", pixels if number in coloured else pixels[..., 0])
+    found = take(tmp_path)
+    assert sorted(name for name, each in found.items() if each.status == "refused") == refused
+    assert not refused or "of *_B is grey or of few colours, and named like *_A" in found["1_B.png"].detail
+
+
+@pytest.mark.parametrize("shapes", ["{}_{}.png", "{1}/{0}.png"])
+def test_old_photographs_beside_new_ones_are_not_maps(shapes: str, tmp_path: Path) -> None:
+    """Five of six are grey in each series but one, whose pictures are in colour."""
+    for place, series in enumerate("123" if "_" in shapes else "abc"):
+        for number in range(6):
+            pixels = sight(10 * place + number)
+            grey = place and number != place
+            save(tmp_path / "source" / shapes.format(f"p{number}", series), pixels[..., 0] if grey else pixels)
+    take(tmp_path, "" if "_" in shapes else "folders: {a: image, b: image, c: image}")
+    assert len(read_manifest(tmp_path / "out")) == 18

@@ -1,0 +1,113 @@
+"""Tables: each row is served or refused by name, and what is no path is none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ingestion.scenery import save, sight
+from usd.data.record import read_manifest
+from usd.ingestion.findings import Finding
+from usd.ingestion.ingest import Options, ingest
+
+DEPTH = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (72, 1))
+
+
+def take(root: Path, text: str, table: str = "metadata.csv") -> list[str]:
+    """What the report says of a table, beside three pictures."""
+    for number in range(3):
+        save(root / f"source/{number}.png", sight(number))
+    (root / "source" / table).write_text(text)
+    found: list[Finding] = ingest(root / "source", root / "out", Options(size=32))
+    return [each.detail for each in found if each.file == table and each.status == "refused"]
+
+
+def captions(root: Path) -> list[str]:
+    return list(read_manifest(root / "out").sort_values("source")["caption"])
+
+
+def test_the_name_of_a_class_is_no_map(tmp_path: Path) -> None:
+    assert not take(tmp_path, "file_name,text,label\n0.png,a,cat\n1.png,b,dog\n2.png,c,v1.5 cat\n")
+    assert captions(tmp_path) == ["a", "b", "c"]
+
+
+def test_a_map_may_belong_to_several_pictures(tmp_path: Path) -> None:
+    save(tmp_path / "source/plane.png", DEPTH)
+    rows = [{"file_name": f"{n}.png", "text": f"{n}", "depth_file_name": "plane.png"} for n in (0, 1, 2, 2)]
+    assert not take(tmp_path, "\n".join(map(json.dumps, rows)), "metadata.jsonl")
+    assert read_manifest(tmp_path / "out")["depth_sha256"].notna().tolist() == [True] * 3
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_map_outside_of_the_source_is_refused(outside: bool, tmp_path: Path) -> None:
+    save(tmp_path / "dd/0.png", DEPTH)
+    save(tmp_path / "source/train/9.png", sight(9))
+    save(tmp_path / "source/dd/0.png", DEPTH)
+    row = {"file_name": "9.png", "text": "a", "depth_file_name": "../../dd/0.png" if outside else "../dd/0.png"}
+    (tmp_path / "source/train/metadata.jsonl").write_text(json.dumps(row))
+    assert not take(tmp_path, "file_name,text\n0.png,a")
+    table = read_manifest(tmp_path / "out").set_index("source")
+    assert ("train/9.png" in table.index) != outside
+    report = (tmp_path / "out/report.csv").read_text()
+    assert ('../dd/0.png,refused,"outside the folder of pictures, which alone is read' in report) == outside
+
+
+@pytest.mark.parametrize("text", [["a", "b"], {"en": "a"}, float("nan"), 7])
+def test_a_caption_that_is_no_text_is_refused(text: object, tmp_path: Path) -> None:
+    rows = [{"file_name": "0.png", "text": text}, {"file_name": "1.png", "text": "b"}]
+    (said,) = take(tmp_path, "\n".join(map(json.dumps, rows)), "metadata.jsonl")
+    assert said.startswith("not in its form: line 1: text must be one text, found ")
+    assert captions(tmp_path) == ["0", "b", "2"]
+
+
+def test_a_second_caption_is_named(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/metadata.csv").write_text("file_name,text\n0.png,a\n1.png,b\n1.png,c\n")
+    rows = [{"file_name": "0.png", "text": "a"}, {"file_name": "1.png", "text": "d"}]
+    assert take(tmp_path, "\n".join(map(json.dumps, rows)), "metadata.jsonl") == [
+        "its text for 1.png is not used, as another caption came first; keep one"
+    ]
+    assert 'metadata.csv,refused,"its text for 1.png' in (tmp_path / "out/report.csv").read_text()
+    assert captions(tmp_path) == ["a", "b", "2"]
+
+
+GOOD = '{"file_name": "1.png", "text": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "line", "why"),
+    [
+        ("metadata.csv", "file_name,text\n0.png,a cat, asleep\n1.png,b\n", 2, "more values than columns; put a text"),
+        ("metadata.csv", 'file_name,text\n1.png,b\n0.png,"a"b\n', 3, "',' expected after '\"'; correct its quotes"),
+        ("metadata.csv", "file_name,text\n,a\n1.png,b\n", 2, "no file_name; it must name the picture"),
+        ("metadata.jsonl", GOOD + '{"file', 2, "Unterminated string"),
+        ("metadata.jsonl", f"[]\n{GOOD}[]", 1, "must be an object"),
+        ("metadata.jsonl", GOOD + '{"text": "b"}', 2, "no file_name"),
+        ("metadata.jsonl", GOOD + r'{"file_name": "\u0000.png"}', 2, "a path with characters"),
+        ("metadata.jsonl", GOOD + r'{"file_name": "\ud800.png"}', 2, "a path with characters"),
+        ("metadata.jsonl", GOOD + r'{"file_name": "0.png", "depth": "\u0000.png"}', 2, "a path with characters"),
+    ],
+)
+def test_a_bad_line_is_named_and_loses_no_other(table: str, text: str, line: int, why: str, tmp_path: Path) -> None:
+    (said,) = take(tmp_path, text, table)
+    assert said.startswith(f"not in its form: line {line}: {why}")
+    assert said.endswith(" (2 such rows)") == (text.count("[]") == 2)
+    assert captions(tmp_path) == ["0", "b", "2"]
+
+
+@pytest.mark.parametrize("header", ["File_Name,Text", "filename, text", "file name,caption", "file_name;text"])
+def test_a_header_may_be_spelt_otherwise_but_not_without_commas(header: str, tmp_path: Path) -> None:
+    said = take(tmp_path, f"{header}\n0.png,a\n")
+    if ";" in header:
+        assert said == ["not in its form: line 1: no column file_name; it must be such as file_name,text, with commas"]
+    else:
+        assert not said
+        assert captions(tmp_path)[0] == "a"
+
+
+def test_a_caption_finds_its_image_in_another_letter_case(tmp_path: Path) -> None:
+    save(tmp_path / "source/s0.png", sight(9))
+    (tmp_path / "source/S0.TXT").write_text("a caption")
+    assert not take(tmp_path, "file_name,text\n0.png,a")
+    assert captions(tmp_path)[-1] == "a caption"
