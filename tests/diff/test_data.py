@@ -12,6 +12,7 @@ from usd.diff.html import html
 from usd.diff.markdown import markdown
 from usd.diff.review import review
 from usd.diff.revision import find
+from usd.errors import UsdError
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +35,13 @@ def test_a_data_change_names_the_keys_and_shows_pictures(pictured: Project) -> N
     assert "<img" not in html(without)
     assert markdown(without).splitlines()[0] == text.splitlines()[0]
     assert project.regressions() == []
+
+
+def test_a_configuration_that_dvc_cannot_read_is_one_line(pictured: Project) -> None:
+    pictured.write(".dvc/config", "[core\n")
+    with pytest.raises(UsdError, match=r"\.dvc/config: DVC cannot read it .*; restore it") as caught:
+        review("base", "HEAD", pictured.root)
+    assert "\n" not in str(caught.value)
 
 
 def test_keys_are_unknown_where_a_revision_does_not_list_them(project: Project) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.diff.project import METRICS, Project, retrained, set_rmse
-from usd.diff.scores import MEAN, numbers
+from usd.diff.revision import find
+from usd.diff.scores import MEAN, numbers, read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +101,24 @@ def test_the_noise_is_the_range_over_all_seeds_of_the_study(project: Project) ->
     project.edit(METRICS, set_rmse(0.1041))
     project.commit()
     assert len(project.regressions()) == 4
+
+
+def test_a_run_that_diverged_is_no_noise(project: Project) -> None:
+    def diverge(found: Any) -> None:
+        for row in found["rows"]:
+            row |= {"rmse": float("inf")} if row["seed"] == 1 and "rmse" in row else {}
+
+    project.edit("results/study/study.json", diverge)
+    project.edit(METRICS, set_rmse(0.2))
+    project.commit()
+    assert len(project.regressions()) == 4
+
+
+def test_metrics_of_a_folder_below_another_are_read_as_well(project: Project) -> None:
+    for path, value in (("results/us_diffusion/metrics.json", 0.3), ("results/us_diffusion/more/metrics.json", 0.1)):
+        project.write(path, f'{{"rmse": {value}}}')
+    found = read_metrics(find("workspace", project.root))
+    assert (found["us_diffusion", "", "rmse"], found["us_diffusion/more", "", "rmse"]) == (0.3, 0.1)
 
 
 def test_the_mean_is_the_gates() -> None:

@@ -4,12 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.diff.project import Project
 from usd.diff.dag import read_stages
+from usd.diff.review import text
 from usd.diff.revision import find
 from usd.diff.stages import Plan, plan
 
@@ -58,6 +60,44 @@ def test_stages_agree_with_dvc_status(project: Project) -> None:
     found = plan(find("HEAD", project.root))
     ours = {rerun.name: {re.sub(r" (changed|is missing)$", "", why) for why in rerun.reasons} for rerun in found.reruns}
     assert {name: reasons for name, reasons in ours.items() if reasons} == expected
+
+
+@pytest.mark.parametrize("head", ["HEAD", "workspace"])
+def test_a_stage_that_is_removed_is_told_by_name(project: Project, head: str) -> None:
+    def shrink(file: Any) -> None:
+        del file["stages"]["benchmark"]
+        file["stages"]["evaluate"]["matrix"] = {"variant": ["us_diffusion"]}
+
+    def step(change: Callable[[], object]) -> tuple[str, list[str]]:
+        change()
+        if head == "HEAD":
+            project.commit()
+        found = project.compared("base", head)
+        return text(found, "md"), found.regressions
+
+    told, worse = step(lambda: project.edit("dvc.yaml", shrink))
+    assert "stages: 2 removed" in told.splitlines()[0]
+    assert "| `evaluate@prompt_diffusion` | removed |\n| `benchmark` | removed |" in told
+    assert worse == []
+    told, worse = step((project.root / "dvc.yaml").unlink)
+    assert "stages: 17 removed" in told.splitlines()[0]
+    assert worse == ["no stage is left: dvc.yaml is gone or has none"]
+
+
+def test_a_new_stage_of_another_dvc_yaml_a_frozen_one_and_one_that_ran_are_told(project: Project) -> None:
+    project.edit("dvc.lock", lambda lock: lock["stages"].pop("gate"))
+    project.commit()
+    project.git("tag", "--force", "base")
+    project.git("checkout", "--quiet", "HEAD~1", "--", "dvc.lock")
+    project.edit("params.yaml", lambda params: params["base"].update(steps=1))
+    project.write("below/dvc.yaml", "stages: {gate: {cmd: echo}}\n")
+    project.write("below/empty.dvc", "")
+    project.commit()
+    told = project.review()
+    summary = "stages: 1 more to rerun, 1 more frozen and out of date, 1 new, 1 up to date again"
+    assert summary in told.splitlines()[0]
+    assert "| `below/dvc.yaml:gate` | new |\n| `gate` | up to date again |" in told
+    assert "| `base` | params.yaml: base.steps |" in told
 
 
 def test_what_is_outside_of_git_is_taken_as_recorded(project: Project) -> None:

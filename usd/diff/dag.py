@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from usd.diff.parameters import ABSENT, flatten
-from usd.diff.revision import WORKSPACE, Revision
+from usd.diff.revision import MALFORMED, WORKSPACE, Revision
 from usd.errors import UsdError
 
 
@@ -32,7 +32,7 @@ class StageOutput:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A stage of dvc.yaml, or data that `dvc add` tracks."""
+    """A stage of a dvc.yaml, which is named before it unless it is the root's, or data that `dvc add` tracks."""
 
     name: str
     source: bool  # made by nobody: a .dvc file
@@ -60,8 +60,8 @@ def read_stages(revision: Revision) -> tuple[StageRecord, ...]:
 
     try:
         with _repo(revision) as repo:
-            return tuple(_record(repo, stage) for stage in repo.index.stages)
-    except (DvcException, SCMError, KeyError, TypeError, AttributeError, ValueError) as error:
+            return tuple(_record(repo, stage) for stage in repo.index.stages if not _empty(stage))
+    except (DvcException, SCMError, *MALFORMED) as error:
         told = " ".join(str(error).split())
         raise UsdError(
             f"dvc.yaml or dvc.lock of {revision.label}: not readable ({told}); restore it or run `dvc repro`"
@@ -87,17 +87,31 @@ def _repo(revision: Revision) -> Iterator[Any]:
         repo.close()
 
 
+def _empty(stage: Any) -> bool:
+    """Whether it is a .dvc file that tracks nothing."""
+    from dvc.stage import PipelineStage
+
+    return not isinstance(stage, PipelineStage) and not stage.outs
+
+
 def _record(repo: Any, stage: Any) -> StageRecord:
     from dvc.dependency.param import ParamsDependency
+    from dvc.dvcfile import PROJECT_FILE
     from dvc.stage import PipelineStage
 
     def path(item: Any) -> str:
         return str(item.fs.relpath(item.fs_path, repo.root_dir)) if item.is_in_repo else str(item.def_path)
 
+    def name() -> str:
+        if not isinstance(stage, PipelineStage):
+            return path(stage.outs[0])
+        file = str(repo.fs.relpath(stage.path, repo.root_dir))
+        return stage.name if file == PROJECT_FILE else f"{file}:{stage.name}"
+
     parameters = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
     files = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
     return StageRecord(
-        name=stage.name if isinstance(stage, PipelineStage) else path(stage.outs[0]),
+        name=name(),
         source=not isinstance(stage, PipelineStage),
         frozen=stage.frozen,
         command_changed=isinstance(stage, PipelineStage) and stage.cmd_changed,

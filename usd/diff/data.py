@@ -1,6 +1,7 @@
 """What changed in the data: counts by split and task, samples by key, and the distributions."""
 
 from dataclasses import dataclass, field
+from math import inf, isfinite
 from typing import ClassVar
 
 from usd.data.record import SPLITS
@@ -52,8 +53,11 @@ class Drift:
     @property
     def share(self) -> float:
         """The larger of |Δ mean| and |Δ standard deviation|, over the standard deviation before."""
-        moved = max(abs(self.after.mean - self.before.mean), abs(self.after.std - self.before.std))
-        return moved / self.before.std if self.before.std else float("inf") if moved else 0.0
+        moves = (abs(self.after.mean - self.before.mean), abs(self.after.std - self.before.std))
+        if not all(map(isfinite, moves)):
+            return inf
+        moved = max(moves)
+        return moved / self.before.std if self.before.std else inf if moved else 0.0
 
     @property
     def flagged(self) -> bool:
@@ -189,7 +193,7 @@ def drifts(before: Summary, after: Summary) -> list[Drift]:
         Drift(name, split, before.spreads[name][split], spread)
         for name, spreads in after.spreads.items()
         for split, spread in spreads.items()
-        if split in before.spreads.get(name, {}) and before.spreads[name][split] != spread
+        if split in before.spreads.get(name, {}) and repr(before.spreads[name][split]) != repr(spread)
     ]
     return _sorted(moved)
 

@@ -2,16 +2,19 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from usd import config
 from usd.diff.layout import NONE, Section, Table
-from usd.diff.revision import Revision
+from usd.diff.revision import MALFORMED, Revision
+from usd.diff.scores import is_number, read_scores
 from usd.errors import UsdError
 from usd.evaluation.gate import Check, judge
-from usd.evaluation.names import VARIANTS
+from usd.evaluation.names import OURS, VARIANTS
+from usd.tasks import DIRECTIONS
 
-FILES = (*(f"results/{name}/metrics.json" for name in VARIANTS), "results/benchmark.json")
+SCORES = {name: f"results/{name}/metrics.json" for name in VARIANTS}
+BENCHMARK = "results/benchmark.json"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class GatePart:
     @property
     def summary(self) -> str:
         """How many verdicts changed; empty if no value, bound or verdict did."""
-        if self.before.checks == self.after.checks:
+        if repr(self.before.checks) == repr(self.after.checks):  # by its text NaN equals NaN
             return ""
         if not self.after.checks:
             return "no longer judged"
@@ -93,21 +96,38 @@ class GatePart:
 
 
 def compare(base: Revision, head: Revision) -> GatePart:
-    """Judge both revisions with today's checks."""
+    """Judge both revisions with today's checks.
+
+    Raises:
+        UsdError: a file cannot be read.
+    """
     return GatePart(_judge(base), _judge(head))
 
 
 def _judge(revision: Revision) -> Judgement:
-    missing = [path for path in FILES if revision.json(path) is None]
+    missing = [path for path in (*SCORES.values(), BENCHMARK) if path not in revision.blobs]
     if missing:
         return Judgement(revision.label, {}, f"{', '.join(missing)} is not there")
     try:
         thresholds = config.build(config.Gate, revision.yaml(str(config.PARAMS)).get("gate"), "params.yaml: gate")
     except UsdError as error:
-        return Judgement(revision.label, {}, str(error))
-    *metrics, benchmark = (revision.json(path) for path in FILES)
+        return Judgement(revision.label, {}, "; ".join(str(error).splitlines()))
+    metrics = {name: read_scores(revision, path) for name, path in SCORES.items()}
+    benchmark = revision.json(BENCHMARK)
+    if lacking := _lacking(metrics, benchmark):
+        return Judgement(revision.label, {}, lacking)
     try:
-        checks = judge(dict(zip(VARIANTS, metrics, strict=True)), benchmark, thresholds)
-    except (KeyError, TypeError, AttributeError) as error:
-        return Judgement(revision.label, {}, f"a metric that the gate needs is not there ({error!r})")
+        checks = judge(metrics, benchmark, thresholds)
+    except MALFORMED as error:
+        return Judgement(revision.label, {}, f"{SCORES[OURS]} lacks a metric that the gate needs ({error!r})")
     return Judgement(revision.label, {check.name: check for check in checks})
+
+
+def _lacking(metrics: dict[str, dict[str, Any]], benchmark: Any) -> str:
+    """What of either variant or of the benchmark is not there, with its file; empty if all is."""
+    for name, path in SCORES.items():
+        row: dict[str, Any] = next(iter(metrics[name].get("paper", {}).values()), {})
+        if not row.keys() >= set(DIRECTIONS):
+            return f"{path} lacks a row of both directions below the key paper"
+    speedup = benchmark.get("speedup_end_to_end") if isinstance(benchmark, dict) else None
+    return "" if is_number(speedup) else f"{BENCHMARK} lacks a number at the key speedup_end_to_end"

@@ -7,12 +7,10 @@ from typing import ClassVar
 
 from usd.diff.layout import NONE, Section, Table
 from usd.diff.revision import Revision
-from usd.diff.scores import AVERAGED, DIGITS, MEAN, Key, Noise, paths, read_metrics, read_noise
+from usd.diff.scores import DIGITS, HIGHER, LOWER, MEAN, Key, Noise, paths, read_metrics, read_noise
 from usd.evaluation.names import VARIANTS
 
 BASELINE = VARIANTS[0]  # what the product is compared with: it is listed where it got worse, but is not a regression
-LOWER = {*AVERAGED, "floor_ratio", "absrel", "kid", "depth_rmse", "rmse_averaged", "fd_averaged"}
-HIGHER = {"miou", "obeys", "swapped_pair_change", "indicator_accuracy", "seg_accuracy"}
 VERDICTS = ("worse", "better", "within noise", "changed", "new", "gone")
 JUDGED = VERDICTS[:3]
 MEASURED = (

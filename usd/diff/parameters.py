@@ -49,13 +49,11 @@ class ParametersPart:
 def compare(base: Revision, head: Revision) -> ParametersPart:
     """Compare params.yaml of two revisions."""
     before, after = (flatten(revision.yaml(str(PARAMS))) for revision in (base, head))
-    return ParametersPart(
-        [
-            ParameterChange(key, _text(before.get(key, ABSENT)), _text(after.get(key, ABSENT)))
-            for key in sorted(before.keys() | after.keys())
-            if before.get(key, ABSENT) != after.get(key, ABSENT)
-        ]
-    )
+    found = [
+        ParameterChange(key, _text(before.get(key, ABSENT)), _text(after.get(key, ABSENT)))
+        for key in sorted(before.keys() | after.keys())
+    ]
+    return ParametersPart([each for each in found if each.before != each.after])  # as text: NaN is NaN, true is not 1
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
@@ -70,4 +68,9 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is ABSENT else json.dumps(value, ensure_ascii=False, default=str)
+    if value is ABSENT:
+        return None
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except TypeError:  # a key that JSON does not have, such as a date
+        return str(value)

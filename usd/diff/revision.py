@@ -15,6 +15,16 @@ from usd.errors import UsdError
 
 WORKSPACE = "workspace"  # the name that stands for uncommitted work
 SHOWN = 10  # hex digits of a commit
+MALFORMED = (  # what reading or taking apart a value raises if it is not in the form that is expected
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +60,7 @@ class Revision:
         data = self.read(path)
         try:
             return None if data is None else json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsdError(
                 f"{path} of {self.label}: not valid JSON ({error}); make it again with `dvc repro`"
             ) from None
@@ -64,8 +74,9 @@ class Revision:
         data = self.read(path)
         try:
             value = _parsed(data) if data else None
-        except (YAMLError, ValueError) as error:
-            raise UsdError(f"{path} of {self.label}: not valid YAML: {' '.join(str(error).split())}") from None
+        except (YAMLError, *MALFORMED) as error:
+            told = " ".join(str(error).split()) or type(error).__name__
+            raise UsdError(f"{path} of {self.label}: not valid YAML: {told}") from None
         if value is not None and not isinstance(value, dict):
             raise UsdError(f"{path} of {self.label}: not a mapping; restore it from another revision")
         return value or {}
@@ -126,7 +137,9 @@ def _at(name: str, commit: str, root: Path, fetch: bool) -> Revision:
 
 @lru_cache(maxsize=16)
 def _parsed(data: bytes) -> Any:
-    return YAML(typ="safe").load(data)
+    value = YAML(typ="safe").load(data)
+    json.dumps(value, default=str, skipkeys=True)  # raises if an alias stands for what it is part of
+    return value
 
 
 @lru_cache(maxsize=1024)

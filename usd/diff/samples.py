@@ -22,7 +22,7 @@ class Store:
     """The content that DVC keeps outside git, by its md5; from the remote if `fetch` is set, else from the cache only.
 
     Raises:
-        UsdError: content is to be fetched, and no remote is configured.
+        UsdError: DVC's configuration cannot be read, or content is to be fetched and no remote is configured.
     """
 
     def __init__(self, root: Path, fetch: bool = False) -> None:
@@ -63,9 +63,13 @@ class Store:
 
     @cached_property
     def _repo(self) -> Any:
+        from dvc.exceptions import DvcException
         from dvc.repo import Repo
 
-        return Repo(str(self.root), uninitialized=True)
+        try:
+            return Repo(str(self.root), uninitialized=True)
+        except DvcException as error:
+            raise UsdError(f".dvc/config: DVC cannot read it ({' '.join(str(error).split())}); restore it") from None
 
 
 @dataclass(frozen=True)

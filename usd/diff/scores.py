@@ -1,12 +1,14 @@
 """The numbers of metrics files by variant, task and metric, and how much they differ between seeds."""
 
+import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from usd.diff.revision import Revision
+from usd.diff.revision import MALFORMED, Revision
 from usd.errors import UsdError
 from usd.evaluation.gate import mean
 from usd.tasks import DIRECTIONS, task_name
@@ -14,6 +16,8 @@ from usd.tasks import DIRECTIONS, task_name
 STUDY = "results/study/study.json"
 ANNOTATORS = "results/annotators.json"
 AVERAGED = ("rmse", "fd", "adherence_rmse")  # over the trained tasks, as the gate and the study do
+LOWER = {*AVERAGED, "floor_ratio", "absrel", "kid", "depth_rmse", "rmse_averaged", "fd_averaged"}
+HIGHER = {"miou", "obeys", "swapped_pair_change", "indicator_accuracy", "seg_accuracy"}
 MEAN = "mean of the trained tasks"
 DIGITS = 6  # of a difference; the rest is rounding
 
@@ -42,7 +46,8 @@ class Noise:
 
 def paths(revision: Revision) -> dict[str, str]:
     """Variant → its metrics file; the annotators count as one."""
-    found = {path.split("/")[1]: path for path in revision.paths("results") if path.endswith("/metrics.json")}
+    listed = [path for path in revision.paths("results") if path.endswith("/metrics.json")]
+    found = {path.removeprefix("results/").removesuffix("/metrics.json"): path for path in listed}
     return found | ({"annotators": ANNOTATORS} if ANNOTATORS in revision.blobs else {})
 
 
@@ -50,15 +55,29 @@ def read_metrics(revision: Revision) -> dict[Key, float]:
     """All numbers of all metrics files.
 
     Raises:
-        UsdError: a file is not a mapping.
+        UsdError: a file is not in the form of metrics.
     """
     found: dict[Key, float] = {}
     for variant, path in paths(revision).items():
-        values = revision.json(path)
-        if not isinstance(values, dict):
-            raise UsdError(f"{path} of {revision.label}: not a mapping; make it again with `dvc repro`")
-        found |= numbers(variant, values)
+        found |= numbers(variant, read_scores(revision, path))
     return found
+
+
+def read_scores(revision: Revision, path: str) -> dict[str, Any]:
+    """A metrics file: below a direction stand tasks, below a task numbers, and so in each row of `paper`.
+
+    Raises:
+        UsdError: the file is not in this form.
+    """
+    values: dict[str, Any] = revision.json(path)
+    if fault := _fault(values, ()):
+        raise UsdError(f"{path} of {revision.label}: {fault}; make it again with `dvc repro`")
+    return values
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number that can be compared with others; NaN and infinity are."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def read_noise(revision: Revision) -> Noise:
@@ -71,7 +90,7 @@ def read_noise(revision: Revision) -> Noise:
         return Noise({}, None, 0)
     try:
         return noise(_study_runs(revision.json(STUDY)))
-    except (AttributeError, TypeError, KeyError) as error:
+    except MALFORMED as error:
         what = f"{STUDY} of {revision.label}: not the rows of runs ({error!r})"
         raise UsdError(f"{what}; make it again with `dvc repro study`") from None
 
@@ -85,6 +104,8 @@ def noise(groups: Iterable[list[dict[Key, float]]]) -> Noise:
         for key in set.intersection(*map(set, runs)):
             values = [run[key] for run in runs]
             spread = round(max(values) - min(values), DIGITS)
+            if not math.isfinite(spread):
+                continue
             floors[key] = max(spread, floors.get(key, 0.0))
             if key[1] == MEAN and (middle := abs(sum(values) / len(values))):
                 shares.append(spread / middle)
@@ -119,6 +140,18 @@ def _means(variant: str, values: dict[str, Any]) -> dict[Key, float]:
         for name in AVERAGED
         if any(name in scores for scores in values.get(direction, {}).values())
     }
+
+
+def _fault(value: Any, where: tuple[str, ...]) -> str:
+    """The first key that is not in the form of a metrics file, and why; empty if all are."""
+    row = where[2:] if where[:1] == ("paper",) else where
+    scored = bool(row) and row[0] in DIRECTIONS
+    if isinstance(value, dict) and not (scored and len(row) > 2):
+        return next(filter(None, (_fault(item, (*where, name)) for name, item in value.items())), "")
+    if not row or (scored and len(row) < 3):
+        return ": ".join(filter(None, (".".join(where), "not a mapping")))
+    judged = scored or where[-1] in LOWER | HIGHER or isinstance(value, int)
+    return f"{'.'.join(where)}: not a number of double precision" if judged and not is_number(value) else ""
 
 
 def _leaves(value: Any, where: tuple[str, ...]) -> list[tuple[tuple[str, ...], float]]:

@@ -44,6 +44,9 @@ class StagesPart:
 
     before: Plan
     after: Plan
+    added: list[str] = field(default_factory=list)  # stages, and data of .dvc files, of the later revision only
+    removed: list[str] = field(default_factory=list)  # of the earlier revision only
+    gone: bool = False  # whether there was a stage and is none any more
 
     @property
     def new(self) -> list[str]:
@@ -53,29 +56,45 @@ class StagesPart:
 
     @property
     def summary(self) -> str:
-        """How many more stages are out of date."""
-        return f"{len(self.new)} more to rerun" if self.new else ""
+        """How many stages differ, by what about them does."""
+        counted = {"more to rerun": self.new, "more frozen and out of date": self._frozen, "new": self.added}
+        counted |= {"removed": self.removed, "up to date again": self._done}
+        return ", ".join(f"{len(names)} {word}" for word, names in counted.items() if names)
 
     @property
     def regressions(self) -> list[str]:
-        """None: to be out of date is not worse."""
-        return []
+        """That no stage is left; to be out of date is not worse."""
+        return ["no stage is left: dvc.yaml is gone or has none"] if self.gone else []
 
     def section(self) -> Section | None:
-        """A row for each stage that is out of date, and why."""
-        if not self.after.reruns:
+        """A row for each stage that is out of date, and why, and for each that is new, removed or up to date again."""
+        if not (self.summary or self.after.reruns or self.after.frozen):
             return None
         head = ["stage", "why"]
         now = [_row(rerun) for rerun in self.after.reruns if rerun.name in self.new]
         earlier = [_row(rerun) for rerun in self.after.reruns if rerun.name not in self.new]
         frozen = [_row(rerun) for rerun in self.after.frozen]
+        states = {"new": self.added, "removed": self.removed, "up to date again": self._done}
+        listed = [[name, state] for state, names in states.items() for name in names]
         tables = [
             Table("", head, now),
+            Table("New, removed and up to date again", ["stage", "state"], listed),
             Table("Out of date before this change already", head, earlier, folded=True),
             Table("Frozen: out of date, but not run", head, frozen, folded=True),
         ]
         summary = self.summary or "none more than before"
-        return Section(self.title, summary, [NOTE], [table for table in tables if table.rows])
+        notes = [NOTE] if self.after.reruns else []
+        return Section(self.title, summary, notes, [table for table in tables if table.rows])
+
+    @property
+    def _done(self) -> list[str]:
+        late = {rerun.name for rerun in (*self.after.reruns, *self.after.frozen)}
+        return [rerun.name for rerun in self.before.reruns if rerun.name not in late.union(self.removed)]
+
+    @property
+    def _frozen(self) -> list[str]:
+        old = {rerun.name for rerun in self.before.frozen}
+        return [rerun.name for rerun in self.after.frozen if rerun.name not in old]
 
 
 def compare(base: Revision, head: Revision) -> StagesPart:
@@ -84,7 +103,9 @@ def compare(base: Revision, head: Revision) -> StagesPart:
     Raises:
         UsdError: dvc.yaml or dvc.lock is not what DVC writes.
     """
-    return StagesPart(plan(base), plan(head))
+    left, right = ({stage.name: stage.source for stage in read_stages(revision)} for revision in (base, head))
+    added, removed = ([name for name in one if name not in other] for one, other in ((right, left), (left, right)))
+    return StagesPart(plan(base), plan(head), added, removed, not all(left.values()) and all(right.values()))
 
 
 def plan(revision: Revision) -> Plan:

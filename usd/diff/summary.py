@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from usd.data.record import SPLITS
-from usd.diff.revision import Revision
+from usd.diff.revision import MALFORMED, Revision
 from usd.errors import UsdError
 
 SUMMARY = "results/validation/summary.json"
@@ -58,7 +58,7 @@ def read_summary(revision: Revision) -> Summary | None:
             tasks={task: dict(numbers) for task, numbers in found["tasks"].items()},
             spreads=_spreads(found["splits"]),
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except MALFORMED as error:
         raise UsdError(
             f"{SUMMARY} of {revision.label}: not a validation summary ({error!r}); run `dvc repro validate`"
         ) from None
