@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from usd.cli import app
+from usd.cli import app, main
 from usd.diff.review import printable
 from usd.errors import UsdError, reported
 
@@ -58,6 +58,28 @@ def test_a_full_disk_is_one_line(
         raise OSError(errno.ENOSPC, "No space left on device", *path)
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"error: {named}: No space left on device; free some space\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["generate", "--query", ""], "a path is empty"),
+        (["generate", "--query", "x" * 300], "File name too long; choose another path"),
+        (["ingest", "tests", "--out", ""], "a path is empty"),
+        (["ingest", "tests", "--size", "64", "--out", "x" * 300], "File name too long; choose another path"),
+    ],
+)
+def test_a_path_that_is_none_is_one_line(
+    command: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--out", "out", "--example", "a.png", "b.png"] if command[0] == "generate" else []
+    monkeypatch.setattr(sys, "argv", ["usd", *command, *more])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
 
 
 def test_a_page_for_an_ascii_terminal_has_character_references(monkeypatch: pytest.MonkeyPatch) -> None:

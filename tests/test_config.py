@@ -64,11 +64,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("min_caption: 10", "min_caption: 999", "validate.max_caption: must be at least min_caption"),
         ("  items: 400", "  items: 1", "evaluate.items: must be at least 2, found 1"),
         ("curve_items: 48", "curve_items: 401", "evaluate.curve_items: must be at most evaluate.items, which is 400"),
-        (
-            "grid_items: 6",
-            "grid_items: 97",
-            "evaluate.grid_items: 97 rows need as many evaluate.curve_items",
-        ),
+        ("grid_items: 6", "grid_items: 97", "evaluate.grid_items: 97 rows need as many evaluate.curve_items"),
         ("variants: [us_diffusion", "variants: [usd", "study.variants: 'usd' is not in variants; known: prompt_dif"),
         (
             "base: models/base",
@@ -82,6 +78,19 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
             'not valid YAML: while constructing a mapping, .*duplicate key "render"(?!.*suppress)',
         ),
         ("render:", "render", "not valid YAML"),
+        ("flip: 0.5", "flip: !!bool maybe", r"not valid YAML: a value does not fit its tag \('maybe'\)"),
+        ("min_caption: 10", f"min_caption: {10**400}", "validate.min_caption: must be at most 9.2"),
+        ("min_alignment: 0.9", "min_alignment: 5", "validate.min_alignment: must be at most 1, found 5"),
+        ("photos: []", "photos: [-a]", "paths.photos.0: must be the name of a folder beside params.yaml"),
+        ("photos: []", "photos: [scenes]", "paths.photos.0: data/scenes is the pipeline's own; rename your folder"),
+        ("photos: []", "photos: [a, b, a]", "paths.photos: must name each value once, found a again"),
+        ("shards: data/shards", "shards: data/scenes/", "paths.shards: must not be the folder of paths.scenes"),
+        ("channels: [16, 16, 24, 24, 24]", "channels: [16]", r"train.adapter_channels: needs at least 4 value\(s\)"),
+        ("steps: [1, 2, 4, 9]", "steps: [1, 999]", "evaluate.steps.1: must be at most 998, found 999"),
+        ("  ess_steps: 10\n  # DDIM", "  ess_steps: 1000\n  # DDIM", "evaluate.ess_steps: must be at most 999"),
+        ("scales: [1.0, 2.0]", "scales: [0.5]", "evaluate.guidance_scales.0: must be at least 1, found 0.5"),
+        ("seeds: [1, 2, 3]", "seeds: [1, 2, 1]", "study.seeds: must name each value once, found 1 again"),
+        ("[us_diffusion, prompt_diffusion,", "[", "study.variants: must have us_diffusion and prompt_diffusion, found"),
         ("  image_size: 64", "\timage_size: 64", "not valid YAML: .* line 28, column 1; indent with blanks, not tabs"),
     ],
 )
@@ -176,6 +185,37 @@ def test_a_bad_profile_is_named_and_changes_nothing(tmp_path: Path, profile: str
     with pytest.raises(UsdError, match=message):
         apply(tmp_path / "profile.yaml", edited(tmp_path))
     assert (tmp_path / "params.yaml").read_text() == TEXT
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "hello", "- train"])
+def test_a_params_file_without_sections_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UsdError, match=r"params\.yaml: not a mapping of sections"):
+        apply(SMOKE, tmp_path / "params.yaml")
+
+
+def test_a_mistake_is_that_of_the_file_it_stands_in(tmp_path: Path) -> None:
+    path, profile = edited(tmp_path, ("image_size: 64", "image_size: 63")), tmp_path / "profile.yaml"
+    profile.write_text("train: {workers: true, compile: 0}")  # equal to what is there, in Python
+    with pytest.raises(UsdError) as found:
+        apply(profile, path)
+    assert [line.partition(": must")[0] for line in str(found.value).splitlines()] == [
+        f"{path}: render.image_size",
+        f"{profile}: train.workers",
+        f"{profile}: train.compile",
+    ]
+    profile.write_text("render: {image_size: 64}")
+    assert apply(profile, path) == ["render.image_size: 63 → 64"]
+
+
+def test_a_profile_keeps_comments_line_ends_and_links(tmp_path: Path) -> None:
+    path, profile, link = edited(tmp_path), tmp_path / "profile.yaml", tmp_path / "linked.yaml"
+    path.write_bytes(TEXT.replace("\n", "\r\n").encode())
+    link.symlink_to(path)
+    profile.write_text("train: {steps: &n 7, log_every: *n}")
+    assert apply(profile, link) == ["train.steps: 400 → 7", "train.log_every: 10 → 7"]
+    assert link.is_symlink()
+    assert path.read_bytes().count(b"\r\n") == TEXT.count("\n")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,41 @@ def test_a_place_below_a_file_is_one_line(tmp_path: Path) -> None:
         pass
 
 
+def test_a_linked_folder_is_written_where_the_link_points(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for text in ("first", "second"):
+        with atomic_directory(tmp_path / "link") as scratch:
+            (scratch / "file").write_text(text)
+    assert (tmp_path / "real/file").read_text() == "second"
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path) == ["link", "real"]
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("", r"^\.: the current folder is there"),
+        ("..", r"^\.\.: the current folder is there"),
+        ("/proc/x", "^/proc/x: could not be written: "),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_one_line(
+    target: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsdError, match=message), atomic_directory(Path(target)):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_folder_in_a_files_place_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsdError, match=r"^\.: could not be written: it is a folder; name a file$"):
+        atomic_write(Path(), "text")
+    assert names(tmp_path) == []
+
+
 def in_a_fork(work: Callable[[], None]) -> int:
     """The exit code of another process that does the work: 3 if it is refused as somebody else is at it."""
     child = os.fork()

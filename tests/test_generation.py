@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from usd.cli import app
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
+from usd.inference.arguments import check_task
 from usd.inference.files import generate_files, queries_of, read_example, read_picture
 from usd.inference.pipeline import USDiffusionPipeline
 
@@ -98,6 +100,48 @@ def test_no_picture_given_is_written_over(folder: Path) -> None:
     assert isinstance(result.exception, UsdError)
     assert "a.png: the result would be written over this picture" in str(result.exception)
     assert (folder / "queries/a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.png", "b b.json"])
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_text("[]")])
+def test_what_is_no_earlier_result_is_kept(folder: Path, name: str, make: Callable[[Path], object]) -> None:
+    (folder / "out").mkdir()
+    make(folder / "out" / name)
+    result = CliRunner().invoke(app, [*arguments(folder), "--model", "nowhere"])
+    assert f"{name}: is there already and no earlier result; choose another --out" in str(result.exception)
+    assert [path.name for path in folder.glob("out/*")] == [name]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--model", "nowhere", "nowhere: no such directory"),
+        ("--task", "image2foo", "unknown task 'image2foo'; known: image2depth, "),
+        ("--prompt", os.fsdecode(b"caf\xe9"), "prompt: not UTF-8"),
+    ],
+)
+def test_a_bad_option_is_named_and_leaves_no_folder(folder: Path, option: str, value: str, said: str) -> None:
+    result = CliRunner().invoke(app, [*arguments(folder), option, value, "--out", str(folder / "new/out")])
+    assert str(result.exception).startswith(said)
+    assert not (folder / "new").exists()
+
+
+def test_a_models_own_task_is_known() -> None:
+    check_task("image2mine", ["image2mine"])
+    check_task("canny2image", ["image2mine"])
+
+
+def test_nothing_in_a_folder_of_queries_is_passed_over_silently(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("notes.txt", ".hidden", "a.json"):
+        (folder / "queries" / name).touch()
+    queries_of(folder / "queries")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f": {folder}/queries/notes.txt")
+    (folder / "queries/z.png").symlink_to("nowhere")
+    result = CliRunner().invoke(app, [*arguments(folder), "--model", "nowhere"])
+    assert "z.png: not a readable picture" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ["queries/z.png", "target.png"])

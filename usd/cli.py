@@ -1,5 +1,6 @@
 """The `usd` command: what people do around the DAG. The DAG itself is `dvc repro`."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +15,15 @@ ABOUT = """US-Diffusion: show the model an example pair, and it does the same to
 The pipeline from data to model runs with `dvc repro`; a stage explains itself: `python -m usd.stages.train --help`.
 Every command below has examples in its own help: `usd generate --help`."""
 
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)  # what a path given can be
+
 app = typer.Typer(no_args_is_help=True, help=ABOUT, rich_markup_mode="markdown")
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise UsdError("a path is empty; . is the current folder")
+    return Path(text)
 
 
 def _examples(*commands: str) -> str:
@@ -29,9 +38,12 @@ def _examples(*commands: str) -> str:
     ),
 )
 def generate(
-    query: Annotated[Path, typer.Option(help="A picture file, or a folder of them.")],
+    query: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="A picture file, or a folder of them.")],
     example: Annotated[tuple[Path, Path], typer.Option(help="The example pair: source and target picture.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results, each with a JSON file beside it.")],
+    out: Annotated[
+        Path,
+        typer.Option(parser=_path, metavar="PATH", help="Folder for the results, each with a JSON file beside it."),
+    ],
     model: Annotated[
         Path | None, typer.Option(help="Folder of a trained model; else models/us_diffusion, else models/reference.")
     ] = None,
@@ -63,7 +75,7 @@ def generate(
 )
 def ingest(
     path: Annotated[Path, typer.Argument(help="A folder of pictures; it is only read.")],
-    out: Annotated[Path, typer.Option(help="The dataset to make, such as data/scenes.")],
+    out: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="The dataset to make, such as data/mine.")],
     layout: Annotated[Literal["folder", "instruct-pix2pix"], typer.Option(help="Its layout.")] = "folder",
     size: Annotated[int | None, typer.Option(help="Side in pixels; else render.image_size of params.yaml.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 1,
@@ -223,7 +235,12 @@ def diff(
 def main() -> None:
     """Entry point."""
     with reported():
-        app()
+        try:
+            app()
+        except OSError as error:
+            if error.errno not in UNUSABLE:
+                raise
+            raise UsdError(f"{error.filename}: {error.strerror}; choose another path") from error
 
 
 if __name__ == "__main__":

@@ -59,11 +59,16 @@ def read_json(path: Path) -> Any:
 def atomic_directory(target: Path) -> Iterator[Path]:
     """A scratch directory that takes the place of `target` if the block succeeds and vanishes if not.
 
+    Where `target` is a link, it takes the place of what the link points to.
+
     Raises:
-        UsdError: it cannot be written, or another process is writing it.
+        UsdError: it cannot be written or is the current folder, or another process is writing it.
     """
+    place, here = (Path(os.path.realpath(path)) for path in (target, "."))
+    if place in (here, *here.parents):
+        raise UsdError(f"{target}: the current folder is there and cannot be replaced; name another")
     try:
-        with sole_writer(target), _scratch(target) as scratch:
+        with sole_writer(target), _scratch(place) as scratch:
             yield scratch
     except FileNotFoundError as error:
         raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
@@ -97,11 +102,16 @@ def sole_writer(target: Path) -> Iterator[None]:
     The lock is this process's own: workers that it has forked, and which may outlive it, do not hold it.
 
     Raises:
-        UsdError: another process is in such a block.
+        UsdError: another process is in such a block, or `target` cannot be written.
     """
-    lock = target.with_name(f".{target.name}.lock.partial")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
+    place = Path(os.path.realpath(target))
+    lock = place.parent / f".{place.name}.lock.partial"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        opened = lock.open("a")
+    except OSError as error:
+        raise UsdError(f"{target}: could not be written: {error.strerror or error}") from error
+    with opened as file:
         if not _locked(file):
             raise UsdError(f"{target}: another process is writing it; wait until it has ended, or end it")
         try:
@@ -128,8 +138,9 @@ def check_writable(*targets: Path) -> None:
     """Before long work, raise if one of its results could not be written after it."""
     for target in targets:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=target.parent):
+            folder = Path(os.path.realpath(target)).parent if target.is_dir() else target.parent
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
                 pass
         except OSError as error:
             raise UsdError(f"{target}: cannot be written: {error.strerror or error}; nothing was started") from error
@@ -137,8 +148,10 @@ def check_writable(*targets: Path) -> None:
 
 def atomic_write(target: Path, text: str | bytes) -> None:
     """Write a file under a temporary name, then rename it."""
-    scratch = target.with_name(f".{target.name}.partial")
+    scratch = target.parent / f".{target.name}.partial"
     try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_bytes(text.encode() if isinstance(text, str) else text)
         os.replace(scratch, target)

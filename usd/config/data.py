@@ -1,14 +1,16 @@
 """The sections on data: where they are, how they are made, checked and packed."""
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from usd.config.values import (
     EXACT,
     Amount,
     Count,
+    Distinct,
     Number,
     Share,
     Text,
@@ -16,17 +18,33 @@ from usd.config.values import (
     at_least,
 )
 
+FOLDER = r"\w[\w-]*"  # the name of a folder of your own pictures
+TAKEN = ("annotated", "examples", "scenes", "shards")  # what else lies in data/
+
+
+def _free(name: str) -> str:
+    if name in TAKEN:
+        raise ValueError(f"data/{name} is the pipeline's own; rename your folder {name}")
+    return name
+
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
 class Paths:
     """Section `paths`: what dvc.yaml's commands and dependencies take from here."""
 
     scenes: Text
-    photos: list[Annotated[str, Field(pattern=r"^[\w-]+$")]]
+    photos: Annotated[list[Annotated[str, Field(pattern=f"^{FOLDER}$"), AfterValidator(_free)]], Distinct]
     shards: Text
     annotators: Text
     judges: Text
     launch: Text
+
+    @field_validator("shards")
+    @classmethod
+    def _apart(cls, shards: str, info: ValidationInfo) -> str:
+        if PurePath(shards) == PurePath(info.data.get("scenes", "")):
+            raise ValueError(f"must not be the folder of paths.scenes, such as data/shards, found {shards!r}")
+        return shards
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -86,7 +104,7 @@ class Validate:
 
     min_caption: Whole
     max_caption: Count
-    min_alignment: Number
+    min_alignment: Annotated[Number, Field(le=1)]
     max_misfits: Share
     max_flat: Share
     min_samples: Whole

@@ -87,13 +87,15 @@ def parse(text: str, where: str) -> Any:
     """
     try:
         return YAML(typ="safe").load(text)
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, LookupError) as error:
         hint = "; indent with blanks, not tabs" if "\t" in text else ""
         raise UsdError(f"{where}: not valid YAML: {_fault(error)}{hint}") from None
 
 
 def _fault(error: Exception) -> str:
     """What is wrong with a YAML text, on one line; ruamel also says how to turn its checks off."""
+    if isinstance(error, LookupError):
+        return f"a value does not fit its tag ({error})"
     found = str(error).partition("To suppress this check")[0]
     return " ".join(found.split()).replace(' in "<unicode string>"', "")
 

@@ -1,5 +1,6 @@
 """Profiles: files of values that are written into params.yaml."""
 
+import os
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from usd.config.loading import FROM_ROOT, PARAMS, build, parse, read
 from usd.config.sections import Params
 from usd.errors import UsdError
 from usd.files import atomic_write
+
+KINDS = ((bool, ScalarBoolean), int, float, str)  # True == 1 in Python; the second is a bool that had an anchor
 
 
 def apply(profile: Path, params: Path = PARAMS) -> list[str]:
@@ -21,8 +25,6 @@ def apply(profile: Path, params: Path = PARAMS) -> list[str]:
         UsdError: an unreadable file, an unknown key or a wrong value; nothing is written then.
     """
     wanted = _load(YAML(), profile, "profiles/ has the profiles that come with the project")
-    if not isinstance(wanted, dict):
-        raise UsdError(f"{profile}: not a mapping of sections of params.yaml")
     return change(wanted, params, str(profile))
 
 
@@ -38,13 +40,25 @@ def change(wanted: dict[str, Any], params: Path = PARAMS, where: str = "") -> li
     yaml = YAML()
     yaml.width = 120
     current = _load(yaml, params, FROM_ROOT)
+    before = _mistakes(read(params, FROM_ROOT))
     changes = list(_merge(current, wanted, where, ""))
     written = StringIO()
     yaml.dump(current, written)
-    build(Params, parse(written.getvalue(), where), where)
+    if found := _mistakes(written.getvalue()):
+        raise UsdError("\n".join(f"{params if mistake in before else where}: {mistake}" for mistake in found))
     if changes:
-        atomic_write(params, written.getvalue())
+        ends = "\r\n" if b"\r\n" in params.read_bytes() else "\n"
+        atomic_write(Path(os.path.realpath(params)), written.getvalue().replace("\n", ends))
     return changes
+
+
+def _mistakes(text: str) -> list[str]:
+    """What `build` complains about in the text of a params.yaml, a line each."""
+    try:
+        build(Params, parse(text, ""), "")
+    except UsdError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _merge(current: Any, wanted: dict[str, Any], where: str, prefix: str) -> Iterator[str]:
@@ -53,14 +67,27 @@ def _merge(current: Any, wanted: dict[str, Any], where: str, prefix: str) -> Ite
             raise UsdError(f"{where}: {prefix}{key}: unknown key; params.yaml has {', '.join(map(str, current))}")
         if isinstance(value, dict) and isinstance(current[key], dict):
             yield from _merge(current[key], value, where, f"{prefix}{key}.")
-        elif current[key] != value:
+        elif current[key] != value or _kind(current[key]) != _kind(value):
             yield f"{prefix}{key}: {current[key]} → {value}"
-            current[key] = _on_one_line(value) if isinstance(value, list) else value
+            current[key] = _on_one_line(value) if isinstance(value, list) else _nameless(value)
+
+
+def _kind(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_kind(each) for each in value]
+    return next((kind for kind in KINDS if isinstance(value, kind)), None)
+
+
+def _nameless(value: Any) -> Any:
+    """The value without its anchor, with which ruamel loses the comment that follows."""
+    if hasattr(value, "yaml_set_anchor"):
+        value.yaml_set_anchor(None)
+    return value
 
 
 def _on_one_line(values: list[Any]) -> CommentedSeq:
     """The list as `[1, 2]`, as all lists in params.yaml are written."""
-    found = CommentedSeq(values)
+    found = CommentedSeq(map(_nameless, values))
     found.fa.set_flow_style()
     return found
 
@@ -68,6 +95,7 @@ def _on_one_line(values: list[Any]) -> CommentedSeq:
 def _load(yaml: YAML, path: Path, remedy: str) -> Any:
     """The file's values as they are written: with comments, quotes and the form of numbers."""
     text = read(path, remedy)
-    parse(text, str(path))  # complains if it is not valid
+    if not isinstance(parse(text, str(path)), dict):  # or not valid
+        raise UsdError(f"{path}: not a mapping of sections, such as `train: {{steps: 400}}`")
     yaml.preserve_quotes = True
     return yaml.load(text)

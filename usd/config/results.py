@@ -9,9 +9,12 @@ from usd.config.values import (
     EXACT,
     Amount,
     Count,
+    Distinct,
     Number,
     Several,
     Share,
+    Timesteps,
+    Tried,
     Whole,
 )
 
@@ -26,10 +29,10 @@ class Evaluate:
     unseen_items: Several
     validation_items: Several
     batch_size: Count
-    steps: Annotated[list[Count], Field(min_length=1)]
-    guidance_scales: Annotated[list[Amount], Field(min_length=1)]
-    ess_steps: Several
-    baseline_steps: Count
+    steps: Tried
+    guidance_scales: Annotated[list[Annotated[Number, Field(ge=1)]], Field(min_length=1)]
+    ess_steps: Annotated[Several, Field(le=999)]
+    baseline_steps: Timesteps
     replicates: Several
     grid_items: Count
 
@@ -57,8 +60,8 @@ class Benchmark:
     batch_sizes: Annotated[list[Count], Field(min_length=1)]
     repeats: Count
     min_run_time: Amount
-    baseline_steps: Count
-    ess_steps: Count
+    baseline_steps: Timesteps
+    ess_steps: Timesteps
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -87,9 +90,9 @@ class Gate:
 class Study:
     """Section `study`: variants, each trained with several seeds and compared."""
 
-    seeds: Annotated[list[Whole], Field(min_length=1)]
+    seeds: Annotated[list[Whole], Field(min_length=1), Distinct]
     training_steps: Count
-    variants: Annotated[list[str], Field(min_length=1)]
-    steps: Annotated[list[Count], Field(min_length=1)]
+    variants: Annotated[list[str], Field(min_length=1), Distinct]
+    steps: Tried
     items: Several
     curve_items: Several

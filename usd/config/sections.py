@@ -15,6 +15,8 @@ from usd.config.training import Annotators, Base, Control, Reference, Train, Var
 from usd.config.values import EXACT
 from usd.errors import UsdError
 
+COMPARED = ("us_diffusion", "prompt_diffusion")  # by the study, whatever else it is about
+
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
 class Params:
@@ -42,6 +44,9 @@ class Params:
         for name in self.study.variants:
             if name not in self.variants:
                 raise ValueError(f"study.variants: '{name}' is not in variants; known: {', '.join(self.variants)}")
+        for name in COMPARED:
+            if name not in self.study.variants:
+                raise ValueError(f"study.variants: must have {' and '.join(COMPARED)}, found {self.study.variants}")
         return self
 
     def variant(self, name: str) -> Variant:

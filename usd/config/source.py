@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 
+from usd.config.data import FOLDER, TAKEN
 from usd.config.loading import FROM_ROOT, PARAMS, read
 from usd.config.profiles import apply, change
 from usd.errors import UsdError
 
 RENDERED = "rendered"
 SCENES = "data/scenes"
-TAKEN = ("annotated", "examples", "scenes", "shards")  # what else lies in data/
 
 
 def use(name: str, params: Path = PARAMS) -> list[str]:
@@ -27,7 +27,7 @@ def use(name: str, params: Path = PARAMS) -> list[str]:
     if name == RENDERED:
         values = apply(profiles / "rendered.yaml", params)
         return change({"paths": {"scenes": SCENES, "photos": []}}, params) + values
-    if not re.fullmatch(r"[\w-]+", name) or name in TAKEN:
+    if not re.fullmatch(FOLDER, name) or name in TAKEN:
         raise UsdError(f"usd use {name}: expected 'rendered', or a folder beside params.yaml, such as photos")
     if not (params.parent / f"{name}.dvc").is_file():
         raise UsdError(f"usd use {name}: {name}.dvc is not there; track the folder first: `dvc add {name}`")

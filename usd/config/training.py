@@ -19,6 +19,7 @@ from usd.config.values import (
     Share,
     Text,
     Timestep,
+    Timesteps,
     Whole,
 )
 from usd.tasks import Strategy
@@ -67,7 +68,7 @@ class Base(Optimisation):
     translation: Share
     translation_from: Timestep
     residue: Share
-    timesteps: Annotated[Count, Field(le=999)]
+    timesteps: Timesteps
     dropout: Share
     map_weight: Amount
 
@@ -117,10 +118,10 @@ class Train(Optimisation):
     indicator_weight: Amount
     map_weight: Amount
     dropout: Annotated[Share, Field(le=1 / 3)]
-    ess_steps: Annotated[Count, Field(le=999)]
+    ess_steps: Timesteps
     feedback_below: Timestep
     feedback_image2map: Amount
-    adapter_channels: Channels
+    adapter_channels: Annotated[Channels, Field(min_length=4)]  # a light module has three
     gradient_checkpointing: Flag
     compile: Flag
     encoded: str

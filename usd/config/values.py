@@ -3,22 +3,36 @@
 import re
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
 N = TypeVar("N", int, float)
+T = TypeVar("T")
 HUB_ID = re.compile(r"(?!(models|results|data)/)[\w-][\w.-]*/[\w.-]+")  # owner/name, and no folder of this project
 EXACT = ConfigDict(extra="forbid")
+LARGEST = 2**63 - 1  # a seed of PyTorch
 
 Flag = Annotated[bool, Field(strict=True)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-Several = Annotated[int, Field(strict=True, ge=2)]
+Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
+Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Several = Annotated[int, Field(strict=True, ge=2, le=LARGEST)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # a whole number may stand for it
 Amount = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 Timestep = Annotated[int, Field(strict=True, ge=0, le=999)]
+Timesteps = Annotated[Count, Field(le=999)]  # how many: see `usd.diffusion.timesteps`
+Tried = Annotated[list[Annotated[Count, Field(le=998)]], Field(min_length=1)]  # ESS takes one more and leaves it out
 Channels = Annotated[list[Annotated[int, Field(strict=True, ge=8, multiple_of=8)]], Field(min_length=1)]  # whole groups
+
+
+def distinct(values: list[T]) -> list[T]:
+    """The list, if no value is in it twice."""
+    if twice := [value for place, value in enumerate(values) if value in values[:place]]:
+        raise ValueError(f"must name each value once, found {twice[0]} again")
+    return values
+
+
+Distinct = AfterValidator(distinct)
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "fp16", "bf16"]

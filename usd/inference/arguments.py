@@ -12,6 +12,7 @@ from torch import Tensor
 
 from usd.errors import UsdError
 from usd.inference.images import Pair, as_batch
+from usd.tasks import TASKS
 
 TASK = re.compile(r"image2.+|.+2image")
 Generators = torch.Generator | list[torch.Generator] | None  # a list has one per result
@@ -27,7 +28,16 @@ def per_query(name: str, value: Any, count: int) -> list[Any]:
             raise UsdError(f"{name}: {type(text).__name__} is not text; give one text, or a list with one per query")
         if name == "task" and text is not None and not TASK.fullmatch(text):
             raise UsdError(f"unknown task '{text}'; expected image2<map> or <map>2image, such as image2depth")
+        if name == "prompt" and any("\ud800" <= letter <= "\udfff" for letter in text or ""):
+            raise UsdError("prompt: not UTF-8; type it in a terminal of that encoding")
     return values
+
+
+def check_task(task: str | None, trained: Iterable[str]) -> None:
+    """Refuse a name that is neither of the task table nor of the model's own tasks."""
+    known = list(dict.fromkeys((*TASKS, *trained)))
+    if task is not None and task not in known:
+        raise UsdError(f"unknown task '{task}'; known: {', '.join(known)}")
 
 
 def joined(pair: Pair, queries: Tensor, size: int) -> Tensor:

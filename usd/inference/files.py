@@ -5,6 +5,7 @@
 
 import io
 import json
+import sys
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,9 @@ from torch import Tensor
 from usd.errors import UsdError
 from usd.files import atomic_write, check_writable, sha256
 from usd.images import to_tensor
+from usd.inference.arguments import check_task, per_query
 from usd.inference.pipeline import USDiffusionPipeline
+from usd.inference.results import no_empty_folder, results_of
 from usd.ingestion import pictures
 from usd.ingestion.findings import name_of
 from usd.ingestion.maps import TURNS, turn_with, turned
@@ -66,15 +69,21 @@ def load_pipeline(model: Path) -> USDiffusionPipeline:
 def queries_of(path: Path) -> list[Path]:
     """The picture files that `path` names: itself, or those of the folder, in the order of their names.
 
+    Other files of the folder are named on standard error, but not hidden ones and the JSON files beside results.
+
     Raises:
         UsdError: there is none.
     """
     if path.is_file():
         return [path]
-    found = sorted(p for p in path.glob("*") if p.suffix.lower() in pictures.SUFFIXES and p.is_file())
+    kinds = ", ".join(pictures.SUFFIXES)
+    files = sorted(p for p in path.glob("*") if not p.is_dir())  # a broken link is refused when it is read
+    found = [p for p in files if p.suffix.lower() in pictures.SUFFIXES]
     if not found:
-        kinds = ", ".join(pictures.SUFFIXES)
         raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {kinds} files")
+    others = [name_of(p) for p in files if p not in found and p.suffix != ".json" and not p.name.startswith(".")]
+    if others:
+        print(f"left out, as their names do not end in {kinds}: {', '.join(others)}", file=sys.stderr)
     return found
 
 
@@ -155,51 +164,39 @@ def generate_files(
     """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written.
 
     Raises:
-        UsdError: a picture is not readable, a result would be written over another or over a picture given, or `out`
-            cannot be written.
+        UsdError: the prompt or a picture is not readable, the task is unknown, a result would be written over another,
+            over a picture given or over a file that is no earlier result, or `out` cannot be written.
     """
-    results = _results_of(queries, example, out)
+    results = results_of(queries, example, out)
+    per_query("prompt", request.prompt, 1)
     read_example(*example, GLANCE)
     for path in queries:  # a bad one is named before the model is loaded
         read_picture(path, GLANCE)
-    check_writable(*results[:1])
-    pipeline = load_pipeline(model)
-    size = pipeline.picture_size
-    pair = read_example(*example, size)
-    shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
-    for path, picture in track(list(zip(queries, results, strict=True)), description="generate"):
-        image, indicator = generate_picture(pipeline, pair, read_picture(path, size), request)
-        written = io.BytesIO()
-        image.save(written, format="PNG")
-        atomic_write(picture, written.getvalue())
-        used = {
-            "timesteps": pipeline.scheduler.timesteps.tolist(),
-            "guidance_scale": pipeline.guidance_scale,
-            "indicator": indicator,
-        }
-        note = {"query": _file(path), **shared, **used, "output": _file(picture)}
-        atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
+    with no_empty_folder(out):
+        check_writable(*results[:1])
+        pipeline = load_pipeline(model)
+        check_task(request.task, pipeline.adapter.config.tasks)
+        size = pipeline.picture_size
+        pair = read_example(*example, size)
+        shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
+        for path, picture in track(list(zip(queries, results, strict=True)), description="generate"):
+            image, indicator = generate_picture(pipeline, pair, read_picture(path, size), request)
+            used = {
+                "timesteps": pipeline.scheduler.timesteps.tolist(),
+                "guidance_scale": pipeline.guidance_scale,
+                "indicator": indicator,
+            }
+            _write(image, picture, {"query": _file(path), **shared, **used})
     return results
 
 
-def _results_of(queries: list[Path], example: tuple[Path, Path], out: Path) -> list[Path]:
-    """Where the results go: `<query>.png` in `out`.
-
-    Raises:
-        UsdError: one would be written over another or over a picture given.
-    """
-    names = [path.stem for path in queries]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsdError(f"{queries[0].parent}: two queries are named '{twice}'; their results would share a file")
-    if out.exists() and not out.is_dir():
-        raise UsdError(f"{out}: --out is a folder, and this is a file")
-    given = {path.resolve() for path in (*queries, *example)}
-    results = [out / f"{name}.png" for name in names]
-    for picture in results:
-        if picture.resolve() in given:
-            raise UsdError(f"{picture}: the result would be written over this picture; choose another --out")
-    return results
+def _write(image: PIL.Image.Image, picture: Path, note: dict[str, Any]) -> None:
+    """Write a result, its JSON file first: a picture that has none is not taken for a result."""
+    written = io.BytesIO()
+    image.save(written, format="PNG")
+    note = note | {"output": {"path": name_of(picture), "sha256": sha256(written.getvalue())}}
+    atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
+    atomic_write(picture, written.getvalue())
 
 
 def _origin(model: Path) -> dict[str, Any]:
