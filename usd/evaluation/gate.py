@@ -73,5 +73,5 @@ def judge_quality(metrics: dict[str, dict[str, Any]], gate: Gate) -> list[Check]
             for name, scores in ours["image2map"].items()
         ),
         Check("least share of a task's items that obey the pair", ours["obeys"], least=gate.obeys),
-        Check("least change of the output with another task's pair", min(moved), least=gate.swapped_change),
+        Check("least change of the output with another task's pair", float(np.min(moved)), least=gate.swapped_change),
     ]
