@@ -62,6 +62,16 @@ def test_stages_agree_with_dvc_status(project: Project) -> None:
     assert {name: reasons for name, reasons in ours.items() if reasons} == expected
 
 
+def test_no_file_is_read_as_a_stream(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in some thousand files, pygit2's waits forever."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("pygit2.BlobIO", fail)
+    assert read_stages(find("base", project.root))
+
+
 @pytest.mark.parametrize("head", ["HEAD", "workspace"])
 def test_a_stage_that_is_removed_is_told_by_name(project: Project, head: str) -> None:
     def shrink(file: Any) -> None:

@@ -73,12 +73,15 @@ def _repo(revision: Revision) -> Iterator[Any]:
     from dvc.fs import GitFileSystem
     from dvc.repo import Repo
     from dvc.scm import SCM
+    from scmrepo.git.backend.pygit2 import Pygit2Object
+    from scmrepo.git.objects import GitTrie
 
     if revision.label == WORKSPACE:
         repo = Repo(str(revision.root), uninitialized=True)
     else:
         scm = SCM(str(revision.root), search_parent_directories=True)
-        files = GitFileSystem(scm=scm, rev=revision.commit)
+        tree = Pygit2Object(scm.pygit2.get_tree_obj(revision.commit).obj)  # files read whole: a stream may never end
+        files = GitFileSystem(trie=GitTrie(tree, revision.commit))
         folder = PurePosixPath("/", revision.root.resolve().relative_to(Path(scm.root_dir).resolve()))
         repo = Repo(str(folder), fs=files, scm=scm, uninitialized=True)
     try:
