@@ -1,5 +1,6 @@
 """The training stream: an exact permutation an epoch, the same whoever reads it and wherever it begins."""
 
+import copyreg
 import signal
 import threading
 import time
@@ -9,12 +10,14 @@ from itertools import islice
 from math import prod
 from multiprocessing import active_children
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tblib import pickling_support
 from torch.utils.data import get_worker_info
 
 from usd.data.loader import training_loader
@@ -145,6 +148,16 @@ class Unreadable(TrainingStream):
         time.sleep(2 - 2 * worker.id)
         raise UsdError("unreadable")
         yield
+
+
+def test_workers_end_with_their_error_even_if_errors_keep_their_tracebacks(split: Split, monkeypatch) -> None:
+    """As they do between processes where Dask is loaded."""
+    monkeypatch.setitem(copyreg.dispatch_table, UsdError, pickling_support.pickle_exception)
+    monkeypatch.setitem(copyreg.dispatch_table, TracebackType, pickling_support.pickle_traceback)
+    before = set(active_children())
+    with pytest.raises(UsdError, match="unreadable"):
+        next(training_loader(Unreadable(split, 3, 1, 0.5), 2))
+    assert set(active_children()) <= before
 
 
 def test_a_worker_that_ends_early_is_not_taken_for_one_that_crashed(split: Split, monkeypatch) -> None:

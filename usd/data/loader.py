@@ -95,8 +95,9 @@ def training_loader(stream: TrainingStream, workers: int, device: torch.device |
 class _Worker(IterableDataset[list[Packet] | UsdError]):
     """A worker's share of the stream.
 
-    An error is handed over as it is, since it would come with a traceback if it were raised; and again and again, since
-    a worker that ends before the error has been read may be taken for one that crashed.
+    An error is handed over as a value, since it would come with a traceback if it were raised; as a new one, since Dask
+    lets errors keep their tracebacks between processes, which would keep the loader, too; and again and again, since a
+    worker that ends before the error has been read may be taken for one that crashed.
     """
 
     def __init__(self, stream: TrainingStream, slots: Slots) -> None:
@@ -109,7 +110,7 @@ class _Worker(IterableDataset[list[Packet] | UsdError]):
             while True:
                 yield [replace(packet, pictures=None) for packet in islice(packets, self.slots.run)]
         except UsdError as error:
-            yield from repeat(error)
+            yield from repeat(UsdError(str(error)))
 
 
 def _batch(packet: Packet, pictures: Tensor, tasks: tuple[Task, ...], device: torch.device | str) -> Batch:
