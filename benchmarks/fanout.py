@@ -60,7 +60,7 @@ def main(samples: Annotated[int, typer.Option(help="Samples of the linked datase
         draw_scenes(Path(folder, "project"))
         link(samples, Path("of"))
         os.environ |= {"PREFECT_HOME": str(Path(folder, "prefect")), "PREFECT_LOGGING_LEVEL": "ERROR"}
-        os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+        os.environ |= {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         os.environ.pop("PREFECT_API_URL", None)
         with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:  # type: ignore[no-untyped-call]
             for turn in range(ROUNDS):
