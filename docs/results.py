@@ -9,9 +9,10 @@ from typing import Any
 import typer
 
 from usd import config
+from usd.config.training import OURS, VARIANTS
 from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE
 from usd.evaluation.files import read_results
-from usd.evaluation.names import OURS, VARIANTS, named
+from usd.evaluation.names import named
 from usd.tasks import DIRECTIONS, TASKS
 
 ROOT = Path(__file__).parent.parent

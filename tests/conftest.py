@@ -205,7 +205,7 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from usd.evaluation.evaluator import Evaluator, Measure
     from usd.evaluation.files import write_evaluation, write_replicates
     from usd.evaluation.manifest import Samples, mean_maps
-    from usd.evaluation.names import VARIANTS
+    from usd.config.training import VARIANTS
     from usd.evaluation.references import References
     from usd.evaluation.sampling import NAMED
     from usd.evaluation.variant import evaluate_variant

@@ -90,7 +90,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("  ess_steps: 10\n  # DDIM", "  ess_steps: 1000\n  # DDIM", "evaluate.ess_steps: must be at most 999"),
         ("scales: [1.0, 2.0]", "scales: [0.5]", "evaluate.guidance_scales.0: must be at least 1, found 0.5"),
         ("seeds: [1, 2, 3]", "seeds: [1, 2, 1]", "study.seeds: must name each value once, found 1 again"),
-        ("[us_diffusion, prompt_diffusion,", "[", "study.variants: must have us_diffusion and prompt_diffusion, found"),
+        ("[us_diffusion, prompt_diffusion,", "[", "study.variants: must have prompt_diffusion and us_diffusion, found"),
         ("  image_size: 64", "\timage_size: 64", "not valid YAML: .* line 28, column 1; indent with blanks, not tabs"),
     ],
 )

@@ -18,9 +18,9 @@ from tests.conftest import ROOT
 from tests.documents import PAGES, Block, Command, blocks, commands, mentions, name
 from usd import config
 from usd.cli import app
+from usd.config.training import BASELINE, OURS
 from usd.evaluation.files import read_table
 from usd.evaluation.gate import judge_quality, read_metrics
-from usd.evaluation.names import BASELINE, OURS
 from usd.files import read_json
 
 README_LINES = 120

@@ -9,13 +9,13 @@ import torch
 
 from usd import config
 from usd.annotators.small import soft_edges
+from usd.config.training import OURS, VARIANTS
 from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.evaluation.context import change, first, other
 from usd.evaluation.evaluator import Evaluator, Measure, finite
 from usd.evaluation.files import read_results
 from usd.evaluation.manifest import Samples, mean_maps
-from usd.evaluation.names import OURS, VARIANTS
 from usd.evaluation.references import base_alone, trivial
 from usd.evaluation.sampling import Candidate, Shown
 from usd.tasks import TASKS, TRAINED, UNSEEN

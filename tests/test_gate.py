@@ -10,11 +10,11 @@ import yaml
 
 from tests.conftest import ROOT
 from usd import config
+from usd.config.training import OURS
 from usd.errors import UsdError
 from usd.evaluation.bootstrap import Interval
 from usd.evaluation.comparison import Comparison, verdict
 from usd.evaluation.gate import Check, judge, read_metrics
-from usd.evaluation.names import OURS
 from usd.evaluation.targets import targets
 from usd.stages import gate
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from usd.config.training import OURS
 from usd.evaluation.comparison import CONTROL_ALONE, Comparison
-from usd.evaluation.names import OURS
 from usd.stages import report
 
 pytestmark = pytest.mark.slow  # evaluates both variants first

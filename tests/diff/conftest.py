@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.diff.project import KEYS, SAMPLES, SUMMARY, Project, listing, metrics, study, summary, tile
 from usd.config import Gate
+from usd.config.training import VARIANTS
 from usd.diff.dag import read_stages
 from usd.diff.revision import find
-from usd.evaluation.names import VARIANTS
 
 CODE = (
     *sorted((ROOT / "usd").rglob("*.py")),

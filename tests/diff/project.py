@@ -21,12 +21,12 @@ from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from usd.cli import app
+from usd.config.training import VARIANTS
 from usd.data.record import SPLITS
 from usd.diff.layout import Review
 from usd.diff.review import review, text
 from usd.diff.revision import Revision, find
 from usd.diff.stages import md5
-from usd.evaluation.names import VARIANTS
 from usd.images import encode_png
 from usd.tasks import DIRECTIONS, TRAINED, UNSEEN
 

@@ -12,10 +12,10 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.diff.project import KEYS, METRICS, SAMPLES, SUMMARY, Project, listing, set_rmse, tile
+from usd.config.training import VARIANTS
 from usd.diff.markdown import LIMIT
 from usd.diff.review import review
 from usd.errors import UsdError
-from usd.evaluation.names import VARIANTS
 
 pytestmark = pytest.mark.slow
 

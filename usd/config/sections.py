@@ -11,11 +11,9 @@ from pydantic.dataclasses import dataclass
 
 from usd.config.data import Annotate, Ingest, Paths, Render, Shard, Validate
 from usd.config.results import Benchmark, Evaluate, Gate, Study
-from usd.config.training import Annotators, Base, Control, Reference, Train, Variant
+from usd.config.training import VARIANTS, Annotators, Base, Control, Reference, Train, Variant
 from usd.config.values import EXACT
 from usd.errors import UsdError
-
-COMPARED = ("us_diffusion", "prompt_diffusion")  # by the study, whatever else it is about
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)
@@ -44,9 +42,9 @@ class Params:
         for name in self.study.variants:
             if name not in self.variants:
                 raise ValueError(f"study.variants: '{name}' is not in variants; known: {', '.join(self.variants)}")
-        for name in COMPARED:
+        for name in VARIANTS:
             if name not in self.study.variants:
-                raise ValueError(f"study.variants: must have {' and '.join(COMPARED)}, found {self.study.variants}")
+                raise ValueError(f"study.variants: must have {' and '.join(VARIANTS)}, found {self.study.variants}")
         return self
 
     def variant(self, name: str) -> Variant:

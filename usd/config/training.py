@@ -24,6 +24,7 @@ from usd.config.values import (
 )
 from usd.tasks import Strategy
 
+BASELINE, OURS = VARIANTS = ("prompt_diffusion", "us_diffusion")  # in params.yaml, whatever else is there
 NO_START = "models/no_start"  # a folder in git that stands for a copy of the base, as DVC must depend on one
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from usd import config
+from usd.config.training import OURS, VARIANTS
 from usd.diff.layout import NONE, Section, Table
 from usd.diff.revision import MALFORMED, Revision
 from usd.diff.scores import is_number, read_scores
 from usd.errors import UsdError
 from usd.evaluation.gate import Check, judge
-from usd.evaluation.names import OURS, VARIANTS
 from usd.tasks import DIRECTIONS
 
 SCORES = {name: f"results/{name}/metrics.json" for name in VARIANTS}

@@ -5,12 +5,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
+from usd.config.training import BASELINE
 from usd.diff.layout import NONE, Section, Table
 from usd.diff.revision import Revision
 from usd.diff.scores import DIGITS, HIGHER, LOWER, MEAN, Key, Noise, paths, read_metrics, read_noise
-from usd.evaluation.names import VARIANTS
 
-BASELINE = VARIANTS[0]  # what the product is compared with: it is listed where it got worse, but is not a regression
 VERDICTS = ("worse", "better", "within noise", "changed", "new", "gone")
 JUDGED = VERDICTS[:3]
 MEASURED = (
@@ -103,6 +102,7 @@ class MetricsPart:
 
     @property
     def _product(self) -> list[MetricChange]:
+        """What can be a regression: the baseline is only what the product is compared with."""
         return [each for each in self.changes if each.variant != BASELINE]
 
 

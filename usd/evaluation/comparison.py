@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval, interval
 from usd.evaluation.files import Results, read_replicates, read_results
-from usd.evaluation.names import BASELINE, OURS
 from usd.files import read_json
 from usd.tasks import TASKS, TRAINED, Direction
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from usd.config import Gate
-from usd.evaluation.names import BASELINE, OURS, VARIANTS, named
+from usd.config.training import BASELINE, OURS, VARIANTS
+from usd.evaluation.names import named
 from usd.files import read_json
 from usd.tasks import DIRECTIONS
 

@@ -1,9 +1,8 @@
 """The words that a report uses for variants, tasks and metrics."""
 
+from usd.config.training import BASELINE, OURS
 from usd.tasks import TASKS, Direction
 
-BASELINE, OURS = "prompt_diffusion", "us_diffusion"
-VARIANTS = (BASELINE, OURS)
 HEADLINE: dict[Direction, str] = {"image2map": "rmse", "map2image": "fd"}  # what sampling is chosen by
 SETTINGS = ("black_pair", "foreign_pair", "other_prompt", "two_pairs", "four_pairs")  # of the in-context tests
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import PIL.Image
 
+from usd.config.training import VARIANTS
 from usd.evaluation.comparison import METRICS
-from usd.evaluation.names import VARIANT_NAMES, VARIANTS, named
+from usd.evaluation.names import VARIANT_NAMES, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,10 +6,11 @@ from typing import Any
 import jinja2
 
 from usd.config import Params
+from usd.config.training import BASELINE, OURS, VARIANTS
 from usd.evaluation import tables
 from usd.evaluation.comparison import Comparison
 from usd.evaluation.gate import judge_quality
-from usd.evaluation.names import BASELINE, OURS, VARIANTS, named
+from usd.evaluation.names import named
 from usd.evaluation.targets import targets
 from usd.files import read_text
 

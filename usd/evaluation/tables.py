@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from usd.config.training import VARIANTS
 from usd.evaluation.comparison import (
     BLURRED,
     METRICS,
@@ -15,7 +16,7 @@ from usd.evaluation.comparison import (
     verdict,
 )
 from usd.evaluation.gate import Check
-from usd.evaluation.names import HEADLINE, SETTINGS, VARIANTS, named, number
+from usd.evaluation.names import HEADLINE, SETTINGS, named, number
 from usd.evaluation.targets import Target, shown
 from usd.tasks import TASKS, TRAINED
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from rich.progress import track
 
 from usd import config
+from usd.config.training import BASELINE, OURS
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Samples
-from usd.evaluation.names import BASELINE, OURS
 from usd.evaluation.sampling import Candidate
 from usd.evaluation.timing import TASK, Contestant, speedups
 from usd.files import atomic_write, read_json

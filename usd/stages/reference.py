@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from usd import config
+from usd.config.training import OURS
 from usd.data.shards import Shards
 from usd.evaluation.manifest import check_counts
-from usd.evaluation.names import OURS
 from usd.evaluation.sampling import chosen_sampling
 from usd.evaluation.tables import model_scores
 from usd.evaluation.variant import evaluate_model

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from usd import config
+from usd.config.training import BASELINE, OURS
 from usd.evaluation.comparison import Comparison
-from usd.evaluation.names import BASELINE, OURS
 from usd.evaluation.page import page
 from usd.evaluation.plots import draw_quality, draw_training
 from usd.evaluation.report import render, study_section

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval, interval
 from usd.evaluation.comparison import TRIVIAL, unseen_maps
 from usd.evaluation.files import Results
-from usd.evaluation.names import BASELINE, OURS
 from usd.tasks import TRAINED, Direction
 
 UNSEEN_IMAGE2MAP = tuple(unseen_maps())

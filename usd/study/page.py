@@ -7,9 +7,10 @@ import jinja2
 import numpy as np
 
 from usd.config import Study
+from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval
 from usd.evaluation.comparison import BLURRED, METRICS, REAL, verdict
-from usd.evaluation.names import BASELINE, HEADLINE, OURS, named, number, places
+from usd.evaluation.names import HEADLINE, named, number, places
 from usd.evaluation.tables import interval_cell, markdown
 from usd.evaluation.targets import shown
 from usd.study.findings import Findings, Quantity, trained
