@@ -60,23 +60,24 @@ def served(clone: Path) -> Iterator[Path]:
     serving.stop(serve)
 
 
-def ask(what: str, **question: object) -> Any:
-    """Prefect's answer."""
-    url = f"{ENVIRONMENT['PREFECT_API_URL']}/{what}/filter"
-    request = Request(url, json.dumps(question).encode(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+def call(method: str, path: str, question: object = None) -> Any:
+    """Prefect's answer; its own command would take seconds."""
+    data = json.dumps(question).encode() if question else None
+    url, header = f"{ENVIRONMENT['PREFECT_API_URL']}/{path}", {"Content-Type": "application/json"}
+    with urlopen(Request(url, data, header, method=method), timeout=30) as answer:
+        return json.loads(answer.read() or "null")
 
 
 def flow_runs(*states: str) -> Any:
     """The newest first."""
-    return ask("flow_runs", flow_runs={"state": {"type": {"any_": states}}}, sort="END_TIME_DESC")
+    question = {"flow_runs": {"state": {"type": {"any_": states}}}, "sort": "END_TIME_DESC"}
+    return call("POST", "flow_runs/filter", question)
 
 
 def artifact(key: str) -> str:
     """The newest artifact of a key."""
-    found = ask("artifacts", artifacts={"key": {"any_": [key]}}, sort="CREATED_DESC", limit=1)
-    return str(found[0]["data"])
+    question = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1}
+    return str(call("POST", "artifacts/filter", question)[0]["data"])
 
 
 def experiments() -> dict[str, dict[str, Any]]:
@@ -107,12 +108,11 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
     picture = next((served / "data/annotated/train").glob("*.depth.png"))
     sound = picture.read_bytes()
     picture.write_bytes(sound[: len(sound) // 2])
-    schedule = ["prefect", "deployment", "schedule"]
-    # later than the command takes, which would else wait for the second run
-    soon = ["--interval", "60", "--anchor-date", (datetime.now(UTC) + timedelta(seconds=25)).isoformat()]
-    run(served, *schedule, "create", "validate/hourly", *soon, "--replace", "--accept-yes")
+    schedules = f"deployments/{call('GET', 'deployments/name/validate/hourly')['id']}/schedules"
+    soon = {"interval": 3600, "anchor_date": (datetime.now(UTC) + timedelta(seconds=8)).isoformat()}
+    (made,) = call("POST", schedules, [{"active": True, "schedule": soon}])
     found = serving.wait_for(lambda: flow_runs("FAILED"), 300)  # not of what came due before, which may run first
-    run(served, *schedule, "clear", "validate/hourly", "--accept-yes")
+    call("DELETE", f"{schedules}/{made['id']}")
     serving.wait_for(lambda: not flow_runs("PENDING", "RUNNING"), 300)
     assert "the data do not hold what they must" in found[0]["state"]["message"]
     key = picture.name.split(".")[0]
