@@ -201,11 +201,11 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from usd import config
     from usd.annotators.small import soft_edges
+    from usd.config.training import VARIANTS
     from usd.data.shards import Shards
     from usd.evaluation.evaluator import Evaluator, Measure
     from usd.evaluation.files import write_evaluation, write_replicates
     from usd.evaluation.manifest import Samples, mean_maps
-    from usd.config.training import VARIANTS
     from usd.evaluation.references import References
     from usd.evaluation.sampling import NAMED
     from usd.evaluation.variant import evaluate_variant
