@@ -94,6 +94,12 @@ def test_a_unit_beyond_all_numbers_is_one_line(tmp_path: Path) -> None:
         take(tmp_path, f"depth: {{kind: depth, unit: 1{'0' * 400}/1, near: 1, far: 2}}")
 
 
+def test_a_unit_alone_does_not_say_what_it_is_of(tmp_path: Path) -> None:
+    source(tmp_path, "depth/a.png", MILLIMETRES)
+    with pytest.raises(UsdError, match=r"depth: .*say what it is of, with kind: depth or kind: disparity"):
+        take(tmp_path, "depth: {unit: mm, near: 0.5, far: 10}")
+
+
 @pytest.mark.parametrize(
     ("folders", "message"),
     {

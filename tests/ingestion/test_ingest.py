@@ -44,10 +44,10 @@ def bomb(path: Path) -> None:
     path.write_bytes(data + b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
 
 
-def truncated(path: Path) -> None:
+def truncated(path: Path, share: float = 0.5, end: bytes = b"") -> None:
     data = BytesIO()
     image(2).save(data, path.suffix[1:].replace("jpg", "jpeg"))
-    path.write_bytes(data.getvalue()[: len(data.getvalue()) // 2])
+    path.write_bytes(data.getvalue()[: int(share * len(data.getvalue()))] + end)
 
 
 def huge(path: Path) -> None:
@@ -86,6 +86,8 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # file → how 
     "empty.jpg": (Path.touch, "refused", "empty"),
     "half a.jpg": (truncated, "refused", "damaged"),
     "half b.png": (truncated, "refused", "damaged"),
+    "half c.jpg": (lambda path: truncated(path, end=bytes(600)), "refused", "damaged: zeros in the place of its end"),
+    "padded.jpg": (lambda path: truncated(path, 1.0, bytes(600)), GOOD, ""),
     "header.png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "refused", "not a picture"),
     "text.jpg": (lambda path: path.write_text("<html>"), "refused", "not a picture"),
     "bomb.png": (bomb, "refused", "more than 100 megapixels"),

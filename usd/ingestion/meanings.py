@@ -122,6 +122,8 @@ class Depth(_Meaning):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.kind == "inverse" and self.unit != "relative":
+            raise ValueError("unit: inverse depth has none; say what it is of, with kind: depth or kind: disparity")
         if self.metric and (self.near is None or self.far is None or self.near >= self.far):
             raise ValueError("kind: depth with a unit needs near and far in metres, near less than far")
         if self.kind == "disparity" and (self.near is None or self.near <= (self.far or 0)):

@@ -37,6 +37,8 @@ MOST_PIXELS = 100_000_000
 MOST_BYTES = 2**28
 DARKEST_16_BIT = 2**14  # the brightest pixel of a 16-bit photograph is brighter
 SHAPE_TOLERANCE = 0.02  # of width / height: networks round the sides of their maps
+JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+PADDING = 64  # zeros at the end of a JPEG that is whole may be fewer
 UNKNOWN = "unknown"  # a field: a map if it has few colours, else an image
 RESAMPLING = {
     "image": PIL.Image.Resampling.LANCZOS,
@@ -77,7 +79,8 @@ def read_file(path: Path) -> bytes:
     """All bytes of a regular file.
 
     Raises:
-        Refused: it is empty, very large, not readable, or a link to nowhere.
+        Refused: it is empty, very large, not readable, or a link to nowhere; or a JPEG of which the end was never
+            written, as after a broken download: decoders take it for grey.
     """
     try:
         found = path.stat()
@@ -90,6 +93,8 @@ def read_file(path: Path) -> bytes:
         raise Refused(f"not readable: {error.strerror}") from error
     if not data:
         raise Refused("empty: 0 bytes")
+    if data.startswith(JPEG) and data.endswith(bytes(PADDING)) and not data.rstrip(b"\0").endswith(JPEG_END):
+        raise Refused("damaged: zeros in the place of its end")
     return data
 
 

@@ -91,10 +91,10 @@ def _beside(suspect: Series, coloured: dict[str, list[Series]]) -> Series | None
 
     Beginnings are no such sign: pictures of one thing are numbered, `grandma_1` as well as `beach_1`.
     """
-    spare = max(1 if suspect.ending else 0, int(ODD * len(suspect.members)))
-    if suspect.ending[1:].isdigit():
-        spare = 0
-    if len(suspect.members) - len(suspect.plain) > (spare if suspect.ending else 0):
+    few = max(1 if suspect.ending else 0, int(ODD * len(suspect.members)))
+    lacking = 0 if suspect.ending[1:].isdigit() else few  # that may have no namesake
+    unlike = lacking if suspect.ending else 0  # that may be in colour
+    if len(suspect.members) - len(suspect.plain) > unlike:
         return None
     candidates = list({id(other): other for own in sorted(suspect.plain) for other in coloured.get(own, [])}.values())
     if suspect.ending:
@@ -104,6 +104,6 @@ def _beside(suspect: Series, coloured: dict[str, list[Series]]) -> Series | None
     for other in candidates:
         named = suspect.plain & other.members.keys()
         pairs = named - other.plain
-        if len(named) == len(suspect.members) or len(pairs) >= max(FEWEST, len(suspect.members) - spare):
+        if len(named) == len(suspect.members) or len(pairs) >= max(FEWEST, len(suspect.members) - lacking):
             return other
     return None
