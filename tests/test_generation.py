@@ -102,6 +102,12 @@ def test_no_picture_given_is_written_over(folder: Path) -> None:
     assert (folder / "queries/a.png").read_bytes() == before
 
 
+def test_a_name_without_room_for_that_of_the_result_is_refused_before_the_model_is_loaded(folder: Path) -> None:
+    (folder / "queries/a.png").rename(folder / f"queries/{'ä' * 120}.png")
+    result = CliRunner().invoke(app, [*arguments(folder), "--model", "nowhere"])
+    assert "ä.png: its result would have too long a name; shorten it" in str(result.exception)
+
+
 @pytest.mark.parametrize("name", ["a.png", "b b.json"])
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_text("[]")])
 def test_what_is_no_earlier_result_is_kept(folder: Path, name: str, make: Callable[[Path], object]) -> None:

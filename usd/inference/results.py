@@ -1,20 +1,26 @@
 """Where the results of `usd generate` go, and what they must not be written over."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from usd.errors import UsdError
 
+LONGEST_NAME = 230  # bytes of a query's, so that those of its results and of their first drafts fit into 255
 
 def results_of(queries: list[Path], example: tuple[Path, Path], out: Path) -> list[Path]:
     """Where the results go: `<query>.png` in `out`.
 
     Raises:
-        UsdError: one would be written over another, over a picture given, or over what is no earlier result.
+        UsdError: one would be written over another, over a picture given, or over what is no earlier result, or its
+            name would be too long for a file.
     """
     names = [path.stem for path in queries]
+    for path in queries:
+        if len(os.fsencode(path.stem)) > LONGEST_NAME:
+            raise UsdError(f"{path}: its result would have too long a name; shorten it")
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsdError(f"{queries[0].parent}: two queries are named '{twice}'; their results would share a file")
