@@ -108,11 +108,12 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
     picture = next((served / "data/annotated/train").glob("*.depth.png"))
     sound = picture.read_bytes()
     picture.write_bytes(sound[: len(sound) // 2])
-    schedules = f"deployments/{call('GET', 'deployments/name/validate/hourly')['id']}/schedules"
-    soon = {"interval": 3600, "anchor_date": (datetime.now(UTC) + timedelta(seconds=8)).isoformat()}
-    (made,) = call("POST", schedules, [{"active": True, "schedule": soon}])
+    deployment = f"deployments/{call('GET', 'deployments/name/validate/hourly')['id']}"
+    # later than the server takes to see it, which would else wait for the second run
+    soon = {"interval": 60, "anchor_date": (datetime.now(UTC) + timedelta(seconds=12)).isoformat()}
+    call("PATCH", deployment, {"schedules": [{"schedule": soon}]})
     found = serving.wait_for(lambda: flow_runs("FAILED"), 300)  # not of what came due before, which may run first
-    call("DELETE", f"{schedules}/{made['id']}")
+    call("PATCH", deployment, {"schedules": []})
     serving.wait_for(lambda: not flow_runs("PENDING", "RUNNING"), 300)
     assert "the data do not hold what they must" in found[0]["state"]["message"]
     key = picture.name.split(".")[0]
