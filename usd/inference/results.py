@@ -10,6 +10,7 @@ from usd.errors import UsdError
 
 LONGEST_NAME = 230  # bytes of a query's, so that those of its results and of their first drafts fit into 255
 
+
 def results_of(queries: list[Path], example: tuple[Path, Path], out: Path) -> list[Path]:
     """Where the results go: `<query>.png` in `out`.
 
