@@ -50,6 +50,8 @@ CLASSES = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3), np.ones((36, 32), 
         ("İ.png", "İ_depth.png", "depth"),
         ("IMG_0.png", "img_0_depth.png", "depth"),
         ("P0.png", "p0_mask.png", "seg"),
+        ("IMG_0.png", "IMG_0_mask.png", "seg"),
+        ("photos/rgb_7.png", "masks/rgb_7_mask.png", "seg"),
         ("Cats/0.png", "depth/cats/0.png", "depth"),
     ],
 )

@@ -108,13 +108,13 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
     places = [place for _, place in found]
     images = {place.name for place in places if place.certain and place.field == "image"}
     mapped = {place.name for place in places if place.field != "image"}
-    both = images | {place.name for place in places if place.field == "image" and place.name in mapped}
+    apart = {place for place in places if place.field == "image" and not place.certain}
+    apart = {place for place in apart if place.name in images or place.name not in mapped}
+    both = {place.whole if place in apart else place.name for place in places if place.field == "image"}
+    apart |= {place for place in places if place.field != "image" and not place.certain and place.name not in both}
     claims: Claims = {}
     for file, place in found:
-        field, name = place.field, place.name
-        apart = name in images or name not in mapped if field == "image" else name not in both
-        if not place.certain and apart:
-            field, name = "image", place.whole
+        field, name = ("image", place.whole) if place in apart else (place.field, place.name)
         if field == "image" and file.suffix.lower() not in SUFFIXES:
             scan.findings.append(unusable(file))
         else:
