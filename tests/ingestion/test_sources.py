@@ -52,6 +52,9 @@ CLASSES = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3), np.ones((36, 32), 
         ("P0.png", "p0_mask.png", "seg"),
         ("IMG_0.png", "IMG_0_mask.png", "seg"),
         ("photos/rgb_7.png", "masks/rgb_7_mask.png", "seg"),
+        ("img0.png", "mask0.png", "seg"),
+        ("images/img0.png", "labels/label0.png", "seg"),
+        ("0.png", "0depth.png", "depth"),
         ("Cats/0.png", "depth/cats/0.png", "depth"),
     ],
 )
@@ -95,7 +98,7 @@ def test_no_map_becomes_a_training_picture(file: str, message: str, tmp_path: Pa
 
 def test_words_that_are_no_ending_stay_pictures(tmp_path: Path) -> None:
     names = ["carnival_mask.png", "my_image.png", "my.png", "road label.png", "train/steam.png", "plane/jet.png"]
-    names += ["mask off.png", "normal_people.png", "image_7.png", "7.png", "party/photos.png"]
+    names += ["mask off.png", "normal_people.png", "normal1.png", "image_7.png", "7.png", "party/photos.png"]
     for number, name in enumerate(names):
         save(tmp_path / "source" / name, sight(number))
     take(tmp_path)

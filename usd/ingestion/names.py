@@ -1,7 +1,8 @@
 """What a file's name and folders say that it is: an image, a map of a kind, or a map that the project does not have.
 
 Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/Depth/b.png`, `a/b.depth.png`,
-`a/b_depth.png` and `a/depth_b.png` are all the depth map of `a/b`, and `a/b/depth.png` is beside `a/b/rgb.png`.
+`a/b_depth.png` and `a/depth_b.png` are all the depth map of `a/b`, `a/depth1.png` is beside `a/img1.png`, and
+`a/b/depth.png` beside `a/b/rgb.png`.
 """
 
 import re
@@ -51,8 +52,8 @@ SPLIT_WORDS = {
 }
 SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
 _WORD = "|".join(word.replace("_", "[._ -]") for word in sorted(WORDS, key=len, reverse=True))
-ENDING = re.compile(rf"(?P<base>.+?)(?P<mark>[._ -])(?P<word>{_WORD})")
-BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -])(?P<base>.+)")
+ENDING = re.compile(rf"(?P<base>.+?)(?P<mark>[._ -]|(?<=\d))(?P<word>{_WORD})")  # no mark: only beside a digit
+BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -]|(?=\d))(?P<base>.+)")
 
 
 @dataclass(frozen=True)
@@ -126,15 +127,16 @@ def in_one_case(places: Mapping[Path, Place]) -> dict[Path, Place]:
 def _parts(stem: str) -> tuple[str | None, str, bool]:
     """The word in a name, what it is the map or image of, and whether that is certain: a map's own name alone is.
 
-    `a_depth` and `depth_a` are the depth map of `a`, and `depth` is that of its folder.
+    `a_depth` and `depth_a` are the depth map of `a`, and `depth` is that of its folder; `depth1` may be that of `1`.
     """
     lower = stem.lower()
     if found := ENDING.fullmatch(lower):
         word = spelt(found["word"])
-        return word, stem[: -len(found["mark"] + found["word"])], word in MAPS
+        return word, stem[: -len(found["mark"] + found["word"])], word in MAPS and bool(found["mark"])
     if found := BEGINNING.fullmatch(lower):
-        word = spelt(found["word"])  # "normal_people" may be a picture, "normal_0001" is not
-        return word, stem[len(found["word"] + found["mark"]) :], word in MAPS and found["base"][0].isdigit()
+        word = spelt(found["word"])  # "normal_people" and "normal1" may be pictures, "normal_0001" is not
+        sure = word in MAPS and bool(found["mark"]) and found["base"][0].isdigit()
+        return word, stem[len(found["word"] + found["mark"]) :], sure
     word = spelt(stem)
     return (word, "", word in MAPS) if word in WORDS else (None, "", False)
 
