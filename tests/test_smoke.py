@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import numpy as np
 import PIL.Image
 import pytest
+import requests
 import yaml
+from requests.adapters import HTTPAdapter, Retry
 
 from tests import serving
 from tests.conftest import ROOT
@@ -61,11 +63,13 @@ def served(clone: Path) -> Iterator[Path]:
 
 
 def call(method: str, path: str, question: object = None) -> Any:
-    """Prefect's answer; its own command would take seconds."""
-    data = json.dumps(question).encode() if question else None
-    url, header = f"{ENVIRONMENT['PREFECT_API_URL']}/{path}", {"Content-Type": "application/json"}
-    with urlopen(Request(url, data, header, method=method), timeout=30) as answer:
-        return json.loads(answer.read() or "null")
+    """Prefect's answer; like its own command, which would take seconds, this asks again while the server is busy."""
+    with requests.Session() as session:
+        busy = Retry(9, backoff_factor=0.5, status_forcelist=[503], allowed_methods=None)
+        session.mount("http://", HTTPAdapter(max_retries=busy))
+        answer = session.request(method, f"{ENVIRONMENT['PREFECT_API_URL']}/{path}", json=question, timeout=30)
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
 
 
 def flow_runs(*states: str) -> Any:
