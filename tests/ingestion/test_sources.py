@@ -55,6 +55,7 @@ CLASSES = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3), np.ones((36, 32), 
         ("img0.png", "mask0.png", "seg"),
         ("images/img0.png", "labels/label0.png", "seg"),
         ("0.png", "0depth.png", "depth"),
+        ("image_20.png", "depth_20.png", "depth"),
         ("Cats/0.png", "depth/cats/0.png", "depth"),
     ],
 )

@@ -53,7 +53,7 @@ SPLIT_WORDS = {
 SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
 _WORD = "|".join(word.replace("_", "[._ -]") for word in sorted(WORDS, key=len, reverse=True))
 ENDING = re.compile(rf"(?P<base>.+?)(?P<mark>[._ -]|(?<=\d))(?P<word>{_WORD})")  # no mark: only beside a digit
-BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -]|(?=\d))(?P<base>.+)")
+BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -]|(?<!\d)(?=\d))(?P<base>.+)")  # image_20 is no image_2
 
 
 @dataclass(frozen=True)
