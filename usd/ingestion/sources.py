@@ -106,12 +106,12 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
     maps = dict(listed)
     found = dict.fromkeys([*((file, place) for file, place in own.items() if file not in maps), *listed])
     places = [place for _, place in found]
-    images = {place.name for place in places if place.certain and place.field == "image"}
+    unsure = {place for place in places if not place.certain}
+    sure = {place.name for place in places if place.certain and place.field == "image"}
     mapped = {place.name for place in places if place.field != "image"}
-    apart = {place for place in places if place.field == "image" and not place.certain}
-    apart = {place for place in apart if place.name in images or place.name not in mapped}
-    both = {place.whole if place in apart else place.name for place in places if place.field == "image"}
-    apart |= {place for place in places if place.field != "image" and not place.certain and place.name not in both}
+    apart = {each for each in unsure if each.field == "image" and (each.name in sure or each.name not in mapped)}
+    images = {place.whole if place in apart else place.name for place in places if place.field == "image"}
+    apart |= {each for each in unsure if each.field != "image" and each.name not in images}
     claims: Claims = {}
     for file, place in found:
         field, name = ("image", place.whole) if place in apart else (place.field, place.name)
