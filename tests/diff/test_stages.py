@@ -63,7 +63,7 @@ def test_stages_agree_with_dvc_status(project: Project) -> None:
 
 
 def test_no_file_is_read_as_a_stream(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once in some thousand files, pygit2's waits forever."""
+    """Rarely, pygit2's waits forever."""
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError
