@@ -237,3 +237,11 @@ def test_the_page_of_the_study_has_the_results() -> None:
         shares = ", ".join(f"{share:.3f}" for share in chosen)
         row = f"| {seed} | {gain['rmse']:.4f} | {gain['fd']:.1f} | {gain['adherence_rmse']:.4f} | {shares} |"
         assert row.replace(" 0.", " .") in page
+
+
+def test_the_page_of_the_study_has_the_results_on_other_pictures() -> None:
+    found = read_table(ROOT / "results/transfer/transfer.csv").pivot_table("floor_ratio", "model", ["pictures", "task"])
+    columns = [("scenes", "image2depth"), ("scenes", "image2hed"), ("photographs", "image2hed")]
+    for model, ratios in found.iterrows():
+        row = f"| {model} | {' | '.join(f'{ratios[column]:.2f}' for column in columns)} |"
+        assert row in (ROOT / "docs/study.md").read_text()

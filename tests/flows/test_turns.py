@@ -19,12 +19,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_busy_gpu_is_waited_for_until_the_run_is_cancelled(inside: Path) -> None:
-    from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+    from prefect.concurrency.sync import concurrency
     from prefect.deployments import run_deployment
     from prefect.states import Cancelling
 
-    with api() as client:
-        client.update_global_concurrency_limit("gpu", GlobalConcurrencyLimitUpdate(active_slots=1))
+    with api() as client, concurrency("gpu", strict=True):  # once leases of killed runs have expired
         flow_run = run_deployment("reproduce/test", parameters={"targets": ["train@a"], "force": True}, timeout=0)
         wait_for(lambda: Path(".usd/diary").exists() and ("end", "validate") in diary())
         time.sleep(3)
@@ -32,7 +31,6 @@ def test_a_busy_gpu_is_waited_for_until_the_run_is_cancelled(inside: Path) -> No
         client.set_flow_run_state(flow_run.id, Cancelling())
         wait_for(lambda: state_of(flow_run).is_cancelled())
         assert client.read_global_concurrency_limit_by_name("gpu").active_slots == 1
-        client.update_global_concurrency_limit("gpu", GlobalConcurrencyLimitUpdate(active_slots=0))
     assert_unlocked(inside)
 
 

@@ -47,7 +47,8 @@ def new_optimizer(named: Named, params: Optimisation, rate: Rate) -> torch.optim
     except ImportError:
         remedy = "pip install --constraint constraints-extra.txt --editable '.[gpu]'"
         raise UsdError(f"optimizer: adamw_8bit needs bitsandbytes; {remedy}") from None
-    return AdamW8bit(groups, weight_decay=params.weight_decay)
+    optimizer: torch.optim.Optimizer = AdamW8bit(groups, weight_decay=params.weight_decay)
+    return optimizer
 
 
 def new_average(weights: list[nn.Parameter], decay: float) -> EMAModel | None:
