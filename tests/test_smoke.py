@@ -119,7 +119,7 @@ def test_a_scheduled_validation_names_a_planted_bad_sample(served: Path) -> None
     found = serving.wait_for(lambda: flow_runs("FAILED"), 300)  # not of what came due before, which may run first
     call("PATCH", deployment, {"schedules": []})
     serving.wait_for(lambda: not flow_runs("PENDING", "RUNNING"), 300)
-    assert "the data do not hold what they must" in found[0]["state"]["message"]
+    assert "the data fail validation" in found[0]["state"]["message"]
     key = picture.name.split(".")[0]
     assert key in artifact("validation")
     picture.write_bytes(sound)

@@ -55,7 +55,7 @@ def generate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the starting noise.")] = 0,
 ) -> None:
-    """Do to your picture what an example pair shows.
+    """Do to your pictures what an example pair shows.
 
     The pair is a source and its target, such as an image and its depth map. Beside each result lies a JSON file that
     says how to make it again.
@@ -82,7 +82,7 @@ def ingest(
     maps: Annotated[Path | None, typer.Option(help="YAML: what the values of your maps mean.")] = None,
     splits: Annotated[Path | None, typer.Option(help="CSV file_name,split: splits decided by hand.")] = None,
 ) -> None:
-    """Make a dataset of your own pictures, with or without maps, in the record that the later stages read.
+    """Make a dataset of your own pictures, with or without maps, in the format that the later stages read.
 
     A map is `name.depth.png`, `name_depth.png` or `depth/name.png`; a caption is `name.txt`, a row of metadata.jsonl or
     metadata.csv (file_name, text), or else the file name. Folders train/, val/ and test/ are kept. What is refused,
@@ -149,7 +149,7 @@ def upload(
 
 @app.command(rich_help_panel=DATA, epilog=_examples("usd encode data/encoded", "usd encode encoded --batch-size 64"))
 def encode(
-    out: Annotated[Path, typer.Argument(help="Folder for the columns; an unfinished one is continued.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the encoded samples; an unfinished one is continued.")],
     shards: Annotated[str, typer.Option(help="Folder or URL of the shards.")] = "data/shards",
     batch_size: Annotated[int, typer.Option(min=1, help="Images, or captions, that are encoded at a time.")] = 16,
 ) -> None:

@@ -13,8 +13,8 @@ from usd.diff.scores import DIGITS, HIGHER, LOWER, MEAN, Key, Noise, paths, read
 VERDICTS = ("worse", "better", "within noise", "changed", "new", "gone")
 JUDGED = VERDICTS[:3]
 MEASURED = (
-    "Noise is the range over {runs} runs with other seeds; a metric that they do not measure gets the widest range of "
-    "the means over the trained tasks, as a share of its value."
+    "Noise is the range over {runs} runs with other seeds; a metric missing there gets the largest relative range "
+    "of the means over the trained tasks, times its value."
 )
 UNMEASURED = "There are no runs with other seeds, so the noise is not known and every change counts."
 

@@ -73,6 +73,6 @@ def judge_quality(metrics: dict[str, dict[str, Any]], gate: Gate) -> list[Check]
             Check(f"{named(name)} {named('floor_ratio')}", scores["floor_ratio"], most=gate.floor_ratio)
             for name, scores in ours["image2map"].items()
         ),
-        Check("least share of a task's items that obey the pair", ours["obeys"], least=gate.obeys),
-        Check("least change of the output with another task's pair", float(np.min(moved)), least=gate.swapped_change),
+        Check("minimum share of a task's items that obey the pair", ours["obeys"], least=gate.obeys),
+        Check("minimum change of the output with another task's pair", float(np.min(moved)), least=gate.swapped_change),
     ]

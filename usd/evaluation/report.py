@@ -57,7 +57,7 @@ chose of all candidates, on all items.
 
 ![quality against evaluations](quality.png)
 
-## Beside answers that need no training of a variant
+## Against references that need no training of a variant
 
 *Control branch alone*: the generic control branch that both variants start from; it is told the task by the prompt
 and sees no example pair. *Base alone*: the frozen base is given the query as x_t at t = 998, with the task named in the
@@ -114,7 +114,7 @@ of the same direction):
 ## Gate
 
 What one short run can show, and what `dvc repro` fails on. [docs/study.md](../docs/study.md) says why each bound has
-its value.
+its value. One more check, the speedup in the paper's row, is in gate.json alone, since each measurement finds another.
 
 {{ checks }}
 

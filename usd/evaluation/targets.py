@@ -122,7 +122,7 @@ def _pair(results: Comparison, gate: Gate) -> Iterator[Target]:
         yield Target(words, f"≥ {gate.target_obeys:.0%} in each task", told, min(shares) >= gate.target_obeys)
     scores = [task for direction in DIRECTIONS for task in results.ours.metrics[direction].values()]
     least = min(task["swapped_pair_change"] for task in scores)
-    name = "least change of a task's output with another task's pair"
+    name = "minimum change of a task's output with another task's pair"
     yield Target(name, f"≥ {gate.target_swapped:g}", number(least), least >= gate.target_swapped)
 
 

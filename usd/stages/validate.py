@@ -33,7 +33,7 @@ def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
         (scratch / "summary.md").write_text(as_markdown(summary))
         (scratch / "samples.csv").write_text(as_samples(table))
     if not report.success:
-        raise UsdError(f"the data do not hold what they must: {complaint(report)}. All keys: {out / 'summary.md'}")
+        raise UsdError(f"the data fail validation: {complaint(report)}. All keys: {out / 'summary.md'}")
 
 
 if __name__ == "__main__":

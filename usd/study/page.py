@@ -41,7 +41,7 @@ End-to-end speedup when the study was made, by stage `benchmark`: {{ speedup }} 
 {% if published %}
 ## As published: without self-estimates
 
-The paper has no self-estimates, and the baseline is not given any. Without them US-Diffusion is beside the baseline:
+The paper has no self-estimates, and the baseline is not given any. US-Diffusion without them, against the baseline:
 
 {{ published }}
 {% endif %}
@@ -60,7 +60,7 @@ All metrics in the paper's row, for information; there a variant without ESS has
 
 {{ in_full }}
 {% endif %}
-## Beside answers that need no variant
+## Against references that need no variant
 
 *Control branch alone*: the generic control branch that all variants start from; it is told the task by the prompt and
 sees no example pair. *Base alone*: the query as x_t at t = 998, no control branch, adapter or example. *Regression

@@ -127,6 +127,7 @@ def _misfit(own: np.ndarray, image: np.ndarray, strangers: np.ndarray, turned: n
         down, right = (int(step) - FARTHEST for step in np.unravel_index(nearby.argmax(), nearby.shape))  # cells
         if max(abs(down), abs(right)) > FAR:
             across, along = round(right * width / SIDE), round(down * width / SIDE)
-            return f"fits its picture shifted by about {across} pixels to the right and {along} down"
+            sides = f"{abs(across)} pixels to the {'right' if right > 0 else 'left'}"
+            return f"fits its picture shifted by about {sides} and {abs(along)} {'down' if down > 0 else 'up'}"
     beaten = float((strangers @ own.ravel() < fit).mean())
     return "" if beaten >= 0.5 else f"fits {1 - beaten:.0%} of other pictures better"
