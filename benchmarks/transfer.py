@@ -25,7 +25,7 @@ from usd.config.training import BASELINE, OURS
 from usd.data.record import Manifest, field_path, write_manifest
 from usd.data.shards import Shards
 from usd.evaluation.bootstrap import interval
-from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE
+from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, MEAN_MAP
 from usd.evaluation.evaluator import Evaluator, Measure, Scored
 from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.pictures import draw_grid
@@ -110,22 +110,26 @@ def all_items(samples: Samples, task: Task, params: config.Evaluate) -> list[Ite
 
 
 def scored(samples: Samples, task: Task, models: dict[str, Answer], params: config.Evaluate) -> dict[str, Scored]:
-    """The scores of all models on all samples; the floor is the mean map of these very samples."""
-    mean = samples.pictures(samples.keys, task.target).mean(0)
+    """The scores of all models on all samples, and of the mean map of these very samples, which is the floor."""
+    truth = samples.pictures(samples.keys, task.target)
+    mean = truth.mean(0)
+    found = {MEAN_MAP: mean.expand_as(truth)} | {name: answer(samples, task) for name, answer in models.items()}
     measure, items = Measure({task.map.name: mean}, {}), all_items(samples, task, params)
-    return {name: measure(samples, items, answer(samples, task)) for name, answer in models.items()}
+    return {name: measure(samples, items, images) for name, images in found.items()}
 
 
 def rows(origin: str, task: Task, found: dict[str, Scored], params: config.Evaluate) -> list[dict[str, object]]:
-    """A line a model; the difference in RMSE from the baseline's has a 95 % interval over the items."""
+    """A line a model; its differences in RMSE from baseline and mean map have 95 % intervals over the items."""
     replicates = {name: each.replicates(params)["rmse"] for name, each in found.items()}
     lines: list[dict[str, object]] = []
     for name, each in found.items():
-        delta = each.scores["rmse"] - found[BASELINE].scores["rmse"]
-        apart = interval(delta, replicates[name] - replicates[BASELINE])
-        line = {"pictures": origin, "task": task.name, "items": len(each.images), "model": name}
-        line |= {metric: round(each.scores[metric], 5) for metric in ("rmse", "floor", "floor_ratio")}
-        lines.append(line | {"from_baseline": apart.delta, "low": apart.low, "high": apart.high})
+        line: dict[str, object] = {"pictures": origin, "task": task.name, "items": len(each.images), "model": name}
+        line |= {metric: round(each.scores[metric], 5) for metric in ("rmse", "floor_ratio")}
+        for other, column in ((BASELINE, "baseline"), (MEAN_MAP, "mean_map")):
+            delta = each.scores["rmse"] - found[other].scores["rmse"]
+            apart = interval(delta, replicates[name] - replicates[other])
+            line |= {f"from_{column}": apart.delta, f"{column}_low": apart.low, f"{column}_high": apart.high}
+        lines.append(line)
     return lines
 
 

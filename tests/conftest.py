@@ -147,7 +147,6 @@ def untrained(base, variant: str):
     import torch
 
     from usd import config
-    from usd.inference.pipeline import USDiffusionPipeline
     from usd.training.control import new_denoiser
 
     params = config.load(ROOT / "params.yaml")
@@ -158,7 +157,15 @@ def untrained(base, variant: str):
         torch.nn.init.normal_(module.weight, std=0.2)
     for zero in denoiser.control.controlnet_down_blocks:
         torch.nn.init.normal_(zero.weight, std=0.2)
-    return USDiffusionPipeline.of(base, denoiser)
+    return pipeline_of(base, denoiser)
+
+
+def pipeline_of(base: Any, denoiser: Any) -> Any:
+    """The pipeline of a base and what has been trained on it."""
+    from usd.inference.pipeline import USDiffusionPipeline
+
+    parts = {name: getattr(base, name) for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
+    return USDiffusionPipeline(**parts, unet=denoiser.unet, control=denoiser.control, adapter=denoiser.adapter)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.utils import filter_repo_objects, httpx
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -172,6 +172,24 @@ def test_a_missing_shard_is_named(copy: Path) -> None:
 def test_a_base_that_is_not_there_is_named(name: str, said: str) -> None:
     with pytest.raises(UsdError, match=said):
         load_base(name)
+
+
+def test_a_hub_without_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", unreachable)
+    with pytest.raises(UsdError, match="the hub cannot be reached; give a base as a directory"):
+        load_base("somebody/stable-diffusion")
+
+
+def test_the_digest_is_that_of_weights_and_settings_alone(base) -> None:
+    one, other = load_base(str(ROOT / "models/base")), base.digest()
+    one.unet.register_to_config(_use_default_values=["dropout", "center_input_sample"])  # in the order of a set
+    one.text_encoder.config._name_or_path = "elsewhere"
+    assert one.digest() == other
+    one.unet.register_to_config(sample_size=8)
+    assert one.digest() != other
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_long_lists_are_not_tried() -> None:
 
     choice = choose("fd", replace(PARAMS, steps=[1, 9, 99]), error)
     assert {candidate.steps for candidate in tried} == {1, 9}
+    assert choose("fd", replace(PARAMS, steps=[49, 19]), error).best.steps == 19  # where there are no others
     assert choice.best == Candidate(1, 1.0)
     assert choice.within(99) == Candidate(99, 1.0)
 

@@ -1,8 +1,9 @@
 """The device and the precision that are asked for."""
 
 import pytest
+from accelerate.state import AcceleratorState
 
-from usd.determinism import accelerator_for
+from usd.determinism import accelerator_for, device_for
 from usd.errors import UsdError
 
 
@@ -21,3 +22,12 @@ def test_what_needs_a_gpu_is_refused_without_one(
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     with pytest.raises(UsdError, match=message):
         accelerator_for(device, precision)
+
+
+def test_evaluating_takes_a_device_in_whatever_precision_was_trained() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator_for("cpu", "bf16")
+    assert device_for("cpu").type == "cpu"  # a second Accelerator of another precision is refused
+    AcceleratorState._reset_state(reset_partial_state=True)
+    device_for("cpu")
+    assert not AcceleratorState._shared_state

@@ -69,6 +69,15 @@ def test_a_place_below_a_file_is_one_line(tmp_path: Path) -> None:
         pass
 
 
+def test_an_input_that_cannot_be_read_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    (tmp_path / "in/picture.png").mkdir(parents=True)
+    with (
+        pytest.raises(UsdError, match=r"in/picture\.png: cannot be used: Is a directory; \S+out is as it was"),
+        atomic_directory(tmp_path / "results/out"),
+    ):
+        (tmp_path / "in/picture.png").read_bytes()
+
+
 def test_a_linked_folder_is_written_where_the_link_points(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")

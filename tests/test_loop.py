@@ -88,6 +88,20 @@ def test_an_8_bit_optimiser_learns_alike_in_less_than_a_third_of_the_memory(tmp_
     assert sizes[1] < sizes[0] / 3
 
 
+def test_a_gradient_that_is_not_finite_ends_the_run_before_the_weights_change(tmp_path: Path) -> None:
+    model = nn.Linear(WIDE, WIDE)
+    before = model.weight.detach().clone()
+    params = dataclasses.replace(PARAMS, steps=1, warmup=0, checkpoint_every=1)
+
+    def loss(wrapped: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"denoising": (0 * wrapped(torch.ones(1, WIDE))).sum().sqrt()}  # 0, whose derivative is infinite
+
+    with pytest.raises(UsdError, match="step 1: the gradient is not finite; lower its learning_rate"):
+        fit(model, batches, loss, params, accelerator_for("cpu", "no"), tmp_path, {}, log=lambda step, row: None)
+    assert torch.equal(model.weight, before)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
 def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> None:
     train(tmp_path)
     with pytest.raises(UsdError, match="belongs to a run with other data, seed"):

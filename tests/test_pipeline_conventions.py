@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import PIL.Image
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import ROOT
 from tests.test_pipeline import call
@@ -175,7 +177,12 @@ def test_a_callback_raises_guidance_and_interrupts(pipeline) -> None:
     assert pipeline.guidance_scale == 4.0
 
 
-@pytest.mark.parametrize(("task", "steps"), [("image2depth", 1), ("canny2image", 9), (["image2depth", "seg2image"], 9)])
+def test_queries_with_other_defaults_are_not_sampled_together(pipeline) -> None:
+    with pytest.raises(UsdError, match="some queries ask for a map and some for an image"):
+        call(pipeline, 2, task=["image2depth", "seg2image"], num_inference_steps=None)
+
+
+@pytest.mark.parametrize(("task", "steps"), [("image2depth", 1), ("canny2image", 9)])
 def test_the_models_own_sampling_is_the_default(pipeline, task, steps: int) -> None:
     seen = []
 
@@ -184,6 +191,28 @@ def test_the_models_own_sampling_is_the_default(pipeline, task, steps: int) -> N
 
     call(pipeline, 2, task=task, num_inference_steps=None, callback_on_step_end=note)
     assert len(seen) == steps
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "control", "adapter"])
+def test_a_model_without_some_of_its_weights_is_refused(tmp_path: Path, part: str) -> None:
+    shutil.copytree(ROOT / "models/reference", tmp_path / "model")
+    (path,) = (tmp_path / "model" / part).glob("*.safetensors")
+    weights = load_file(path)
+    name = min(weights)
+    save_file({other: weight for other, weight in weights.items() if other != name}, path, {"format": "pt"})
+    for load in (USDiffusionPipeline.from_pretrained, load_model):
+        with pytest.raises(UsdError, match=rf"{part}: 1 weights are missing, the first is {name}"):
+            load(tmp_path / "model")
+
+
+def test_a_callback_can_switch_guidance_on(pipeline) -> None:
+    def raise_guidance(sender: USDiffusionPipeline, number: int, t: int, tensors: dict[str, torch.Tensor]) -> None:
+        sender._guidance_scale = 3.0
+
+    prompt = ["a red cube", "a blue ball"]
+    started = call(pipeline, 2, prompt=prompt, guidance_scale=1.0, callback_on_step_end=raise_guidance)
+    barely = call(pipeline, 2, prompt=prompt, guidance_scale=1 + 1e-9, callback_on_step_end=raise_guidance)
+    assert torch.allclose(started.images, barely.images, atol=1e-4)
 
 
 def test_attention_slicing_changes_nothing(pipeline) -> None:

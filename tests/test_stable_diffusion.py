@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, ControlNetModel, PNDMScheduler, UNet2DCondi
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, pipeline_of
 from usd import config
 from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.config.profiles import apply
@@ -103,7 +103,7 @@ def test_it_trains_and_is_called(
     changed = {name for name, weight in base.unet.state_dict().items() if not torch.equal(weight, before[name])}
     assert bool(changed) == (unlock == "decoder")
     assert not any(name.startswith(("down_blocks", "mid_block")) for name in changed)
-    USDiffusionPipeline.of(base, denoiser).save_pretrained(tmp_path / "model")
+    pipeline_of(base, denoiser).save_pretrained(tmp_path / "model")
     pipeline = USDiffusionPipeline.from_pretrained(tmp_path / "model")
     assert pipeline.scheduler.config.prediction_type == kind
     pictures = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -49,7 +49,9 @@ def generate(
     ] = None,
     prompt: Annotated[str, typer.Option(help="Caption of the result; none for a map: the pair says which.")] = "",
     task: Annotated[str | None, typer.Option(help="Task, such as image2depth; else read off the pair.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, max=999, help="Sampling steps; else the model's own.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=999, help="Length of the ESS list; else the model's own.")
+    ] = None,
     guidance: Annotated[
         float | None, typer.Option(min=1, help="Classifier-free guidance scale, 1 is off; else the model's own.")
     ] = None,
@@ -160,12 +162,12 @@ def encode(
     """
     from usd import config
     from usd.data.shards import Shards
-    from usd.determinism import accelerator_for
+    from usd.determinism import device_for
     from usd.model.base import load_base
     from usd.training.encoding import encode_samples
 
     params, opened = config.load().train, Shards.open(shards)
-    base = load_base(params.base).to(accelerator_for(params.device, "no").device)
+    base = load_base(params.base).to(device_for(params.device))
     encode_samples(base, opened, out, batch_size)
 
 

@@ -74,6 +74,9 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
+        at = getattr(error, "filename", None)
+        if at and place.parent not in Path(os.path.realpath(at)).parents:
+            raise UsdError(f"{at}: cannot be used: {reason}; {target} is as it was") from error
         raise UsdError(f"{target}: could not be written: {reason}; earlier outputs are kept") from error
 
 

@@ -39,9 +39,14 @@ class Evaluate:
     @field_validator("curve_items")
     @classmethod
     def _a_part(cls, count: int, info: ValidationInfo) -> int:
-        if count > info.data.get("items", count):
-            raise ValueError(f"must be at most evaluate.items, which is {info.data['items']}, found {count}")
-        return count
+        return _at_most("evaluate.items", count, info.data.get("items"))
+
+    @field_validator("guidance_scales")
+    @classmethod
+    def _off_too(cls, scales: list[float]) -> list[float]:
+        if 1 not in scales:
+            raise ValueError(f"must have 1.0, which is no guidance, found {scales}")
+        return scales
 
     @field_validator("grid_items")
     @classmethod
@@ -96,3 +101,15 @@ class Study:
     steps: Tried
     items: Several
     curve_items: Several
+
+    @field_validator("curve_items")
+    @classmethod
+    def _a_part(cls, count: int, info: ValidationInfo) -> int:
+        return _at_most("study.items", count, info.data.get("items"))
+
+
+def _at_most(key: str, count: int, most: int | None) -> int:
+    """The count, which may be no larger than that of another key; `most` is None where that is wrong itself."""
+    if most is not None and count > most:
+        raise ValueError(f"must be at most {key}, which is {most}, found {count}")
+    return count

@@ -38,13 +38,16 @@ class Params:
     reference: Reference
 
     @model_validator(mode="after")
-    def _variants_exist(self) -> Self:
+    def _fit_together(self) -> Self:
         for name in self.study.variants:
             if name not in self.variants:
                 raise ValueError(f"study.variants: '{name}' is not in variants; known: {', '.join(self.variants)}")
         for name in VARIANTS:
             if name not in self.study.variants:
                 raise ValueError(f"study.variants: must have {' and '.join(VARIANTS)}, found {self.study.variants}")
+        if self.study.curve_items < self.evaluate.grid_items:
+            rows = f"{self.evaluate.grid_items} rows of evaluate.grid_items"
+            raise ValueError(f"study.curve_items: {rows} need as many, found {self.study.curve_items}")
         return self
 
     def variant(self, name: str) -> Variant:

@@ -61,7 +61,7 @@ class Choice:
 
 
 def choose(metric: str, params: config.Evaluate, error: Callable[[Candidate], float]) -> Choice:
-    """Measure every candidate of section `evaluate` of at most ten steps."""
-    counts = [steps for steps in params.steps if steps <= TRIED_STEPS]
+    """Measure every candidate of section `evaluate` of at most ten steps; of longer lists alone, the shortest."""
+    counts = [steps for steps in params.steps if steps <= TRIED_STEPS] or [min(params.steps)]
     candidates = [Candidate(*pair) for pair in itertools.product(counts, params.guidance_scales)]
     return Choice(metric, {candidate: error(candidate) for candidate in candidates})

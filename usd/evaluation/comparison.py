@@ -54,15 +54,19 @@ class Comparison:
         rows = set(self.ours.curve["row"]) & set(self.baseline.curve["row"])
         return sorted(int(row) for row in rows if row.isdigit())
 
-    def between(self, row: str, direction: Direction, metric: str) -> Interval | None:
-        """US-Diffusion − Prompt Diffusion in one row, the mean over the trained tasks; None if it was not measured."""
-        ours, theirs = (each.mean(row, direction, metric) for each in (self.ours, self.baseline))
-        if np.isnan(ours) or np.isnan(theirs):
+    def between(self, row: str, direction: Direction, metric: str, without: str = "") -> Interval | None:
+        """US-Diffusion − Prompt Diffusion in one row, the mean over the trained tasks; None if it was not measured.
+
+        `without` is a map that is left out.
+        """
+        names = [task.name for task in TRAINED if task.direction == direction and task.map.name != without]
+        names = [name for name in names if f"{row}/{name}/{metric}" in self.ours.replicates]
+        if not names:
             return None
-        names = [f"{row}/{task.name}/{metric}" for task in TRAINED if task.direction == direction]
-        names = [name for name in names if name in self.ours.replicates]
-        differences = [self.ours.replicates[name] - self.baseline.replicates[name] for name in names]
-        return interval(ours - theirs, np.mean(differences, axis=0))
+        deltas = [self.ours.value(row, name, metric) - self.baseline.value(row, name, metric) for name in names]
+        keys = [f"{row}/{name}/{metric}" for name in names]
+        differences = [self.ours.replicates[key] - self.baseline.replicates[key] for key in keys]
+        return interval(float(np.mean(deltas)), np.mean(differences, axis=0))
 
     def starts(self) -> list[str]:
         """Which of CONTROL_ALONE and BASE_ALONE were measured: a start without adapter, or none, answers nothing."""

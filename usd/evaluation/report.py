@@ -18,13 +18,14 @@ TEMPLATE = jinja2.Template(
     """# US-Diffusion against Prompt Diffusion
 
 Same base, data, training steps, batch and seed. US-Diffusion has SGA, FAL and ESS; Prompt Diffusion has stacked
-convolutions, uniform timesteps and no feedback. US-Diffusion is also trained on its own estimates, which is not in the
-paper and makes its training steps longer: docs/study.md, "Self-estimates". One training run of each: the differences
-between training seeds are in the [study](#the-study).
+convolutions, uniform timesteps and no feedback. {% if own_estimates -%}
+US-Diffusion is also trained on its own estimates, which is not in the paper and makes its training steps longer:
+docs/study.md, "Self-estimates". {% endif -%}
+One training run of each: the differences between training seeds are in the [study](#the-study).
 
 **What the numbers are.** Everything is measured on the test split, {{ params.items }} items per trained task,
 {{ params.unseen_items }} per unseen task, and {{ params.curve_items }} where the number of evaluations varies, where
-the paper's 100 steps are taken, and in the in-context tests. RMSE is √(mean over images of per-image MSE), values in
+the paper's row is taken, and in the in-context tests. RMSE is √(mean over images of per-image MSE), values in
 [0, 1]. Fréchet distances are taken on ImageNet features of EfficientNet-Lite0, not Inception, and depend on the number
 of items: compare them at equal numbers only. Adherence is the RMSE between the map that was asked for and the one
 that {{ judges }}
@@ -43,11 +44,15 @@ in `results/<variant>/metrics.json`, section `sampling`.
 
 ## The paper's row
 
-ESS-10 (nine evaluations: its last timestep, t = 0, is left out) against 100 DDIM steps, each with the guidance that
-validation chose. Times are in [benchmark.json](benchmark.json); they differ from run to run, so this page has none.
+ESS-{{ params.ess_steps }} (its last timestep, t = 0, is left out) against {{ params.baseline_steps }} DDIM steps,
+each with the guidance that validation chose; a guided step takes two evaluations. Times are in
+[benchmark.json](benchmark.json); they differ from run to run, so this page has none.
 
 {{ paper }}
-
+{% if networks %}
+Edges are read by the operator that defines them, against which FAL trains. Without edges, adherence differs by
+{{ networks }}.
+{% endif %}
 ## At equal numbers of evaluations
 
 Within each number of evaluations, each variant has the guidance that validation chose. `chosen` is what validation
@@ -142,7 +147,7 @@ Each row: query, example pair, truth, output, and the output if the pair shows a
 """
 )
 FAL_JUDGES = "the annotators that FAL trains against (so it favours variants with FAL)"
-OWN_JUDGES = "independent annotators that no training has seen"
+OWN_JUDGES = "independent annotators that no training has seen (edges: by the operator that defines them)"
 
 
 def render(results: Comparison, params: Params, study: str, independent: bool) -> str:
@@ -157,7 +162,9 @@ def render(results: Comparison, params: Params, study: str, independent: bool) -
         judges=OWN_JUDGES if independent else FAL_JUDGES,
         candidates=f"{_list(evaluate.steps)} timesteps with guidance {_list(evaluate.guidance_scales)}",
         sampling={name: each["sampling"] for name, each in metrics.items()},
+        own_estimates=params.variants[OURS].self_estimates > 0,
         paper=tables.paper_table(results),
+        networks=tables.read_by_networks(results),
         matched=tables.matched_table(results),
         references={direction: tables.reference_table(results, direction) for direction in titles},
         distances=tables.distance_table(results),

@@ -55,6 +55,12 @@ def paper_table(results: Comparison) -> str:
     return markdown(head, differences(results, "paper", paper=True))
 
 
+def read_by_networks(results: Comparison) -> str:
+    """The paper's row of adherence without edges, and what its interval says; "" if it was not measured."""
+    found = results.between("paper", "map2image", "adherence_rmse", without="hed")
+    return f"{shown(found)} ({verdict(found)})" if found else ""
+
+
 def matched_table(results: Comparison) -> str:
     """Both variants at equal numbers of evaluations, and as each was chosen on validation."""
     rows = [*map(str, results.budgets), "chosen"]

@@ -72,7 +72,7 @@ def clock() -> float:
 
 
 def speedups(contestants: list[Contestant], device: torch.device) -> dict[str, Any]:
-    """Medians over the turns; a speedup is over the baseline in the same turn, the headline the least batch size's."""
+    """Medians over the turns; a speedup is over the baseline in the same turn, the headline the least of them."""
     baseline, ours = contestants[0], contestants[1]
 
     def ratio(of: Contestant, kind: str) -> dict[str, float]:

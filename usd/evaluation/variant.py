@@ -11,7 +11,7 @@ import numpy as np
 
 from usd import config
 from usd.data.shards import Shards
-from usd.determinism import accelerator_for
+from usd.determinism import device_for
 from usd.evaluation.choice import Choice
 from usd.evaluation.context import in_context, pair_change
 from usd.evaluation.evaluator import Evaluator, Measure, Scored, Scores, rounded
@@ -36,7 +36,7 @@ def evaluate_model(
         UsdError: more items are asked for than a split has, or a part of the model is missing or unreadable.
     """
     check_counts(params.evaluate, shards)
-    device = accelerator_for(params.train.device, "no").device
+    device = device_for(params.train.device)
     evaluator = Evaluator.of_model(model, device, strategy, params.evaluate, Measure.of(shards, judges))
     with atomic_directory(out) as scratch:
         found = evaluate_variant(evaluator, Samples(shards["val"]), Samples(shards["test"]), scratch)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
+from usd.errors import UsdError
 
 SAMPLING = {  # for a model that says nothing else
     "image2map": Sampling(sampling_timesteps("ess", 1)),
@@ -20,23 +21,39 @@ SAMPLING = {  # for a model that says nothing else
 }
 
 
-def default_sampling(config: Mapping[str, Any], tasks: Sequence[str], indicator: Tensor) -> Sampling:
-    """The model's default for the direction that an indicator (B, N) means: Image2Map if all items lean that way.
+def default_samplings(config: Mapping[str, Any], tasks: Sequence[str], indicator: Tensor) -> list[Sampling]:
+    """The model's defaults for the directions that the items of an indicator (B, N) lean to: one, or both.
 
     `config` is the pipeline's `sampling`, and `tasks` are the names of the indicator's columns.
     """
     maps = [number for number, name in enumerate(tasks) if name.startswith("image2")]
-    leans = bool((indicator[:, maps].sum(1) > 0.5).all())
-    return Sampling(**config["image2map" if leans else "map2image"])
+    leans = set((indicator[:, maps].sum(1) > 0.5).tolist())
+    return [Sampling(**config["image2map" if to_map else "map2image"]) for to_map in sorted(leans)]
 
 
 def asked_sampling(
-    default: Sampling, steps: int | None, timesteps: list[int] | None, guidance_scale: float | None
+    defaults: list[Sampling], steps: int | None, timesteps: list[int] | None, guidance_scale: float | None
 ) -> Sampling:
-    """What a call asks for, else the default."""
-    if timesteps is None:
-        timesteps = default.timesteps if steps is None else sampling_timesteps("ess", steps)
-    return Sampling(list(timesteps), default.guidance_scale if guidance_scale is None else guidance_scale)
+    """What a call asks for, else the default.
+
+    Raises:
+        UsdError: it does not say, and its items have different defaults.
+    """
+    if steps is not None:
+        timesteps = sampling_timesteps("ess", steps) if timesteps is None else timesteps
+    found = [
+        Sampling(
+            each.timesteps if timesteps is None else list(timesteps),
+            each.guidance_scale if guidance_scale is None else guidance_scale,
+        )
+        for each in defaults
+    ]
+    if found[0] != found[-1]:
+        raise UsdError(
+            "some queries ask for a map and some for an image, which this model samples in different ways; "
+            "call once for each, or give timesteps and guidance_scale"
+        )
+    return found[0]
 
 
 def execution_device(pipeline: DiffusionPipeline) -> torch.device:

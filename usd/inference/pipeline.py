@@ -24,12 +24,12 @@ from usd.inference.arguments import (
     per_query,
     starting_noise,
 )
-from usd.inference.defaults import SAMPLING, asked_sampling, default_sampling, execution_device
+from usd.inference.defaults import SAMPLING, asked_sampling, default_samplings, execution_device
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
 from usd.model.adapter import InContextAdapter
-from usd.model.base import Base, PatchCodec, decode, encode_text, scale_factor
-from usd.model.control import ControlBranch, Denoiser, channels_last, predict
-from usd.model.directory import model_directory
+from usd.model.base import PatchCodec, decode, encode_text, scale_factor
+from usd.model.control import ControlBranch, channels_last, predict
+from usd.model.directory import check_weights, model_directory
 from usd.model.source import one_line_errors
 
 OnStepEnd = Callable[["USDiffusionPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -78,12 +78,6 @@ class USDiffusionPipeline(DiffusionPipeline):
         self._guidance_scale, self._interrupt = 1.0, False
 
     @classmethod
-    def of(cls, base: Base, denoiser: Denoiser) -> "USDiffusionPipeline":
-        """The pipeline of a base and what has been trained on it."""
-        parts = {name: getattr(base, name) for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
-        return cls(**parts, unet=denoiser.unet, control=denoiser.control, adapter=denoiser.adapter)
-
-    @classmethod
     def from_pretrained(cls, path: str | Path, **options: Any) -> "USDiffusionPipeline":
         """Load a model directory, or a repository of the hub; `options` are those of diffusers' `from_pretrained`.
 
@@ -95,6 +89,7 @@ class USDiffusionPipeline(DiffusionPipeline):
             options["dtype"] = torch.float32  # text encoders would keep the precision that they are stored in
         with one_line_errors(path):
             loaded: USDiffusionPipeline = super().from_pretrained(str(root), **options | {"use_safetensors": True})
+        check_weights(root, {name: part for name, part in loaded.components.items() if name not in options})
         return loaded
 
     @property
@@ -162,8 +157,8 @@ class USDiffusionPipeline(DiffusionPipeline):
             much each trained task weighs in them.
 
         Raises:
-            UsdError: an argument does not fit the queries, the scheduler takes no list of timesteps, or a result is
-                not finite.
+            UsdError: an argument does not fit the queries, some queries ask for a map and some for an image, the
+                scheduler takes no list of timesteps, or a result is not finite.
         """
         check_options(output_type, callback_on_step_end, callback_on_step_end_tensor_inputs)
         check_numbers(num_inference_steps, timesteps, guidance_scale, guidance_interval, num_images_per_prompt)
@@ -177,8 +172,8 @@ class USDiffusionPipeline(DiffusionPipeline):
         sampling = self._sampling(indicator, num_inference_steps, timesteps, guidance_scale)
         x_T = self._start(queries, num_images_per_prompt, generator, latents).to(device, dtype)
         # 4. The text states (B, L, D), and those of no text for guidance
-        text = encode_text(self, prompts)
-        no_text = (encode_text(self, [""]) if sampling.guidance_scale > 1 else text[:1]).expand_as(text)
+        guides = sampling.guidance_scale > 1 or callback_on_step_end is not None  # which may raise the scale
+        text, no_text = self._text(prompts, guides)
         # 5. x_T to x_0 to pixels, each step steered by text, query and pair, and guided away from the query alone
         steering = (part.to(dtype) for part in (text, alone + shown, no_text, alone))
         each = (part.repeat_interleave(num_images_per_prompt, 0) for part in steering)
@@ -204,8 +199,13 @@ class USDiffusionPipeline(DiffusionPipeline):
         shown = torch.stack([self.adapter.read_pair(pair, indicator) for pair in pairs]).mean(0)
         return indicator.float(), alone, shown
 
+    def _text(self, prompts: list[str], guides: bool) -> tuple[Tensor, Tensor]:
+        text = encode_text(self, prompts)
+        return text, encode_text(self, [""]).expand_as(text) if guides else text
+
     def _sampling(self, indicator: Tensor, *asked: Any) -> Sampling:
-        sampling = asked_sampling(default_sampling(self.config.sampling, self.adapter.config.tasks, indicator), *asked)
+        defaults = default_samplings(self.config.sampling, self.adapter.config.tasks, indicator)
+        sampling = asked_sampling(defaults, *asked)
         self._guidance_scale = sampling.guidance_scale
         return sampling
 

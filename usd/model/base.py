@@ -75,10 +75,15 @@ class Base:
         return self
 
     def digest(self) -> str:
-        """Hex digest of all weights and settings."""
-        settings = [dict(part.config) for part in (self.vae, self.unet, self.scheduler)]
-        words = [self.text_encoder.config.to_dict(), self.tokenizer.get_vocab()]
-        found = hashlib.sha256(json.dumps([*settings, *words], sort_keys=True, default=str).encode())
+        """Hex digest of all weights and settings, the same in every process.
+
+        What starts with an underscore is no setting: where it was loaded from, and in an order that differs from
+        process to process which settings its file left out.
+        """
+        parts = [part.config for part in (self.vae, self.unet, self.scheduler)] + [self.text_encoder.config.to_dict()]
+        settings = [{key: value for key, value in part.items() if not key.startswith("_")} for part in parts]
+        known = json.dumps([*settings, self.tokenizer.get_vocab()], sort_keys=True, default=str)
+        found = hashlib.sha256(known.encode())
         for module in (self.vae, self.unet, self.text_encoder):
             for weight in module.parameters():
                 found.update(weight.detach().cpu().flatten().view(torch.uint8).numpy())

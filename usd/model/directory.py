@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import __version__
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
@@ -63,9 +65,28 @@ def load_model(root: Path) -> tuple[Base, Denoiser]:
     with one_line_errors(root):
         control = ControlBranch.from_pretrained(root / "control", use_safetensors=True)
         adapter = InContextAdapter.from_pretrained(root / "adapter", use_safetensors=True)
+    check_weights(root, {"control": control, "adapter": adapter})
     denoiser = Denoiser(base.unet, control, adapter).eval()
     channels_last(denoiser)
     return base, denoiser
+
+
+def check_weights(root: Path, parts: Mapping[str, Any]) -> None:
+    """Refuse a model whose files lack weights of its parts; diffusers and transformers would draw them at random.
+
+    Raises:
+        UsdError: weights are missing; it names the first.
+    """
+    for name, part in parts.items():
+        if not isinstance(part, nn.Module):
+            continue
+        wanted = set(part.state_dict())
+        for path in (root / name).glob("*.safetensors"):
+            with safe_open(path, "pt") as file:
+                wanted -= set(file.keys())
+        if wanted:
+            first = f"{len(wanted)} weights are missing, the first is {min(wanted)}"
+            raise UsdError(f"{root / name}: {first}; run `dvc repro train`, or download the model again")
 
 
 def is_model(root: Path) -> bool:

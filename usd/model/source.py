@@ -8,6 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported as it is named
 from safetensors import SafetensorError
 
 from usd.config.values import HUB_ID
@@ -49,7 +50,7 @@ def local_copy(
     try:
         names = HfApi(token=token).list_repo_files(path, revision=revision)
         return Path(snapshot_download(path, revision=revision, token=token, allow_patterns=_wanted(names, parts)))
-    except (OfflineModeIsEnabled, ConnectionError):
+    except (OfflineModeIsEnabled, ConnectionError, httpx.TransportError):
         return _cached(path, what, revision)
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

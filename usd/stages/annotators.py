@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from usd import config
 from usd.data.shards import Shards
+from usd.determinism import accelerator_for
 from usd.files import atomic_directory, atomic_write, check_writable
 from usd.stages import RunDir, run
 from usd.training.annotators import measure, train_annotators
@@ -19,6 +20,8 @@ def main(shards: str, out: Path, metrics: Path, run_dir: RunDir) -> None:
     params, opened = config.load().annotators, Shards.open(shards)
     check_writable(out, metrics)
     net, curve = train_annotators(opened, params, run_dir)
+    if not accelerator_for(params.device, params.precision).is_main_process:
+        return
     with atomic_directory(out) as scratch:
         weights = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
         save_file(weights, scratch / "model.safetensors")

@@ -12,7 +12,7 @@ from rich.progress import track
 from usd import config
 from usd.config.training import BASELINE, OURS
 from usd.data.shards import Shards
-from usd.determinism import accelerator_for
+from usd.determinism import device_for
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Samples
@@ -29,9 +29,9 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
     params, strategy = everything.benchmark, everything.variant(OURS).timesteps
     samples = Samples(Shards.open(shards)["test"])
     samples.manifest(TASK, max(params.batch_sizes), params.seed)  # too large a batch is refused before any work
-    accelerator = accelerator_for(everything.train.device, "no")
+    device = device_for(everything.train.device)
     models = {
-        name: USDiffusionPipeline.from_pretrained(path).to(accelerator.device)
+        name: USDiffusionPipeline.from_pretrained(path).to(device)
         for name, path in ((BASELINE, baseline), (OURS, ours))
     }
     chosen = read_json(results / OURS / "metrics.json")["sampling"]
@@ -50,7 +50,7 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
             if turn > 0:  # the first turn warms up
                 contestant.end_to_end.setdefault(size, []).append(end_to_end)
                 contestant.model_only.setdefault(size, []).append(model_only)
-    report = speedups(contestants, accelerator.device)
+    report = speedups(contestants, device)
     atomic_write(timings, json.dumps(report, indent=1) + "\n")
     settings = {each.variant: {"nfe": each.sampling.nfe, "batch_sizes": params.batch_sizes} for each in contestants}
     atomic_write(out, json.dumps(settings, indent=1) + "\n")

@@ -11,11 +11,12 @@ from pathlib import Path
 from usd import config
 from usd.config.training import OURS
 from usd.data.shards import Shards
+from usd.determinism import accelerator_for
 from usd.evaluation.manifest import check_counts
 from usd.evaluation.sampling import chosen_sampling
 from usd.evaluation.tables import model_scores
 from usd.evaluation.variant import evaluate_model
-from usd.files import atomic_directory, folder_digest
+from usd.files import atomic_directory, path_digest
 from usd.model.directory import halve, set_sampling
 from usd.provenance import code_digest
 from usd.stages import RunDir, run
@@ -35,11 +36,16 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     settings = params.variant(OURS)
     own = replace(params.train, seed=params.reference.seed, steps=params.reference.steps)
     identity = {"train": asdict(own), "variant": asdict(settings), "data": opened.digest, "code": code_digest("train")}
-    identity |= {"annotators": folder_digest(annotators)}
+    given = {"annotators": annotators, "base": Path(own.base), "start": Path(own.warm_start)}
+    identity |= {name: path_digest(path) for name, path in given.items()}
+    accelerator = accelerator_for(own.device, own.precision)
     if not is_done(run_dir, identity):
         Run(NAME, NAME, settings, own, opened, annotators, run_dir / "training").train(trained, curve)
-        halve(trained)
-        mark_done(run_dir, identity)
+        if accelerator.is_main_process:
+            halve(trained)
+            mark_done(run_dir, identity)
+    if not accelerator.is_main_process:
+        return
     found = evaluate_model(trained, settings.timesteps, params, opened, judges, results)
     with atomic_directory(out) as scratch:
         shutil.copytree(trained, scratch, dirs_exist_ok=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from usd import config
 from usd.data.shards import Shards
-from usd.determinism import accelerator_for
+from usd.determinism import device_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.manifest import Samples, check_counts
 from usd.evaluation.references import References
@@ -23,7 +23,7 @@ def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> Non
     everything = config.load()
     opened = Shards.open(shards)
     check_counts(everything.evaluate, opened)
-    device = accelerator_for(everything.train.device, "no").device
+    device = device_for(everything.train.device)
     measure = Measure.of(opened, judges)
     references = References(everything.evaluate, measure)
     test = Samples(opened["test"])

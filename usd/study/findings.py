@@ -121,7 +121,7 @@ class Findings:
             "removals": {
                 name: {"metric": quantity.name, **self.difference(quantity, OURS, name).as_dict()}
                 for name, quantity in self.removals().items()
-                if name in self.runs
+                if name in self.runs and quantity.columns
             },
         }
 

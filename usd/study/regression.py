@@ -21,6 +21,7 @@ from usd.diffusion.losses import task_weights
 from usd.diffusion.schedule import clean_estimate
 from usd.evaluation.references import T_BASE_ALONE
 from usd.model.base import Base, encode, encode_text, load_base
+from usd.provenance import code_digest
 from usd.training.loop import Terms, fit
 
 
@@ -45,6 +46,6 @@ def train_regression(shards: Shards, params: Train, run_dir: Path) -> Base:
         return training_loader(stream, params.workers, accelerator.device)
 
     params = replace(params, learning_rate=params.learning_rate * params.pretrained_rate, preview_every=0)
-    identity = {**asdict(params), "data": shards.digest, "base": base.digest()}
+    identity = {**asdict(params), "data": shards.digest, "base": base.digest(), "code": code_digest("study")}
     fit(base.unet, batches, loss, params, accelerator, run_dir, identity, title="regression")
     return base.freeze()

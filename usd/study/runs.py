@@ -6,7 +6,7 @@ from typing import Any
 
 from usd import config
 from usd.data.shards import Shards
-from usd.determinism import accelerator_for
+from usd.determinism import device_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import Results, read_results, write_evaluation
 from usd.evaluation.manifest import Samples, check_counts
@@ -19,7 +19,7 @@ from usd.model.directory import is_model
 from usd.provenance import code_digest
 from usd.study.regression import train_regression
 from usd.tasks import TRAINED
-from usd.training.checkpoint import is_done, mark_done
+from usd.training.checkpoint import forget, is_done, mark_done
 from usd.training.variant import Run
 
 REGRESSION = "regression network"
@@ -38,7 +38,7 @@ class Study:
             everything.variant(name)  # an unknown one is named before any work
         self.shards, self.annotators, self.control, self.run_dir = Shards.open(shards), annotators, control, run_dir
         check_counts(self.evaluate, self.shards)
-        self.device = accelerator_for(self.train.device, "no").device
+        self.device = device_for(self.train.device)
         self.validation, self.test, self.others = (Samples(self.shards[split]) for split in ("val", "test", "train"))
         self.measure = Measure.of(self.shards, judges)
         self.identity = {
@@ -88,6 +88,7 @@ class Study:
                 found.add(REGRESSION, task, self.measure(self.test, items, answers))
             with atomic_directory(folder / "results") as scratch:
                 found.write(scratch)
+            forget(folder / "run")
             mark_done(folder, self.identity)
         rows: list[dict[str, Any]] = read_json(folder / "results" / "references.json")
         return rows

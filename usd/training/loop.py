@@ -25,6 +25,7 @@ from usd.training.progress import Progress
 
 Terms = dict[str, Tensor]  # loss terms by name, whose sum is minimised; but "term/task" is only logged
 Row = dict[str, float]
+REMEDY = "lower its learning_rate or use precision: 'no'"  # where something is not finite
 
 
 class Labelled(Protocol):
@@ -122,6 +123,8 @@ def _step(
     set_learning_rate(optimizer, step, params)
     values = _accumulate(model, stream, loss, params, accelerator, step)
     norm = accelerator.clip_grad_norm_(weights, params.max_grad_norm)
+    if accelerator.scaler is None and not torch.isfinite(norm):  # a scaler leaves such a step out
+        raise UsdError(f"step {step + 1}: the gradient is not finite; {REMEDY}")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {"step": step + 1, **values, "grad_norm": float(norm), "lr": learning_rate(step, params)}
@@ -158,7 +161,7 @@ def _accumulate(
 def _check_finite(total: Tensor, terms: Terms, where: str) -> None:
     if not torch.isfinite(total):
         found = ", ".join(f"{name} {float(term):g}" for name, term in terms.items())
-        raise UsdError(f"{where}: loss is not finite ({found}); lower its learning_rate or use precision: 'no'")
+        raise UsdError(f"{where}: loss is not finite ({found}); {REMEDY}")
 
 
 def write_curve(curve: list[Row], path: Path) -> None:
