@@ -84,12 +84,16 @@ def answers(params: config.Params, shards: Shards) -> dict[str, Answer]:
         return base_alone(base, samples, all_items(samples, task, params.evaluate), params.evaluate.batch_size)
 
     measure = Measure.of(shards, Path(params.paths.judges))
-    control = Evaluator.of_model(Path(params.train.warm_start), CPU, "ess", params.evaluate, measure, NAMED)
+    control = Evaluator.of_model(
+        Path(params.train.warm_start), CPU, "ess", params.train.ess_steps, params.evaluate, measure, NAMED
+    )
     found = {BASE_ALONE: by_base, CONTROL_ALONE: _by(control, control.choose(Samples(shards["val"]), "image2map").best)}
     for name, variant in ((BASELINE, BASELINE), (OURS, OURS), (REFERENCE, OURS)):
         chosen = read_json(Path("results", name, "metrics.json"))["sampling"]["image2map"]
         strategy, candidate = params.variant(variant).timesteps, Candidate(chosen["steps"], chosen["guidance_scale"])
-        evaluator = Evaluator.of_model(Path("models", name), CPU, strategy, params.evaluate, measure)
+        evaluator = Evaluator.of_model(
+            Path("models", name), CPU, strategy, params.train.ess_steps, params.evaluate, measure
+        )
         found[name] = _by(evaluator, candidate)
         if evaluator.pipeline.adapter.indicator is not None:
             found[f"{name}, told the task"] = _by(evaluator, candidate, told=True)

@@ -87,7 +87,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("shards: data/shards", "shards: data/scenes/", "paths.shards: must not be the folder of paths.scenes"),
         ("channels: [16, 16, 24, 24, 24]", "channels: [16]", r"train.adapter_channels: needs at least 4 value\(s\)"),
         ("steps: [1, 2, 4, 9]", "steps: [1, 999]", "evaluate.steps.1: must be at most 998, found 999"),
-        ("  ess_steps: 10\n  # DDIM", "  ess_steps: 1000\n  # DDIM", "evaluate.ess_steps: must be at most 999"),
+        ("  ess_steps: 10\n", "  ess_steps: 1000\n", "train.ess_steps: must be at most 999"),
         ("scales: [1.0, 2.0]", "scales: [0.5]", "evaluate.guidance_scales.0: must be at least 1, found 0.5"),
         ("seeds: [1, 2, 3]", "seeds: [1, 2, 1]", "study.seeds: must name each value once, found 1 again"),
         ("[us_diffusion, prompt_diffusion,", "[", "study.variants: must have prompt_diffusion and us_diffusion, found"),

@@ -28,7 +28,7 @@ ONE = Candidate(1, 1.0)
 @pytest.fixture
 def evaluator(pipeline, inside_tiny: Path) -> Evaluator:
     params = replace(config.load().evaluate, items=3, curve_items=3, replicates=20)
-    return Evaluator(pipeline, "ess", params, Measure(mean_maps(Shards.open("shards")), {"hed": soft_edges}))
+    return Evaluator(pipeline, "ess", 10, params, Measure(mean_maps(Shards.open("shards")), {"hed": soft_edges}))
 
 
 @pytest.fixture

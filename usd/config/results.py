@@ -31,7 +31,6 @@ class Evaluate:
     batch_size: Count
     steps: Tried
     guidance_scales: Annotated[list[Annotated[Number, Field(ge=1)]], Field(min_length=1)]
-    ess_steps: Annotated[Several, Field(le=999)]
     baseline_steps: Timesteps
     replicates: Several
     grid_items: Count
@@ -66,7 +65,6 @@ class Benchmark:
     repeats: Count
     min_run_time: Amount
     baseline_steps: Timesteps
-    ess_steps: Timesteps
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)

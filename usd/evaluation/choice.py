@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from usd import config
+from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.evaluation.sampling import Candidate
-
-TRIED_STEPS = 10  # longer lists are not tried: they would take most of the time of a whole evaluation
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Choice:
         return min(sorted(same), key=same.__getitem__).guidance
 
     def within(self, budget: int) -> Candidate:
-        """The best candidate of at most `budget` evaluations and more than the next smaller budget.
+        """The best candidate of at most `budget` evaluations and, if there is one, more than the next smaller budget.
 
         A guided step costs two evaluations, so half as many steps fit. Above what was tried, the best guidance of the
         longest list decides.
@@ -43,8 +42,9 @@ class Choice:
             return Candidate(budget // 2 if guidance > 1 else budget, guidance)
         smaller = max((count for count in counts if count < budget), default=0)
         fitting = {one: error for one, error in self.tried.items() if smaller < one.evaluations <= budget}
+        fitting = fitting or {one: error for one, error in self.tried.items() if one.evaluations <= budget}
         if not fitting:
-            raise UsdError(f"evaluate.steps: no candidate takes {smaller + 1} to {budget} evaluations; list {budget}")
+            raise UsdError(f"evaluate.steps: no candidate takes at most {budget} evaluations; list a smaller number")
         return min(sorted(fitting), key=fitting.__getitem__)
 
     def as_dict(self) -> dict[str, Any]:
@@ -60,8 +60,20 @@ class Choice:
         }
 
 
-def choose(metric: str, params: config.Evaluate, error: Callable[[Candidate], float]) -> Choice:
-    """Measure every candidate of section `evaluate` of at most ten steps; of longer lists alone, the shortest."""
-    counts = [steps for steps in params.steps if steps <= TRIED_STEPS] or [min(params.steps)]
+def choose(metric: str, params: config.Evaluate, ess_steps: int, error: Callable[[Candidate], float]) -> Choice:
+    """Measure every candidate of section `evaluate`; of its step counts, those whose ESS list was trained.
+
+    The counts are the same for variants that do not train on ESS, to which longer lists would be open too.
+
+    Raises:
+        UsdError: no list is part of the trained one, which has `ess_steps` timesteps.
+    """
+    trained = set(sampling_timesteps("ess", ess_steps))
+    counts = [steps for steps in params.steps if trained.issuperset(Candidate(steps, 1.0).sampling("ess").timesteps)]
+    if not counts:
+        raise UsdError(
+            f"evaluate.steps: {params.steps} timesteps are no part of the trained list (train.ess_steps: {ess_steps}); "
+            f"list {len(trained)}"
+        )
     candidates = [Candidate(*pair) for pair in itertools.product(counts, params.guidance_scales)]
     return Choice(metric, {candidate: error(candidate) for candidate in candidates})

@@ -97,6 +97,7 @@ class Evaluator:
 
     pipeline: USDiffusionPipeline
     strategy: Strategy
+    ess_steps: int  # length of the ESS list that was trained
     params: config.Evaluate
     measure: Measure
     usual: Shown = USUAL
@@ -107,16 +108,20 @@ class Evaluator:
         model: Path,
         device: torch.device,
         strategy: Strategy,
+        ess_steps: int,
         params: config.Evaluate,
         measure: Measure,
         usual: Shown = USUAL,
     ) -> "Evaluator":
         """The evaluator of a model directory, whose variant is sampled at the timesteps of `strategy`.
 
+        `ess_steps` is the length of the ESS list from which candidates are taken, for every variant.
+
         Raises:
             UsdError: there is no such model, or a part of it is missing or unreadable.
         """
-        return cls(USDiffusionPipeline.from_pretrained(model).to(device), strategy, params, measure, usual)
+        pipeline = USDiffusionPipeline.from_pretrained(model).to(device)
+        return cls(pipeline, strategy, ess_steps, params, measure, usual)
 
     def score(
         self,
@@ -149,7 +154,7 @@ class Evaluator:
             found = [self.score(validation, task, count, candidate).scores[metric] for task in tasks]
             return round(float(np.mean(found)), 5)
 
-        return choose(metric, self.params, error)
+        return choose(metric, self.params, self.ess_steps, error)
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ in `results/<variant>/metrics.json`, section `sampling`.
 
 ## The paper's row
 
-ESS-{{ params.ess_steps }} (its last timestep, t = 0, is left out) against {{ params.baseline_steps }} DDIM steps,
+ESS-{{ ess_steps }} (its last timestep, t = 0, is left out) against {{ params.baseline_steps }} DDIM steps,
 each with the guidance that validation chose; a guided step takes two evaluations. Times are in
 [benchmark.json](benchmark.json); they differ from run to run, so this page has none.
 
@@ -162,6 +162,7 @@ def render(results: Comparison, params: Params, study: str, independent: bool) -
         judges=OWN_JUDGES if independent else FAL_JUDGES,
         candidates=f"{_list(evaluate.steps)} timesteps with guidance {_list(evaluate.guidance_scales)}",
         sampling={name: each["sampling"] for name, each in metrics.items()},
+        ess_steps=params.train.ess_steps,
         own_estimates=params.variants[OURS].self_estimates > 0,
         paper=tables.paper_table(results),
         networks=tables.read_by_networks(results),

@@ -2,7 +2,7 @@
 
 Three rows are scored for every trained task: `chosen`, on all items, with what validation chose; a number of
 evaluations (`1`, `2`, …), on the first `curve_items`, with the best way to spend them; and `paper`, on the same items,
-with the paper's list: ESS-10 for a variant that trains on ESS, else 100 DDIM steps.
+with the paper's list: the one that a variant with ESS was trained on, ESS-10 in the paper, else 100 DDIM steps.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from usd import config
 from usd.data.shards import Shards
 from usd.determinism import device_for
+from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.choice import Choice
 from usd.evaluation.context import in_context, pair_change
 from usd.evaluation.evaluator import Evaluator, Measure, Scored, Scores, rounded
@@ -37,7 +38,9 @@ def evaluate_model(
     """
     check_counts(params.evaluate, shards)
     device = device_for(params.train.device)
-    evaluator = Evaluator.of_model(model, device, strategy, params.evaluate, Measure.of(shards, judges))
+    evaluator = Evaluator.of_model(
+        model, device, strategy, params.train.ess_steps, params.evaluate, Measure.of(shards, judges)
+    )
     with atomic_directory(out) as scratch:
         found = evaluate_variant(evaluator, Samples(shards["val"]), Samples(shards["test"]), scratch)
         write_evaluation(found, scratch)
@@ -78,7 +81,7 @@ def trained(
     paper = paper_candidate(evaluator, choice)
     published = evaluator.score(test, task, params.curve_items, paper)
     keep(found, "paper", task, paper, published, evaluator)
-    label = f"{evaluator.strategy}-{params.ess_steps if evaluator.strategy == 'ess' else params.baseline_steps}"
+    label = f"{evaluator.strategy}-{evaluator.ess_steps if evaluator.strategy == 'ess' else params.baseline_steps}"
     found.metrics["paper"].setdefault(label, {}).setdefault(task.direction, {})[task.map.name] = published.scores
     tested = in_context(evaluator, test, task, scored, choice.best)
     found.context[task.name] = tested.as_dict()
@@ -115,7 +118,8 @@ def unseen(
 def paper_candidate(evaluator: Evaluator, choice: Choice) -> Candidate:
     """The paper's list for the variant, with the guidance that validation chose for the longest list tried."""
     params = evaluator.params
-    steps = params.ess_steps - 1 if evaluator.strategy == "ess" else params.baseline_steps  # ESS leaves out t = 0
+    own = len(sampling_timesteps("ess", evaluator.ess_steps))  # without t = 0
+    steps = own if evaluator.strategy == "ess" else params.baseline_steps
     return Candidate(steps, choice.guidance(steps))
 
 

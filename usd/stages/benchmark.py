@@ -35,7 +35,10 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
         for name, path in ((BASELINE, baseline), (OURS, ours))
     }
     chosen = read_json(results / OURS / "metrics.json")["sampling"]
-    ddim, ess = sampling_timesteps("uniform", params.baseline_steps), sampling_timesteps("ess", params.ess_steps)
+    ddim, ess = (
+        sampling_timesteps("uniform", params.baseline_steps),
+        sampling_timesteps("ess", everything.train.ess_steps),
+    )
     contestants = [
         Contestant(BASELINE, models[BASELINE], Sampling(ddim)),
         Contestant(OURS, models[OURS], Sampling(ess)),

@@ -30,7 +30,8 @@ def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> Non
     references.answer(load_base(str(base)).freeze().to(device), test, Samples(opened["train"]))
     if is_model(control):  # and not a ControlNet, which has no adapter, or no start at all
         strategy = everything.variant("control").timesteps
-        evaluator = Evaluator.of_model(control, device, strategy, everything.evaluate, measure, NAMED)
+        steps = everything.train.ess_steps
+        evaluator = Evaluator.of_model(control, device, strategy, steps, everything.evaluate, measure, NAMED)
         references.answer_by_control(evaluator, Samples(opened["val"]), test)
     with atomic_directory(out) as scratch:
         references.write(scratch)

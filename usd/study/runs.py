@@ -11,14 +11,14 @@ from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import Results, read_results, write_evaluation
 from usd.evaluation.manifest import Samples, check_counts
 from usd.evaluation.references import References, base_alone
-from usd.evaluation.sampling import NAMED
+from usd.evaluation.sampling import NAMED, USUAL, Shown
 from usd.evaluation.variant import evaluate_variant
 from usd.files import atomic_directory, folder_digest, path_digest, read_json
 from usd.model.base import load_base
 from usd.model.directory import is_model
 from usd.provenance import code_digest
 from usd.study.regression import train_regression
-from usd.tasks import TRAINED
+from usd.tasks import TRAINED, Strategy
 from usd.training.checkpoint import forget, is_done, mark_done
 from usd.training.variant import Run
 
@@ -63,7 +63,7 @@ class Study:
             settings = self.variants[variant]
             run = Run(variant, "study", settings, params, self.shards, self.annotators, folder / "run")
             run.train(model, folder / "curve.csv")
-            evaluator = Evaluator.of_model(model, self.device, settings.timesteps, self.evaluate, self.measure)
+            evaluator = self._evaluator(model, settings.timesteps)
             with atomic_directory(folder / "results") as scratch:
                 write_evaluation(evaluate_variant(evaluator, self.validation, self.test), scratch)
             mark_done(folder, identity)
@@ -77,7 +77,7 @@ class Study:
             found.answer(load_base(self.train.base).freeze().to(self.device), self.test, self.others)
             if is_model(self.control):
                 strategy = self.variants["control"].timesteps
-                alone = Evaluator.of_model(self.control, self.device, strategy, self.evaluate, self.measure, NAMED)
+                alone = self._evaluator(self.control, strategy, NAMED)
                 found.answer_by_control(alone, self.validation, self.test)
             trained = train_regression(
                 self.shards, replace(self.train, steps=self.params.training_steps), folder / "run"
@@ -92,3 +92,7 @@ class Study:
             mark_done(folder, self.identity)
         rows: list[dict[str, Any]] = read_json(folder / "results" / "references.json")
         return rows
+
+    def _evaluator(self, model: Path, strategy: Strategy, usual: Shown = USUAL) -> Evaluator:
+        steps = self.train.ess_steps
+        return Evaluator.of_model(model, self.device, strategy, steps, self.evaluate, self.measure, usual)
