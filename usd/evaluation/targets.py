@@ -77,8 +77,10 @@ def _floors(results: Comparison, gate: Gate) -> Iterator[Target]:
 
 
 def _more_evaluations(results: Comparison) -> Iterator[Target]:
-    """The four evaluations of ESS-5 and the nine of ESS-10, or the longest two counts measured, against one."""
+    """The four evaluations of ESS-5 and the nine of ESS-10, or the longest two counts measured, against the fewest."""
     least, *more = results.budgets
+    if not more:
+        return
     counts = [budget for budget in (4, 9) if budget in more] or more[-2:]
     for direction in DIRECTIONS:
         metric = HEADLINE[direction]
@@ -90,7 +92,9 @@ def _more_evaluations(results: Comparison) -> Iterator[Target]:
 
 def _blurred(results: Comparison, gate: Gate) -> Target:
     table = results.ours.curve
-    items = int(table[(table["row"] == "chosen") & (table["direction"] == "map2image")]["items"].max())
+    items = int(
+        table[(table["row"] == "chosen") & (table["direction"] == "map2image") & table["trained"]]["items"].max()
+    )
     share = results.ours.mean("chosen", "map2image", "fd") / results.distance(BLURRED, items)
     name = f"{named('fd')} / that of the {BLURRED} ({items} items)"
     return Target(name, f"≤ {gate.target_blurred:g}", number(share, 2), share <= gate.target_blurred)

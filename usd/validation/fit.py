@@ -126,8 +126,13 @@ def _misfit(own: np.ndarray, image: np.ndarray, strangers: np.ndarray, turned: n
     if nearby.max() > enough:
         down, right = (int(step) - FARTHEST for step in np.unravel_index(nearby.argmax(), nearby.shape))  # cells
         if max(abs(down), abs(right)) > FAR:
-            across, along = round(right * width / SIDE), round(down * width / SIDE)
-            sides = f"{abs(across)} pixels to the {'right' if right > 0 else 'left'}"
-            return f"fits its picture shifted by about {sides} and {abs(along)} {'down' if down > 0 else 'up'}"
+            return f"fits its picture shifted by about {_shift(right * width / SIDE, down * width / SIDE)}"
     beaten = float((strangers @ own.ravel() < fit).mean())
     return "" if beaten >= 0.5 else f"fits {1 - beaten:.0%} of other pictures better"
+
+
+def _shift(right: float, down: float) -> str:
+    """A shift in words; it is not zero."""
+    across = f"{abs(round(right))} pixels to the {'right' if right > 0 else 'left'}"
+    along = f"{abs(round(down))} pixels {'down' if down > 0 else 'up'}"
+    return " and ".join(words for words, step in ((across, right), (along, down)) if step)
