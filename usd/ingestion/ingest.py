@@ -24,7 +24,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | what is declared of the classes or the colour map does not fit the map | refused, or the whole source |
 | maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
 | missing readings, void | filled from beside them and counted; refused above a share |
-| class map saved as JPEG, anti-aliased, or a photograph | refused |
+| class map saved as JPEG or lossy WebP, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
 | of more than two, one of grey pictures, or of a palette, named like one in colour; most `0_B` beside `0_A` | refused |

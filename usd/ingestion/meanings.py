@@ -153,8 +153,10 @@ class Segmentation(_Meaning):
         return f"class {self.kind}{void}" + (f", {len(self.classes)} classes declared" if self.classes else "")
 
 
-class Detected(Segmentation):
-    """The meaning that the files themselves settle."""
+class Settled(Segmentation):
+    """The one meaning of all class maps of a source: as declared, the rest as the files themselves settle it."""
+
+    declared: Segmentation
 
 
 class SoftEdges(_Meaning):
@@ -193,7 +195,8 @@ class Maps(_Meaning):
         found = meanings[field]
         if found is None:
             return f"{defaults[field]} (assumed)"
-        return f"{found} ({'detected' if isinstance(found, Detected) else 'declared'})"
+        detected = isinstance(found, Settled) and found.declared == Segmentation()
+        return f"{found} ({'detected' if detected else 'declared'})"
 
 
 def rgb(text: str) -> tuple[int, int, int]:
