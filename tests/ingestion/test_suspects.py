@@ -44,3 +44,16 @@ def test_grey_pictures_of_other_names_stay(other: str, tmp_path: Path) -> None:
         save(tmp_path / "source" / other.format(number), np.asarray(sight(number + 20)[..., 0]))
     take(tmp_path)
     assert len(read_manifest(tmp_path / "out")) == 6
+
+
+def test_maps_that_are_numbered_go_together(tmp_path: Path) -> None:
+    """Each picture has a mask, one of them a second one; what is named otherwise, or in colour, stays."""
+    for number in range(4):
+        save(tmp_path / f"source/x_{number}.png", sight(number))
+        save(tmp_path / f"source/x_{number}_part_1.png", sight(number + 20)[..., 0])
+    save(tmp_path / "source/x_0_part_12.png", sight(40)[..., 0])
+    save(tmp_path / "source/x_1_part_2.png", sight(41))
+    save(tmp_path / "source/y_0_part_2.png", sight(42)[..., 0])
+    found = take(tmp_path)
+    refused = {name for name, each in found.items() if each.status == "refused"}
+    assert refused == {"x_0_part_12.png", *(f"x_{number}_part_1.png" for number in range(4))}

@@ -52,6 +52,11 @@ class Series:
         return len(MARK.split(f"x{self.ending}")) == 2
 
     @property
+    def pattern(self) -> str:
+        """Its ending whatever the numbers in it, if they number something: `_mask_#`."""
+        return re.sub(r"\d+", "#", self.ending) if any(map(str.isalpha, self.ending)) else self.ending
+
+    @property
     def all_plain(self) -> bool:
         """Whether no picture looks otherwise."""
         return len(self.plain) == len(self.members)
@@ -64,7 +69,8 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
     series that is not like that: `gt/0.png` beside `photographs/0.jpg`, `0_depth_mask.png` beside `0.jpg` or
     `0_rgb.jpg`, or `0_B.png` beside `0_A.png` in one folder.
     Where the namesakes are in colour, one picture or a few may lack theirs, or be in colour in a series that is no
-    folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that.
+    folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that. With
+    `0_mask_1.png` goes `0_mask_2.png`, however few there are of these.
     """
     series: dict[tuple[Path, str], Series] = {}
     for each in checked:
@@ -76,16 +82,20 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
         if not some.all_plain:
             for own in some.members:
                 coloured[own].append(some)
-    findings: dict[int, Finding] = {}
+    known: dict[tuple[Path, str], tuple[Series, str]] = {}
     for some in series.values():
         if len(some.plain) >= FEWEST and (beside := _beside(some, coloured)):
             share = "all" if some.all_plain else "most"
-            why = (
-                f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {some.remedy}; "
-                "or give pictures other names"
-            )
-            for each in (some.members[own] for own in some.plain):
-                findings.setdefault(id(each), refused(each.job.sample.files["image"], why))
+            why = f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {some.remedy}"
+            known.setdefault((some.folder, some.ending), (some, why))
+            known.setdefault((some.folder, some.pattern), (beside, why))
+    findings: dict[int, Finding] = {}
+    for some in series.values():
+        for key in ((some.folder, some.ending), (some.folder, some.pattern)):
+            others, why = known.get(key, (None, ""))
+            for own in some.plain & others.members.keys() if others else ():
+                file = some.members[own].job.sample.files["image"]
+                findings.setdefault(id(some.members[own]), refused(file, f"{why}; or give pictures other names"))
     return [each for each in checked if id(each) not in findings], list(findings.values())
 
 
