@@ -1,5 +1,7 @@
 """Class maps: palettes, transparency and lossy files keep the classes or are refused; 255 is not guessed to be void."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from usd.data.classes import bit_colours
 from usd.errors import UsdError
 from usd.ingestion.classmaps import ID_COLOURS, form_of
 from usd.ingestion.meanings import Segmentation, Settled
-from usd.ingestion.raw import Raw
+from usd.ingestion.raw import Raw, read_raw
 
 SPECKS = MASK.copy()
 SPECKS[5, 5:20:4] = 1
@@ -137,3 +139,18 @@ def test_a_mask_without_transparency_stays(save_as: Callable[[np.ndarray], PIL.I
     beside(tmp_path, save_as(MASK))
     take(tmp_path, size=72)
     assert np.array_equal(kept(tmp_path, "0.png", "seg"), ID_COLOURS[MASK])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_clear_value_of_few_bits_is_clear(bits: int, tmp_path: Path) -> None:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = [b"\0" + (bytes(bits) + b"\xff" * bits)] * 16  # 16 pixels: 8 of the least value, 8 of the largest
+    path = tmp_path / "a.png"
+    parts = {b"IHDR": struct.pack(">IIBBBBB", 16, 16, bits, 0, 0, 0, 0), b"tRNS": struct.pack(">H", 2**bits - 1)}
+    parts |= {b"IDAT": zlib.compress(b"".join(rows)), b"IEND": b""}
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in parts.items()))
+    raw = read_raw(path)
+    assert raw.opaque is not None
+    assert np.array_equal(raw.opaque, raw.values == 0)
