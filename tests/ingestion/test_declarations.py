@@ -9,6 +9,7 @@ from tests.ingestion.scenery import kept, save, sight, take
 from tests.ingestion.test_maps import BLOCKS, METRES, TRUTH, VOID, coloured, of_8_bits, source
 from usd.data.classes import bit_colours
 from usd.errors import UsdError
+from usd.ingestion.meanings import read_maps
 
 MILLIMETRES = np.rint(METRES * 1000).astype(np.uint16)
 COLOURS = bit_colours(256)[BLOCKS]
@@ -68,7 +69,9 @@ def test_a_declared_colour_map_must_be_that_of_the_maps(
         (VOID, 'void: "#ffffff"', r"class maps hold ids, and seg\.void declares #ffffff; declare an id, such as 255"),
         (COLOURS, "void: 255", r"class maps hold colours, and seg\.void declares 255; declare a colour"),
         (COLOURS, "classes: {1: floor}", r"class maps hold colours, and seg\.classes declares 1; declare a colour"),
-        (BLOCKS, "void: true", "class id true is not in 0 to 255"),
+        (BLOCKS, "void: true", "class id true is not an integer from 0 to 255"),
+        (BLOCKS, "void: 300.0", r"class id 300\.0 is not an integer from 0 to 255"),
+        (COLOURS, 'classes: {"#AABBCC": sky, "#aabbcc": floor}', r"seg\.classes: .*two keys are one colour"),
         (BLOCKS, "void: floor", "'floor' is neither an id nor #rrggbb"),
         (BLOCKS, "classes: {sky: floor}", "'sky' is neither an id nor #rrggbb"),
         (BLOCKS, "classes: {0: none, 7: duck}", "'none' is neither #rrggbb nor a class: sky, floor"),
@@ -117,3 +120,18 @@ def test_folders_are_named_once_and_as_text(folders: str, message: str, tmp_path
             take(tmp_path, f"folders: {{{folders}}}")
     else:
         assert take(tmp_path, f"folders: {{{folders}}}")["B/0.png"].detail == "left out: its folder is none"
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    {
+        "colormap: Jet": r"depth\.colormap: .*'Jet' is not one of jet, viridis,",
+        "kind: depth, unit: mm, near: .inf, far: 10": r"depth\.near: Input should be a finite number",
+        "kind: depth, unit: .inf, near: 1, far: 10": r"depth\.unit.*: Input should be a finite number",
+    }.items(),
+)
+def test_a_wrong_value_ends_it_before_any_picture_is_read(declared: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "maps.yaml").write_text(f"depth: {{{declared}}}")
+    with pytest.raises(UsdError, match=message) as raised:
+        read_maps(tmp_path / "maps.yaml")
+    assert "\n" not in str(raised.value)

@@ -52,6 +52,14 @@ def test_low_values_are_asked_for(tmp_path: Path) -> None:
     take(tmp_path, "depth: {kind: inverse}")
 
 
+@pytest.mark.parametrize(("dim", "declared"), [(1, ""), (25, ""), (1, "hed: {bright: flat}")])
+def test_soft_edges_of_low_values_are_refused(dim: int, declared: str, tmp_path: Path) -> None:
+    edges = np.where(np.arange(72) % 9, 0, dim)[:, None].repeat(72, 1).astype(np.uint8)
+    source(tmp_path, "hed/a.png", 255 - edges if declared else edges)
+    with pytest.raises(UsdError, match=f"soft edges of up to {dim} of 255: save them so that the strongest are near"):
+        take(tmp_path, declared)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
 @pytest.mark.parametrize(
     ("field", "message"),

@@ -99,6 +99,7 @@ def test_what_one_family_leaves_empty_is_said_and_decided_by_hand(tmp_path: Path
         "file_name,split\n9.png,val\n": r"9\.png is not an image",
         "file_name,split\n0.png,dev\n": "'dev' is not a split",
         "file_name,split\n0.png,val\n0.png,test\n": "twice",
+        "file_name,split,split\n0.png,val,test\n": "two columns split; its first line must be file_name,split",
         "file,part\n0.png,val\n": "no column file_name; its first line must be file_name,split",
         "file_name;split\n0.png;val\n": "no column file_name",
         "\n": "no column file_name",

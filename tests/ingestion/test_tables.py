@@ -1,6 +1,7 @@
 """Tables: each row is served or refused by name, and what is no path is none."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from tests.ingestion.scenery import save, sight
 from usd.data.record import read_manifest
+from usd.errors import UsdError
 from usd.ingestion.findings import Finding
 from usd.ingestion.ingest import Options, ingest
 
@@ -104,6 +106,77 @@ def test_a_header_may_be_spelt_otherwise_but_not_without_commas(header: str, tmp
     else:
         assert not said
         assert captions(tmp_path)[0] == "a"
+
+
+@pytest.mark.parametrize("table", ["metadata.csv", "metadata.jsonl"])
+def test_a_split_of_a_table_is_kept(table: str, tmp_path: Path) -> None:
+    names = {"0.png": "test", "1.png": "validation", "2.png": "Train"}
+    rows = [{"file_name": name, "text": "a cat", "split": split} for name, split in names.items()]
+    lines = ["file_name,text,split", *(",".join(row.values()) for row in rows)]
+    assert not take(tmp_path, "\n".join(lines if table.endswith("csv") else map(json.dumps, rows)), table)
+    assert list(read_manifest(tmp_path / "out").sort_values("source")["split"]) == ["test", "val", "train"]
+
+
+@pytest.mark.parametrize("column", ["depth_file_name", "depth_filename", "Depth-Path", "depth"])
+def test_a_map_of_a_table_is_no_picture(column: str, tmp_path: Path) -> None:
+    save(tmp_path / "source/plane.png", DEPTH)
+    assert not take(tmp_path, json.dumps({"file_name": "0.png", "text": "a", column: "plane.png"}), "metadata.jsonl")
+    found = read_manifest(tmp_path / "out").set_index("source")
+    assert sorted(found.index) == ["0.png", "1.png", "2.png"]
+    assert isinstance(found.loc["0.png", "depth_sha256"], str)
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "why"),
+    [
+        (
+            "metadata.jsonl",
+            '{"file_name": "0.png", "split": "dev set"}',
+            "line 1: 'dev set' is not a split; expected tr",
+        ),
+        ("metadata.jsonl", GOOD + '{"file_name": "0.png", "split": ["test"]}', "line 2: \"['test']\" is not a split"),
+        ("metadata.csv", "file_name,split\n0.png,1\n", "line 2: '1' is not a split; expected train, val, test"),
+        ("metadata.csv", "file_name,split\n0.png,test\n0.png,val\n", "0.png is in two splits; keep one"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "0.png", "depth": ["a.png"]}',
+            "line 1: depth must be one path, found ['a.pn",
+        ),
+        ("metadata.jsonl", '{"file_name": "0.png", "mask": {"path": "a.png"}}', "line 1: mask must be one path"),
+        ("metadata.jsonl", '{"file_name": "0.png", "depth_filename": 7}', "line 1: depth_filename must be one path"),
+        (
+            "metadata.csv",
+            "file_name,depth_file\n0.png,1.png\n",
+            "line 2: column depth_file names a file: if it is a map",
+        ),
+        (
+            "metadata.csv",
+            "file_name,depth,depth_path\n0.png,1.png,2.png\n",
+            "line 2: depth_path is a second column for depth",
+        ),
+        ("metadata.csv", "file_name,split,Split\n0.png,test,val\n", "line 1: split is there twice; keep one"),
+        ("metadata.jsonl", '{"file_name": "0.png", "text": "a", "text": "b"}', "line 1: text is there twice"),
+        ("metadata.jsonl", '{"file_name": "0.png", "text": "a", "Text": "b"}', "line 1: text is there twice"),
+    ],
+)
+def test_what_would_misuse_a_picture_ends_it(table: str, text: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(UsdError, match=re.escape(f"source/{table}: {why}")):
+        take(tmp_path, text, table)
+    assert not (tmp_path / "out").exists()
+
+
+def test_maps_of_other_kinds_are_no_pictures(tmp_path: Path) -> None:
+    for name in ("p.png", "s.png"):
+        save(tmp_path / "source" / name, DEPTH)
+    assert not take(tmp_path, "file_name,text,pose_path,sketch\n0.png,a,p.png,s.png\n1.png,standing,,\n")
+    assert sorted(read_manifest(tmp_path / "out")["source"]) == ["0.png", "1.png", "2.png"]
+    assert 'p.png,refused,"a map of another kind' in (tmp_path / "out/report.csv").read_text()
+
+
+def test_columns_of_classes_are_no_paths(tmp_path: Path) -> None:
+    row = {"file_name": "0.png", "text": "a", "labels": [1, 2], "mask": True, "edges": 5, "pose": [[1, 2]]}
+    assert not take(tmp_path, json.dumps(row | {"label": 3, "objects": {"bbox": []}}), "metadata.jsonl")
+    assert not take(tmp_path, "file_name,text,,\n0.png,a,,\n")
 
 
 def test_a_caption_finds_its_image_in_another_letter_case(tmp_path: Path) -> None:

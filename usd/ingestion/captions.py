@@ -4,11 +4,14 @@ On text that is not in their form the parsers raise ValueError, KeyError, TypeEr
 """
 
 import json
+import re
 from unicodedata import category, normalize
 
 from usd.ingestion.pictures import Refused
 
 JOINERS = "\u200c\u200d"  # they join or part letters of Persian and Indic words, and the parts of an emoji
+
+EXPONENT = re.compile(r"(?<=\d)[eE](?=[+-]?\d)")  # of a number such as 1e-05
 
 
 def one_line(text: str) -> str:
@@ -28,6 +31,8 @@ def from_text(text: str) -> str:
     caption = one_line(text)
     if not caption.strip(JOINERS):
         raise Refused("no text in it")
+    if not any(category(letter)[0] == "L" or category(letter) == "So" for letter in EXPONENT.sub("", caption)):
+        raise Refused("numbers only: a label file? a caption has words")
     return caption
 
 

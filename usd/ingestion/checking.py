@@ -9,7 +9,7 @@ from usd.data.likeness import perceptual_hash
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import encode_png
-from usd.ingestion.classmaps import Kind, form_of, settle
+from usd.ingestion.classmaps import Surveyed, form_of, settle
 from usd.ingestion.colormaps import is_grey
 from usd.ingestion.findings import Finding, name_of, refused
 from usd.ingestion.maps import to_picture
@@ -64,13 +64,13 @@ def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
         UsdError: it cannot be known.
     """
     listed = [sample.files["seg"] for sample in samples if "seg" in sample.files]
-    files = [source / file for file in dict.fromkeys(listed) if not _outside(file)]
+    files = [file for file in dict.fromkeys(listed) if not _outside(file)]
     if not files:
         return maps
     declared = maps.seg or Segmentation()
-    found = spread(survey, [Survey(file, declared) for file in files], "class maps")
+    found = spread(survey, [Survey(source, file, declared) for file in files], "class maps")
     try:
-        settled = settle([(each.kind, each.used) for each in found if each is not None], declared)
+        settled = settle([each for each in found if each is not None], declared)
     except Refused as reason:
         raise UsdError(f"{source}: {reason}; --maps takes the file that says so, see docs/own-data.md") from reason
     return maps.model_copy(update={"seg": settled})
@@ -80,25 +80,18 @@ def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
 class Survey:
     """A class map to be looked into before any is read."""
 
+    source: Path
     file: Path
     declared: Segmentation
-
-
-@dataclass(frozen=True)
-class Surveyed:
-    """Which ids or colours a class map holds."""
-
-    kind: Kind
-    used: frozenset[int]
 
 
 def survey(job: Survey) -> Surveyed | None:
     """What a class map holds; None if it is refused, which `check` says."""
     try:
-        form = form_of(read_raw(job.file), job.declared)
+        form = form_of(read_raw(job.source / job.file), job.declared)
     except Refused:
         return None
-    return Surveyed("greys" if form.grey else form.kind, form.used)
+    return Surveyed(job.file, "greys" if form.grey else form.kind, form.used, form.mask)
 
 
 def check(job: SampleCheck) -> Checked:

@@ -3,15 +3,16 @@
 Void pixels take the class beside them, since the record has no void; their share is counted.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 
 from usd.data.classes import CLASSES, PALETTE, bit_colours
-from usd.ingestion.meanings import Detected, Segmentation, rgb
+from usd.ingestion.findings import name_of
+from usd.ingestion.meanings import Segmentation, Settled, rgb
 from usd.ingestion.pictures import Refused
 from usd.ingestion.raw import Raw
 
@@ -19,9 +20,9 @@ Kind = Literal["ids", "colours", "greys"]  # greys of three channels: colours wh
 MOST_CLASSES = 256
 FEW = 8  # values that any class map may have; of more, half must fill an area
 BLOCK = np.ones((3, 3), np.uint8)  # the smallest area
+VOID_REMEDY = "say `seg: {void: 255}` or `void: none`"
 MOST_ID_BESIDE_VOID = 63  # with higher ids, 255 may be a class: grey levels rather than ids
 VOC = bit_colours(256)  # the palette of PASCAL VOC's PNGs; their indices are class ids
-GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
 
 def _id_colours() -> np.ndarray:
@@ -41,11 +42,19 @@ class Form:
     kind: Literal["ids", "colours"]
     values: np.ndarray  # (H, W) int32: ids, or colours as 0xRRGGBB
     grey: bool = False  # these ids are greys of three channels, which are colours if other class maps are coloured
+    voc: bool = False  # these ids have the palette of PASCAL VOC, where 255 is void
 
     @property
     def used(self) -> frozenset[int]:
         """The ids or colours in it."""
         return frozenset(np.unique(self.values).tolist())
+
+    @property
+    def mask(self) -> bool:
+        """Whether it may be a mask of 0 and 255: these are ids, all but specks of which are 255 and one other."""
+        if self.kind != "ids" or self.voc or not (self.values == 255).any():
+            return False
+        return len(np.unique(self.values[_inside(self.values) & (self.values != 255)])) < 2
 
 
 def form_of(raw: Raw, declared: Segmentation) -> Form:
@@ -66,17 +75,18 @@ def _form(raw: Raw, declared: Segmentation) -> Form:
     if raw.narrowed:
         raise Refused("colours of 16 bits; save the class map with 8 bits a channel, or ids as grey")
     if raw.lossy:
-        raise Refused("lossy: JPEG mixes the colours at class borders; save the class map as PNG")
+        raise Refused("lossy: JPEG and lossy WebP mix the colours at class borders; save the class map as PNG")
     if opaque is not None and not opaque.all():
         colours = values.reshape(-1, values.shape[-1] if values.ndim == 3 else 1)
         if (colours != colours[0]).any() and (colours[opaque.ravel()] != colours[opaque.ravel()][:1]).any():
             raise Refused("has transparency: is the mask its alpha or its colours? save it without alpha")
         return Form("ids", np.where(opaque, 255, 0).astype(np.int32))  # the mask is the alpha channel
     if raw.palette is not None:
+        kind = declared.declared.kind if isinstance(declared, Settled) else declared.kind  # "ids" may mean the colours
         used = np.unique(values)
-        known = any((raw.palette[used] == table[used]).all() for table in (VOC, GREYS))
-        if declared.kind == "ids" or (known and declared.kind == "auto"):
-            return _sound(Form("ids", values.astype(np.int32)))
+        known = bool(used.any() and (raw.palette[used] == VOC[used]).all())
+        if kind == "ids" or (kind == "auto" and known):
+            return _sound(Form("ids", values.astype(np.int32), voc=known))
         values = raw.palette[values]
     grey = values.ndim == 3 and declared.kind != "colours" and bool((values == values[..., :1]).all())
     if grey:
@@ -90,30 +100,44 @@ def _form(raw: Raw, declared: Segmentation) -> Form:
 
 def _sound(form: Form) -> Form:
     """The form, if its values fill areas as classes do."""
-    values = form.values.astype(np.float32)  # exact below 2²⁴
-    inside = cv2.erode(values, BLOCK) == cv2.dilate(values, BLOCK)  # of one value with all neighbours
     found = np.unique(form.values)
     what = "grey levels" if form.kind == "ids" else "colours"
-    rare = len(found) - len(np.unique(form.values[inside]))
+    rare = len(found) - len(np.unique(form.values[_inside(form.values)]))
     if len(found) > MOST_CLASSES or (len(found) > FEW and rare > len(found) / 2):
         reason = "lossy, anti-aliased or not a class map"
         raise Refused(f"too many {what} that fill no area: {reason}; save it again as PNG")
     return form
 
 
-def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation) -> Segmentation:
+def _inside(values: np.ndarray) -> np.ndarray:
+    """Which pixels have the value of all their neighbours, (H, W) bool."""
+    number = values.astype(np.float32)  # exact below 2²⁴
+    found: np.ndarray = cv2.erode(number, BLOCK) == cv2.dilate(number, BLOCK)
+    return found
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """Which ids or colours a class map holds."""
+
+    file: Path
+    kind: Kind
+    used: frozenset[int]
+    mask: bool  # it may be one of 0 and 255
+
+
+def settle(found: list[Surveyed], declared: Segmentation) -> Segmentation:
     """The one meaning of all class maps of a source, from their kinds and the values used in them.
 
     Raises:
         Refused: the maps do not agree, or leave open what 255 means.
     """
-    found = list(forms)
     if not found:
         return declared
-    if any(kind == "colours" for kind, _ in found):
-        found = [("colours", frozenset(v * 0x010101 for v in used)) if k == "greys" else (k, used) for k, used in found]
-    kinds = {"ids" if kind == "greys" else kind for kind, _ in found}
-    used: frozenset[int] = frozenset().union(*(values for _, values in found))
+    if any(each.kind == "colours" for each in found):
+        found = [_coloured(each) if each.kind == "greys" else each for each in found]
+    kinds = {"ids" if each.kind == "greys" else each.kind for each in found}
+    used: frozenset[int] = frozenset().union(*(each.used for each in found))
     if len(kinds) > 1:
         raise Refused("some class maps hold ids and others colours; keep one form, or put the others elsewhere")
     kind: Literal["ids", "colours"] = "colours" if "colours" in kinds else "ids"
@@ -121,17 +145,29 @@ def settle(forms: Iterable[tuple[Kind, frozenset[int]]], declared: Segmentation)
         raise Refused(f"{len(used)} colours in all class maps, at most {MOST_CLASSES}: they are instances, not classes")
     _check_values(declared, kind)
     void = declared.void
+    if isinstance(void, int) and void not in used and 255 in used:
+        raise Refused(f"no class map holds {void}, as seg.void declares, but some 255: say `void: 255` or `void: none`")
     if void == "auto":
-        others = used - {0, 255}
-        if kind == "ids" and 255 in used and others:
-            if max(others) > MOST_ID_BESIDE_VOID:
-                raise Refused("grey values up to 255: is 255 void or a class? say `seg: {void: 255}` or `void: none`")
-            void = 255
-        else:
-            void = "none"
-    if declared == Segmentation():
-        return Detected(kind=kind, void=void)
-    return declared.model_copy(update={"kind": kind, "void": void})
+        void = _void(found) if kind == "ids" and 255 in used and used - {0, 255} else "none"
+    settled = declared.model_dump() | {"kind": kind, "void": void}
+    return Settled(**settled, declared=declared)
+
+
+def _coloured(greys: Surveyed) -> Surveyed:
+    """The same with its greys as colours."""
+    return replace(greys, kind="colours", used=frozenset(value * 0x010101 for value in greys.used))
+
+
+def _void(found: list[Surveyed]) -> int:
+    """The void, 255, of ids of which some are neither that nor 0."""
+    if max(each for some in found for each in some.used - {255}) > MOST_ID_BESIDE_VOID:
+        raise Refused(f"grey values up to 255: is 255 void or a class? {VOID_REMEDY}")
+    if mask := next((each for each in found if each.mask), None):
+        raise Refused(
+            f"{name_of(mask.file)} holds 255 and one id, but for specks, and there are other ids: is 255 void or a "
+            f"class? {VOID_REMEDY}"
+        )
+    return 255
 
 
 def _check_values(declared: Segmentation, kind: Literal["ids", "colours"]) -> None:

@@ -21,19 +21,22 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | map of another size but the same shape | accepted |
 | map of the stored pixels of an image with an EXIF orientation | turned, if the shapes settle it or it is declared |
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
+| soft edges of low values only, such as 0 and 1 | refused |
 | what is declared of the classes or the colour map does not fit the map | refused, or the whole source |
 | maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
 | missing readings, void | filled from beside them and counted; refused above a share |
-| class map saved as JPEG, anti-aliased, or a photograph | refused |
+| class map saved as JPEG or lossy WebP, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
 | of more than two, one of grey pictures, or of a palette, named like one in colour; most `0_B` beside `0_A` | refused |
+| most `0_class_id` grey or of a palette, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
-| caption without its image; empty, not UTF-8, or a second one; in a folder of maps | refused |
+| caption without its image; empty, numbers only, not UTF-8, or a second one; in a folder of maps | refused |
 | metadata file not in its form; a row that names no image or has no text, or a second one | refused, not other rows |
 | a map that a table names outside of the source | refused, with its image |
+| a table with a column twice, a split that is none, or a map that is no path | the whole source |
 | maps.yaml or splits.csv that cannot be read; instruct-pix2pix: seeds.json not in its form | the whole source |
 | maps.yaml or splits.csv in another spelling, such as `maps.yml`, or not at the top | refused |
 | instruct-pix2pix: no caption in prompt.json; not in seeds.json | refused |

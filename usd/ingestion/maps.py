@@ -18,7 +18,7 @@ UNIT_REMEDY = (
 )
 INVERSE_REMEDY = "`depth: {kind: inverse, near: 34, far: 4}`"
 TURN_REMEDY = "say with --maps whether they are turned too: `orientation: stored` or `orientation: upright`"
-DIMMEST = 0.1  # of the largest value: undeclared depth maps reach more
+DIMMEST = 0.1  # of the largest value: undeclared depth maps and soft edges reach more
 LEAST_BEYOND, MOST_BEYOND = 0.01, 0.9  # share of the readings: less is not said, more is refused
 MOST_OFF_NORMAL = 0.2  # share of the pixels whose vector is far from length 1
 TURNS = {  # EXIF orientation → the stored array turned upright
@@ -135,8 +135,6 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
 def _grey(values: np.ndarray, colormap: str | None) -> np.ndarray:
     """The values (H, W) of a depth map that may be coloured."""
     if colormap is not None:
-        if colormap not in colormaps.NAMES:
-            raise Refused(f"depth.colormap: {colormap} is not one of {', '.join(colormaps.NAMES)}")
         if values.ndim == 2 or not colormaps.fits(values, colormap):
             found = "grey" if values.ndim == 2 or colormaps.is_grey(values) else colormaps.detect(values) or "otherwise"
             raise Refused(f"not coloured with {colormap}, as depth.colormap says, but {found}; correct it")
@@ -215,9 +213,11 @@ def _nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _edges(picture: np.ndarray, size: int, meaning: SoftEdges) -> np.ndarray:
     if not colormaps.is_grey(picture):
         raise Refused("in colour: a soft-edge map is grey")
-    small = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(picture), (size, size), PIL.Image.Resampling.BILINEAR))
     if meaning.bright == "flat":
-        small = 255 - small
+        picture = 255 - picture
+    if 0 < picture.max() <= DIMMEST * 255:
+        raise Refused(f"soft edges of up to {picture.max()} of 255: save them so that the strongest are near 255")
+    small = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(picture), (size, size), PIL.Image.Resampling.BILINEAR))
     if np.median(small) > 127:
         raise Refused("mostly bright, so its edges are dark; declare with --maps `hed: {bright: flat}`")
     return small

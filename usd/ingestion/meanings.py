@@ -19,15 +19,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from usd.config.loading import parse
 from usd.data.classes import CLASSES
 from usd.errors import UsdError
+from usd.ingestion import colormaps
 from usd.ingestion.names import spelt
 
 RGB = re.compile("#[0-9a-fA-F]{6}")
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -43,8 +45,8 @@ def _number(value: object) -> object:
 
 def _class_value(value: object) -> object:
     """A class map's value: an id, or #rrggbb."""
-    if isinstance(value, bool) or (isinstance(value, int) and not 0 <= value <= 255):
-        raise ValueError(f"class id {str(value).lower()} is not in 0 to 255")
+    if isinstance(value, bool | float) or (isinstance(value, int) and not 0 <= value <= 255):
+        raise ValueError(f"class id {str(value).lower()} is not an integer from 0 to 255")
     if isinstance(value, str) and not RGB.fullmatch(value):
         raise ValueError(f"{value!r} is neither an id nor #rrggbb")
     return value
@@ -52,6 +54,19 @@ def _class_value(value: object) -> object:
 
 def _void(value: object) -> object:
     return value if value in ("auto", "none") else _class_value(value)
+
+
+def _class_values(value: object) -> object:
+    """The classes, if none is there twice."""
+    if isinstance(value, Mapping) and len({str(key).lower() for key in value}) < len(value):
+        raise ValueError("two keys are one colour, as letter case does not matter; keep one")
+    return value
+
+
+def _colormap(value: object) -> object:
+    if value is not None and value not in colormaps.NAMES:
+        raise ValueError(f"{value!r} is not one of {', '.join(colormaps.NAMES)}")
+    return value
 
 
 def _class_name(value: object) -> object:
@@ -86,12 +101,12 @@ class Depth(_Meaning):
     """Depth maps: how a value becomes the record's inverse depth, 0 far and 1 near."""
 
     kind: Literal["inverse", "disparity", "depth"] = "inverse"
-    unit: Annotated[Literal["m", "cm", "mm", "relative"] | PositiveFloat, BeforeValidator(_number)] = "relative"
-    near: PositiveFloat | None = None  # becomes 1: metres of depth, pixels of disparity, else a value of the file
+    unit: Annotated[Literal["m", "cm", "mm", "relative"] | Positive, BeforeValidator(_number)] = "relative"
+    near: Positive | None = None  # becomes 1: metres of depth, pixels of disparity, else a value of the file
     far: Annotated[float, Field(ge=0)] | None = None  # becomes 0
     missing: float | Literal["auto", "none"] = "auto"  # no reading; nor is 0 or less where values are measured
     most_missing: Share = 0.5  # a map that lacks more is refused
-    colormap: str | None = None  # the maps are coloured with it
+    colormap: Annotated[str | None, BeforeValidator(_colormap)] = None  # the maps are coloured with it
 
     @property
     def scaled(self) -> bool:
@@ -145,7 +160,9 @@ class Segmentation(_Meaning):
 
     kind: Literal["auto", "ids", "colours"] = "auto"
     void: Annotated[int | str, BeforeValidator(_void)] = "auto"  # id, #rrggbb, auto or none; it takes the class beside
-    classes: Annotated[Mapping[ClassValue, ClassName], Field(min_length=1)] | None = None
+    classes: Annotated[
+        Annotated[Mapping[ClassValue, ClassName], Field(min_length=1)] | None, BeforeValidator(_class_values)
+    ] = None
     most_missing: Share = 0.5  # a map with more void is refused
 
     def __str__(self) -> str:
@@ -153,8 +170,10 @@ class Segmentation(_Meaning):
         return f"class {self.kind}{void}" + (f", {len(self.classes)} classes declared" if self.classes else "")
 
 
-class Detected(Segmentation):
-    """The meaning that the files themselves settle."""
+class Settled(Segmentation):
+    """The one meaning of all class maps of a source: as declared, the rest as the files themselves settle it."""
+
+    declared: Segmentation
 
 
 class SoftEdges(_Meaning):
@@ -193,7 +212,8 @@ class Maps(_Meaning):
         found = meanings[field]
         if found is None:
             return f"{defaults[field]} (assumed)"
-        return f"{found} ({'detected' if isinstance(found, Detected) else 'declared'})"
+        detected = isinstance(found, Settled) and found.declared == Segmentation()
+        return f"{found} ({'detected' if detected else 'declared'})"
 
 
 def rgb(text: str) -> tuple[int, int, int]:

@@ -25,6 +25,8 @@ from usd.ingestion.pictures import (
 ARRAY = ".npy"
 UNREAD = (".exr", ".pfm", ".npz", ".mat", ".hdr", ".h5", ".hdf5", ".pgm", ".ppm", ".dpt", ".raw", ".tfrecord")
 LOSSY = ("JPEG", "MPO")
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # how a TIFF may be compressed; its WebP does not say whether it is lossless
+SCALES = {"L;2": 85, "L;4": 17}  # of grey PNGs of 2 and 4 bits: Pillow brings their values to 8, but not the clear one
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,15 @@ def read_raw(path: Path) -> Raw:
             check_header(file)
             repairs = () if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ("wrong extension",)
             narrow = narrowed(file) and not file.mode.startswith("I")
+            scale = next((SCALES[bits] for bits in SCALES if f"'{bits}'" in str(file.tile)), 1)
             # taken out, since Pillow turns TIFF files by it when it decodes them
             orientation = orientation_of(file)
             file.getexif().pop(PIL.ExifTags.Base.Orientation, None)
-            values, full, opaque, palette = _decode(file)
-            lossy = file.format in LOSSY
-            return Raw(values, full, opaque, palette, lossy, narrow, orientation, repairs, sha256(data))
+            lossy = _lossy(file, data)
+            if scale > 1 and "transparency" in file.info:
+                file.info["transparency"] *= scale
+            values, full, palette = _decode(file)
+            return Raw(values, full, _opaque(file), palette, lossy, narrow, orientation, repairs, sha256(data))
     except Refused:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -79,28 +84,57 @@ def read_raw(path: Path) -> Raw:
         raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def _decode(file: PIL.Image.Image) -> tuple[np.ndarray, float, np.ndarray | None, np.ndarray | None]:
-    """Values, the largest of their type, where it is opaque, and the palette of indices."""
+def _lossy(file: PIL.Image.Image, data: bytes) -> bool:
+    """Whether the file is compressed in a way that alters its values."""
+    if file.format == "WEBP":
+        return b"VP8L" not in _chunks(data)
+    return file.format in LOSSY or (file.format == "TIFF" and file.info.get("compression") in LOSSY_TIFF)
+
+
+def _chunks(data: bytes) -> list[bytes]:
+    """The names of a WebP's chunks: VP8L holds pixels without loss, "VP8 " with it."""
+    found, place = [], 12  # after RIFF, the size of the file and WEBP
+    while place + 8 <= len(data):
+        found.append(data[place : place + 4])
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        place += 8 + size + size % 2
+    return found
+
+
+def _decode(file: PIL.Image.Image) -> tuple[np.ndarray, float, np.ndarray | None]:
+    """Values, the largest of their type, and the palette of indices."""
     mode = file.mode
     if mode in ("P", "PA"):
         indices = np.asarray(file.convert("P") if mode == "PA" else file)
         colours = np.zeros((256, 3), np.uint8)
         given = np.array(file.getpalette("RGB"), np.uint8).reshape(-1, 3)
         colours[: len(given)] = given
-        return indices, 255, None, colours
+        return indices, 255, colours
     if mode == "1":
-        return np.asarray(file.convert("L")), 255, None, None
+        return np.asarray(file.convert("L")), 255, None
     if mode.startswith("F"):
-        return np.asarray(file, np.float64), 1, None, None
+        return np.asarray(file, np.float64), 1, None
     if mode.startswith("I"):
-        return np.asarray(file).astype(np.int64), 65535, None, None
-    if mode in ("LA", "RGBA", "La", "RGBa"):
-        picture = file.convert("RGBA" if mode.startswith("RGB") else "LA")
-        bands = np.asarray(picture)
-        opaque = bands[..., -1] >= 128
-        values = bands[..., 0] if bands.shape[-1] == 2 else bands[..., :3]
-        return values, 255, None if opaque.all() else opaque, None
-    return np.asarray(file if mode in ("L", "RGB") else file.convert("RGB")), 255, None, None
+        return np.asarray(file).astype(np.int64), 65535, None
+    if mode in ("LA", "La"):
+        return np.asarray(file.convert("LA"))[..., 0], 255, None
+    if mode in ("RGBA", "RGBa"):
+        return np.asarray(file.convert("RGBA"))[..., :3], 255, None
+    return np.asarray(file if mode in ("L", "RGB") else file.convert("RGB")), 255, None
+
+
+def _opaque(file: PIL.Image.Image) -> np.ndarray | None:
+    """Where it is opaque (H, W) bool, by its alpha or the value that its header calls transparent; None: all over."""
+    if not file.has_transparency_data:
+        return None
+    bands = file.getbands()
+    if bands[-1] in ("A", "a"):
+        opaque = np.asarray(file.getchannel(len(bands) - 1)) >= 128
+    elif file.mode.startswith("I"):
+        opaque = np.asarray(file) != file.info["transparency"]
+    else:
+        opaque = np.asarray(file.convert("RGBA").getchannel("A")) >= 128
+    return None if opaque.all() else opaque
 
 
 def _array(values: np.ndarray, digest: str) -> Raw:

@@ -55,11 +55,24 @@ def folder(root: Path, maps: Maps) -> Scan:
     check_namesakes(samples.values(), words, {entry.image for entry in entries})
     captions = _captions(root, files, samples, words, scan)
     _add_texts(captions, entries, names, samples, scan)
-    splits = own_splits({fields["image"] for fields in samples.values()})
+    splits, listed = own_splits({fields["image"] for fields in samples.values()}), _splits(root, entries, names)
     for name, fields in samples.items():
         caption = captions.get(name) or from_name(name.rpartition("/")[2])
-        scan.samples.append(Sample(fields, caption, name, splits.get(fields["image"])))
+        scan.samples.append(Sample(fields, caption, name, listed.get(name) or splits.get(fields["image"])))
     return scan
+
+
+def _splits(root: Path, entries: list[Entry], names: dict[Path, str]) -> dict[str, str]:
+    """Name → split of the samples to which a table gives one.
+
+    Raises:
+        UsdError: a sample has two.
+    """
+    found: dict[str, str] = {}
+    for each in entries:
+        if each.row.split and found.setdefault(names[each.image], each.row.split) != each.row.split:
+            raise UsdError(f"{root / each.table}: {one_line(each.row.image)} is in two splits; keep one")
+    return found
 
 
 def _add_texts(
@@ -97,12 +110,12 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
     """Which file claims to be what of which sample, and the sample that each row is about."""
     known = set(files)
     pictures = [file for file in files if file.suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)]
-    pictures += [file for entry in entries for file in entry.maps.values() if file not in known]
+    pictures += [file for entry in entries for _, file in entry.maps if file not in known]
     own = in_one_case({file: place_of(file, words) for file in pictures})
     names = _names(entries, own, words)
     # what a table says, whatever the files are called; a file may be the map of several images
     own |= {entry.image: Place(names[entry.image], "image") for entry in entries if entry.image in own}
-    listed = [(file, Place(names[each.image], field)) for each in entries for field, file in each.maps.items()]
+    listed = [(file, Place(names[each.image], field)) for each in entries for field, file in each.maps]
     maps = dict(listed)
     found = dict.fromkeys([*((file, place) for file, place in own.items() if file not in maps), *listed])
     places = [place for _, place in found]
@@ -124,7 +137,7 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
 
 def _names(entries: list[Entry], found: dict[Path, Place], words: Words) -> dict[Path, str]:
     """The sample that each image of a table is of: its whole name, unless a map beside it says that there is less."""
-    listed = {file for entry in entries for file in (entry.image, *entry.maps.values())}
+    listed = {file for entry in entries for file in (entry.image, *(file for _, file in entry.maps))}
     mapped = {place.name for file, place in found.items() if place.field != "image" and file not in listed}
     places = {entry.image: found.get(entry.image) or place_of(entry.image, words) for entry in entries}
     sure = {file for file, place in places.items() if place.field == "image" and place.certain}

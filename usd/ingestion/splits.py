@@ -43,8 +43,11 @@ def read_splits(path: Path | None) -> dict[str, str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, strict=True)
-            if missing := {"file_name", "split"} - set(table.fieldnames or ()):
+            columns = table.fieldnames or ()
+            if missing := {"file_name", "split"} - set(columns):
                 raise UsdError(f"{path}: no column {min(missing)}; its first line must be file_name,split")
+            if double := [name for name in ("file_name", "split") if columns.count(name) > 1]:
+                raise UsdError(f"{path}: two columns {double[0]}; its first line must be file_name,split")
             rows = [(one_form(row["file_name"]), row["split"]) for row in table]
     except OSError as error:
         raise UsdError(f"{path}: not readable: {error.strerror}; --splits takes a CSV file") from error

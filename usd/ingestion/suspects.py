@@ -8,11 +8,11 @@ from pathlib import Path
 
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, name_of, refused
-from usd.ingestion.names import one_form
+from usd.ingestion.names import WORDS, one_form, spelt
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
 ODD = 0.05  # share of a series that may be unlike the others, and one of those whose names end alike
-ENDING = re.compile(r"(?P<own>.+)(?P<ending>[._ -][^._ -]+)")  # of a file's name
+MARK = re.compile("(?<=.)[._ -](?=.)")  # where an ending of a file's name may begin
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Series:
     """The pictures of a folder, or those of them whose names end alike."""
 
     folder: Path
-    ending: str  # "" for all of the folder
+    ending: str  # of one word or more; "" for all of the folder
     members: dict[str, Checked] = field(default_factory=dict)  # by their names, without the ending
     plain: set[str] = field(default_factory=set)  # the names of those that are grey or of a palette, and have no map
 
@@ -42,6 +42,21 @@ class Series:
             self.plain.add(own)
 
     @property
+    def whole(self) -> bool:
+        """Whether its pictures' own names are all of their names, or all but a word such as `_rgb`."""
+        return not self.ending or WORDS.get(spelt(self.ending[1:])) == "image"
+
+    @property
+    def one_word(self) -> bool:
+        """Whether its ending is one word."""
+        return len(MARK.split(f"x{self.ending}")) == 2
+
+    @property
+    def pattern(self) -> str:
+        """Its ending whatever the numbers in it, if they number something: `_mask_#`."""
+        return re.sub(r"\d+", "#", self.ending) if any(map(str.isalpha, self.ending)) else self.ending
+
+    @property
     def all_plain(self) -> bool:
         """Whether no picture looks otherwise."""
         return len(self.plain) == len(self.members)
@@ -51,9 +66,11 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
     """The samples without those that look like maps of others, and the findings on these.
 
     A series is suspect if all its pictures are grey or of a palette, none has a map, and each has a namesake in another
-    series that is not like that: `gt/0.png` beside `photographs/0.jpg`, or `0_B.png` beside `0_A.png` in one folder.
+    series that is not like that: `gt/0.png` beside `photographs/0.jpg`, `0_depth_mask.png` beside `0.jpg` or
+    `0_rgb.jpg`, or `0_B.png` beside `0_A.png` in one folder.
     Where the namesakes are in colour, one picture or a few may lack theirs, or be in colour in a series that is no
-    folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that.
+    folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that. With
+    `0_mask_1.png` goes `0_mask_2.png`, however few there are of these.
     """
     series: dict[tuple[Path, str], Series] = {}
     for each in checked:
@@ -65,16 +82,20 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
         if not some.all_plain:
             for own in some.members:
                 coloured[own].append(some)
-    findings: dict[int, Finding] = {}
+    known: dict[tuple[Path, str], tuple[Series, str]] = {}
     for some in series.values():
         if len(some.plain) >= FEWEST and (beside := _beside(some, coloured)):
             share = "all" if some.all_plain else "most"
-            why = (
-                f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {some.remedy}; "
-                "or give pictures other names"
-            )
-            for each in (some.members[own] for own in some.plain):
-                findings.setdefault(id(each), refused(each.job.sample.files["image"], why))
+            why = f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {some.remedy}"
+            known.setdefault((some.folder, some.ending), (some, why))
+            known.setdefault((some.folder, some.pattern), (beside, why))
+    findings: dict[int, Finding] = {}
+    for some in series.values():
+        for key in ((some.folder, some.ending), (some.folder, some.pattern)):
+            others, why = known.get(key, (None, ""))
+            for own in some.plain & others.members.keys() if others else ():
+                file = some.members[own].job.sample.files["image"]
+                findings.setdefault(id(some.members[own]), refused(file, f"{why}; or give pictures other names"))
     return [each for each in checked if id(each) not in findings], list(findings.values())
 
 
@@ -82,14 +103,15 @@ def _places(image: Path) -> Iterator[tuple[Path, str, str]]:
     """Folder, own name and ending of the series that a picture is in."""
     stem = one_form(image.stem)
     yield image.parent, stem, ""
-    if found := ENDING.fullmatch(stem):
-        yield image.parent, found["own"], found["ending"]
+    for mark in MARK.finditer(stem):
+        yield image.parent, stem[: mark.start()], stem[mark.start() :]
 
 
 def _beside(suspect: Series, coloured: dict[str, list[Series]]) -> Series | None:
-    """The series of another folder, or of names that end otherwise in the same one, that has the suspect's names.
+    """The series that has the suspect's names as its pictures' whole names, a word such as `_rgb` aside.
 
-    Beginnings are no such sign: pictures of one thing are numbered, `grandma_1` as well as `beach_1`.
+    If the suspect's ending is one word, so may be that of the other, in the same folder. Beginnings are no such sign:
+    pictures of one thing are numbered, `grandma_1` as well as `beach_1`.
     """
     few = max(1 if suspect.ending else 0, int(ODD * len(suspect.members)))
     lacking = 0 if suspect.ending[1:].isdigit() else few  # that may have no namesake
@@ -97,10 +119,8 @@ def _beside(suspect: Series, coloured: dict[str, list[Series]]) -> Series | None
     if len(suspect.members) - len(suspect.plain) > unlike:
         return None
     candidates = list({id(other): other for own in sorted(suspect.plain) for other in coloured.get(own, [])}.values())
-    if suspect.ending:
-        candidates = [other for other in candidates if other.folder == suspect.folder]
-    else:
-        candidates = [other for other in candidates if not other.ending]
+    here = suspect.folder if suspect.one_word else None
+    candidates = [each for each in candidates if each.whole or (each.one_word and each.folder == here)]
     for other in candidates:
         named = suspect.plain & other.members.keys()
         pairs = named - other.plain

@@ -4,20 +4,24 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from usd.data.record import SPLITS
+from usd.errors import UsdError
 from usd.ingestion.captions import one_line
 from usd.ingestion.findings import refused
-from usd.ingestion.names import FOREIGN, WORDS, one_form, spelt
+from usd.ingestion.names import FOREIGN, SPLIT_WORDS, WORDS, one_form, spelt
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
 from usd.ingestion.scan import Scan, read_text
 
 IMAGE_COLUMNS = ("file_name", "filename", "image_file_name", "image", "target")
 TEXT_COLUMNS = ("text", "caption", "prompt")
-PATH_ENDINGS = ("_file_name", "_image", "_path")
+PATH_ENDINGS = ("_file_name", "_filename", "_image", "_path")
+MAP_WORDS = {word for word, field in WORDS.items() if field not in ("image", FOREIGN)}
 FORM = "not in its form: line"
 
 
@@ -27,8 +31,13 @@ class Row:
 
     image: str  # path beside the table; empty if the row cannot be read
     text: str = ""  # empty if there is none
-    maps: Mapping[str, str] | None = None  # field → path beside the table
+    maps: tuple[tuple[str, str], ...] = ()  # field, path beside the table
     fault: str = ""  # why the row, or its text, cannot be used
+    split: str | None = None
+
+
+class Unclear(Exception):
+    """A row says something of a split or a map that cannot be followed; without it, the picture would be misused."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +47,15 @@ class Entry:
     table: Path
     row: Row
     image: Path
-    maps: dict[str, Path]
+    maps: list[tuple[str, Path]]
 
 
 def read_tables(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
-    """The rows of all tables."""
+    """The rows of all tables.
+
+    Raises:
+        UsdError: a table gives a split or a map that cannot be used.
+    """
     there = {one_form(file.as_posix()): file for file in files}
 
     def path(table: Path, text: str) -> Path:
@@ -52,10 +65,13 @@ def read_tables(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
     entries = []
     for table in files:
         if parse := TABLES.get(table.name.lower()):
-            rows = read_text(root, table, scan, parse) or []
+            try:
+                rows = read_text(root, table, scan, parse) or []
+            except Unclear as reason:
+                raise UsdError(f"{root / table}: {reason}") from reason
             for row in rows:
                 if row.image:
-                    maps = {field: path(table, text) for field, text in (row.maps or {}).items()}
+                    maps = [(field, path(table, text)) for field, text in row.maps]
                     entries.append(Entry(table, row, path(table, row.image), maps))
             if faults := [row.fault for row in rows if not row.image]:
                 scan.findings.append(refused(table, faults[0] + count_of(faults)))
@@ -77,8 +93,10 @@ def from_csv(text: str) -> list[Row]:
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     try:
-        if not {spelt(name.strip()) for name in table.fieldnames or ()} & set(IMAGE_COLUMNS):
+        columns = [spelt(name.strip()) for name in table.fieldnames or ()]
+        if not set(columns) & set(IMAGE_COLUMNS):
             return [Row("", fault=f"{FORM} 1: no column file_name; it must be such as file_name,text, with commas")]
+        _check_once(columns, 1)
         for row in table:
             if None in row:
                 why = 'more values than columns; put a text with commas in quotes: "a cat, asleep"'
@@ -98,8 +116,12 @@ TABLES: dict[str, Callable[[str], list[Row]]] = {
 
 
 def _of_json(number: int, line: str) -> Row:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        _check_once([name for name, _ in pairs], number)
+        return dict(pairs)
+
     try:
-        found = json.loads(line)
+        found = json.loads(line, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         return Row("", fault=f'{FORM} {number}: {why}; each line is an object such as {{"file_name": "a.jpg"}}')
@@ -108,37 +130,68 @@ def _of_json(number: int, line: str) -> Row:
     return _row(found, number)
 
 
+def _check_once(names: list[str], number: int) -> None:
+    """Refuse a table that gives a column twice, however it is spelt."""
+    if double := [name for name, count in Counter(names).items() if name and count > 1]:
+        raise Unclear(f"line {number}: {one_line(double[0])[:40]} is there twice; keep one")
+
+
 def _row(given: Mapping[str, object], number: int) -> Row:
+    _check_once([spelt(name.strip()) for name in given], number)
     row = {spelt(name.strip()): value for name, value in given.items() if value}
     column = next((name for name in IMAGE_COLUMNS if name in row), None)
     if column is None:
         return Row("", fault=f"{FORM} {number}: no {IMAGE_COLUMNS[0]}; it must name the picture")
-    maps = {}
+    maps: list[tuple[str, str]] = []
     for name, value in row.items():
-        field = _field(name, str(value))
-        if name != column and field not in (None, "image", FOREIGN):
-            maps[str(field)] = str(value)
-    image = str(row[column])
-    if not all(map(_possible, (image, *maps.values()))):
+        field = _field(name, value, number) if name != column else None
+        if field not in (None, FOREIGN) and field in dict(maps):
+            raise Unclear(f"line {number}: {name} is a second column for {field}; keep one")
+        if field:
+            maps.append((field, str(value)))
+    split, image = _split(row.get("split"), number), str(row[column])
+    if not all(map(_possible, (image, *(path for _, path in maps)))):
         return Row("", fault=f"{FORM} {number}: a path with characters that no file's name has; correct it")
     key = next((name for name in TEXT_COLUMNS if name in row), TEXT_COLUMNS[0])
     text = row.get(key, "")
     if not isinstance(text, str):
-        return Row(image, "", maps, f"{FORM} {number}: {key} must be one text, found {one_line(str(text))[:40]}")
-    return Row(image, one_line(text), maps)
+        fault = f"{FORM} {number}: {key} must be one text, found {one_line(str(text))[:40]}"
+        return Row(image, "", tuple(maps), fault, split)
+    return Row(image, one_line(text), tuple(maps), split=split)
 
 
-def _field(column: str, value: str) -> str | None:
+def _split(value: object, number: int) -> str | None:
+    """The split that a row gives, as folders spell it: `test`, `validation`."""
+    if not value:
+        return None
+    if (found := SPLIT_WORDS.get(str(value).strip().lower())) is None:
+        raise Unclear(f"line {number}: {one_line(str(value))[:40]!r} is not a split; expected {', '.join(SPLITS)}")
+    return found
+
+
+def _field(column: str, value: object, number: int) -> str | None:
     """The map that a column names the files of: `depth`, `depth_file_name`, `conditioning_image`, `source`.
 
-    A column such as `label` may hold the name of a class as well, which is no path.
+    A column such as `label` may hold the name or the number of a class as well, which is no path.
     """
     word = "condition" if column == "source" else column
-    if field := WORDS.get(word):
-        is_path = PurePosixPath(value).suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)
-        return field if is_path or word.endswith(PATH_ENDINGS) else None
     ending = next((each for each in PATH_ENDINGS if word.endswith(each)), "")
-    return WORDS.get(word.removesuffix(ending))
+    field = WORDS.get(word) or WORDS.get(word.removesuffix(ending))
+    if field is None and _is_path(value) and MAP_WORDS & set(word.split("_")):
+        raise Unclear(f"line {number}: column {column} names a file: if it is a map, call it such as depth_file_name")
+    if field in (None, "image"):
+        return None
+    if isinstance(value, str):
+        return field if ending or _is_path(value) else None
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if field != FOREIGN and (ending or any(map(_is_path, parts))):
+        raise Unclear(f"line {number}: {column} must be one path, found {one_line(str(value))[:40]}")
+    return None
+
+
+def _is_path(value: object) -> bool:
+    """Whether it ends as the names of pictures and arrays do."""
+    return isinstance(value, str) and PurePosixPath(value).suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)
 
 
 def _possible(path: str) -> bool:

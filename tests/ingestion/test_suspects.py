@@ -1,0 +1,59 @@
+"""Grey pictures whose names are those of other pictures with an ending: maps, and refused."""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests.ingestion.scenery import save, sight, take
+from usd.data.record import read_manifest
+
+
+@pytest.mark.parametrize(
+    ("picture", "other"),
+    [
+        ("x_{}.jpg", "x_{}_depth_mask.png"),
+        ("x_{}.jpg", "x_{}.class_id.png"),
+        ("point_{}_view_0_domain_rgb.png", "point_{}_view_0_domain_depth_euclidean.png"),
+        ("rgb/point_{}_view_0_rgb.png", "mask_valid/point_{}_view_0_mask_valid.png"),
+        ("frame.{}.color.jpg", "frame.{}.render_entity_id.png"),
+        ("ADE_train_{}.jpg", "ADE_train_{}_parts_1.png"),
+        ("leftImg8bit/train/a_{}_leftImg8bit.png", "gtCoarse/train/a_{}_gtCoarse_labelIds.png"),
+        ("photographs/{}.jpg", "others/{}_bw_2.png"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["grey", "palette", "colour"])
+def test_endings_of_several_words_are_endings(picture: str, other: str, kind: str, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "source" / picture.format(number), sight(number))
+        path = tmp_path / "source" / other.format(number)
+        save(path, sight(number + 20)[..., 0] if kind == "grey" else sight(number + 20))
+        if kind == "palette":
+            PIL.Image.open(path).quantize(9).save(path)
+    found = take(tmp_path)
+    refused = [name for name, each in found.items() if each.status == "refused"]
+    assert refused == ([] if kind == "colour" else [other.format(number) for number in range(3)])
+    assert not refused or "is grey or of few colours, and named like" in found[refused[0]].detail
+
+
+@pytest.mark.parametrize("other", ["grandma_{}_old_1.png", "old/x_{}_2.png", "y_{}_depth_mask.png"])
+def test_grey_pictures_of_other_names_stay(other: str, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"source/x_{number}_1.png", sight(number))
+        save(tmp_path / "source" / other.format(number), np.asarray(sight(number + 20)[..., 0]))
+    take(tmp_path)
+    assert len(read_manifest(tmp_path / "out")) == 6
+
+
+def test_maps_that_are_numbered_go_together(tmp_path: Path) -> None:
+    """Each picture has a mask, one of them a second one; what is named otherwise, or in colour, stays."""
+    for number in range(4):
+        save(tmp_path / f"source/x_{number}.png", sight(number))
+        save(tmp_path / f"source/x_{number}_part_1.png", sight(number + 20)[..., 0])
+    save(tmp_path / "source/x_0_part_12.png", sight(40)[..., 0])
+    save(tmp_path / "source/x_1_part_2.png", sight(41))
+    save(tmp_path / "source/y_0_part_2.png", sight(42)[..., 0])
+    found = take(tmp_path)
+    refused = {name for name, each in found.items() if each.status == "refused"}
+    assert refused == {"x_0_part_12.png", *(f"x_{number}_part_1.png" for number in range(4))}
