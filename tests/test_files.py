@@ -36,6 +36,26 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path: Path) -> 
     assert names(tmp_path) == ["file"]
 
 
+def test_a_linked_file_is_written_where_the_link_points(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "link").symlink_to("below/file")
+    for text in ("first", "second"):  # a link to nothing yet, then to a file
+        atomic_write(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "below/file").read_text() == text
+    assert names(tmp_path / "below") == ["file"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path)], ids=["pipe", "endless link"])
+def test_what_is_not_a_regular_file_is_kept(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "file")
+    before = (tmp_path / "file").lstat()
+    with pytest.raises(UsdError, match=r"file: could not be written: what is there is not a regular file; name anot"):
+        atomic_write(tmp_path / "file", "text")
+    assert os.path.samestat((tmp_path / "file").lstat(), before)
+    assert names(tmp_path) == ["file"]
+
+
 def test_a_full_disk_leaves_the_earlier_folder(tmp_path: Path) -> None:
     with atomic_directory(tmp_path / "out") as scratch:
         (scratch / "file").write_text("earlier")

@@ -150,14 +150,23 @@ def check_writable(*targets: Path) -> None:
 
 
 def atomic_write(target: Path, text: str | bytes) -> None:
-    """Write a file under a temporary name, then rename it."""
-    scratch = target.parent / f".{target.name}.partial"
+    """Write a file under a temporary name, then rename it.
+
+    Where `target` is a link, it takes the place of what the link points to.
+
+    Raises:
+        UsdError: it cannot be written, or what is there is not a regular file.
+    """
+    place = Path(os.path.realpath(target))
+    scratch = place.parent / f".{place.name}.partial"
     try:
-        if target.is_dir():
+        if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(place) and not place.is_file():
+            raise FileExistsError(errno.EEXIST, "what is there is not a regular file; name another")
+        place.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_bytes(text.encode() if isinstance(text, str) else text)
-        os.replace(scratch, target)
+        os.replace(scratch, place)
     except OSError as error:
         with suppress(OSError):  # where the folder is not one, this fails as well
             scratch.unlink()

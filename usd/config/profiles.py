@@ -1,6 +1,5 @@
 """Profiles: files of values that are written into params.yaml."""
 
-import os
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -48,7 +47,7 @@ def change(wanted: dict[str, Any], params: Path = PARAMS, where: str = "") -> li
         raise UsdError("\n".join(f"{params if mistake in before else where}: {mistake}" for mistake in found))
     if changes:
         ends = "\r\n" if b"\r\n" in params.read_bytes() else "\n"
-        atomic_write(Path(os.path.realpath(params)), written.getvalue().replace("\n", ends))
+        atomic_write(params, written.getvalue().replace("\n", ends))
     return changes
 
 
