@@ -109,6 +109,27 @@ def test_a_linked_folder_is_written_where_the_link_points(tmp_path: Path) -> Non
     assert names(tmp_path) == ["link", "real"]
 
 
+@pytest.mark.parametrize("target", ["photos", "link", "photo.jpg"])
+def test_what_the_block_did_not_make_is_kept(target: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/photo.jpg").write_text("precious")
+    (tmp_path / "link").symlink_to("photos")
+    (tmp_path / "photo.jpg").write_text("precious")
+    message = rf"{target}: (has no mark, so this stage did not make it; name anoth|what is there is not a folder, so)"
+    with pytest.raises(UsdError, match=message), atomic_directory(tmp_path / target, "mark"):
+        pytest.fail("it began")
+    assert (tmp_path / "photos/photo.jpg").read_text() == (tmp_path / "photo.jpg").read_text() == "precious"
+    assert names(tmp_path) == ["link", "photo.jpg", "photos"]
+
+
+def test_what_the_block_made_and_an_empty_folder_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for text in ("first", "second"):
+        with atomic_directory(tmp_path / "out", "mark") as scratch:
+            (scratch / "mark").write_text(text)
+        assert (tmp_path / "out/mark").read_text() == text
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

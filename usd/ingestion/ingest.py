@@ -43,6 +43,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 """
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ from usd.ingestion.suspects import without_suspects
 STEP = 8  # pixels; the networks halve a picture three times
 LARGEST = 4096  # pixels a side of what is made; much more would fill the memory
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
+MADE = re.compile(rf"{MANIFEST}|{REPORT}|({'|'.join(SPLITS)})(/\1-[0-9a-f]{{{KEY}}}\.\w+\.png)?")  # in a dataset
 
 
 @dataclass(frozen=True)
@@ -200,3 +202,6 @@ def _check_arguments(source: Path, out: Path, options: Options, size: int) -> No
         raise UsdError(
             f"{out}: exists and is not a dataset of `usd ingest`, so it is kept; choose another folder for --out"
         )
+    strange = (path for path in out.rglob("*") if not MADE.fullmatch(path.relative_to(out).as_posix()))
+    if first := min(strange, default=None):
+        raise UsdError(f"{first}: not made by `usd ingest`, which replaces {out}; move it elsewhere")

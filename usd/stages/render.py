@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from usd import config
-from usd.data.record import SPLITS, write_manifest
+from usd.data.record import MANIFEST, SPLITS, write_manifest
 from usd.files import atomic_directory
 from usd.parallel import parallel_map
 from usd.stages import run
@@ -13,7 +13,7 @@ from usd.synthesis.drawing import Drawing, draw
 def main(out: Path) -> None:
     """Draw all splits into the folder dataset OUT; the splits' seeds are disjoint."""
     params = config.load().render
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, MANIFEST) as scratch:
         jobs: list[Drawing] = []
         for number, split in enumerate(SPLITS):
             (scratch / split).mkdir()
