@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usd.errors import UsdError
-from usd.files import atomic_directory, atomic_write, check_writable, sole_writer
+from usd.files import atomic_directory, atomic_write, check_writable, read_json, sole_writer
 
 
 @contextmanager
@@ -34,6 +34,13 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path: Path) -> 
         atomic_write(tmp_path / "file", "too long for it")
     assert (tmp_path / "file").read_text() == "earlier"
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_a_file_that_is_not_json_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_text(text)
+    with pytest.raises(UsdError, match=r"file\.json: not readable \(.*\); run the stage that makes it$"):
+        read_json(tmp_path / "file.json")
 
 
 def test_a_linked_file_is_written_where_the_link_points(tmp_path: Path) -> None:

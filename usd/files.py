@@ -51,7 +51,7 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file that a stage has written."""
     try:
         return json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
 
 

@@ -23,7 +23,11 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     """Pack SCENES and ANNOTATED into the shards OUT, if the summary in VALIDATION says that they are sound."""
     params = config.load().shard
     summary = validation / "summary.json"
-    if not read_json(summary)["success"]:
+    verdict = read_json(summary)
+    success = verdict.get("success") if isinstance(verdict, dict) else None
+    if not isinstance(success, bool):
+        raise UsdError(f"{summary}: does not say whether the data are sound; run `dvc repro validate`")
+    if not success:
         raise UsdError(f"{summary}: validation failed; mend the data and run `dvc repro validate`")
     manifest = Manifest(annotated)
     with atomic_directory(out, INDEX) as scratch:
