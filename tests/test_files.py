@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usd.errors import UsdError
-from usd.files import atomic_directory, atomic_write, check_writable, sole_writer
+from usd.files import atomic_directory, atomic_write, check_writable, read_json, sole_writer
 
 
 @contextmanager
@@ -33,6 +33,33 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path: Path) -> 
     with pytest.raises(UsdError, match=r"file: could not be written: File too large$"), full_disk():
         atomic_write(tmp_path / "file", "too long for it")
     assert (tmp_path / "file").read_text() == "earlier"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_a_file_that_is_not_json_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_text(text)
+    with pytest.raises(UsdError, match=r"file\.json: not readable \(.*\); run the stage that makes it$"):
+        read_json(tmp_path / "file.json")
+
+
+def test_a_linked_file_is_written_where_the_link_points(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "link").symlink_to("below/file")
+    for text in ("first", "second"):  # a link to nothing yet, then to a file
+        atomic_write(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "below/file").read_text() == text
+    assert names(tmp_path / "below") == ["file"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path)], ids=["pipe", "endless link"])
+def test_what_is_not_a_regular_file_is_kept(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "file")
+    before = (tmp_path / "file").lstat()
+    with pytest.raises(UsdError, match=r"file: could not be written: what is there is not a regular file; name anot"):
+        atomic_write(tmp_path / "file", "text")
+    assert os.path.samestat((tmp_path / "file").lstat(), before)
     assert names(tmp_path) == ["file"]
 
 
@@ -87,6 +114,27 @@ def test_a_linked_folder_is_written_where_the_link_points(tmp_path: Path) -> Non
     assert (tmp_path / "real/file").read_text() == "second"
     assert (tmp_path / "link").is_symlink()
     assert names(tmp_path) == ["link", "real"]
+
+
+@pytest.mark.parametrize("target", ["photos", "link", "photo.jpg"])
+def test_what_the_block_did_not_make_is_kept(target: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/photo.jpg").write_text("precious")
+    (tmp_path / "link").symlink_to("photos")
+    (tmp_path / "photo.jpg").write_text("precious")
+    message = rf"{target}: (has no mark, so this stage did not make it; name anoth|what is there is not a folder, so)"
+    with pytest.raises(UsdError, match=message), atomic_directory(tmp_path / target, "mark"):
+        pytest.fail("it began")
+    assert (tmp_path / "photos/photo.jpg").read_text() == (tmp_path / "photo.jpg").read_text() == "precious"
+    assert names(tmp_path) == ["link", "photo.jpg", "photos"]
+
+
+def test_what_the_block_made_and_an_empty_folder_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for text in ("first", "second"):
+        with atomic_directory(tmp_path / "out", "mark") as scratch:
+            (scratch / "mark").write_text(text)
+        assert (tmp_path / "out/mark").read_text() == text
 
 
 @pytest.mark.parametrize(

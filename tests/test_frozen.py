@@ -29,7 +29,7 @@ FEW = {
 
 
 def test_control_then_reference(trainable: Path) -> None:
-    change(FEW)
+    change([FEW])
     control.main("shards", Path("models/control"), Path("control.csv"), Path("runs/control"))
     annotators = Path("annotators")
     places = (Path("models/reference"), Path("results"), Path("reference.csv"), Path("runs/reference"))
@@ -49,7 +49,7 @@ def test_control_then_reference(trainable: Path) -> None:
 
 
 def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(trainable: Path) -> None:
-    change(FEW)
+    change([FEW])
     annotators, control, out = Path("annotators"), Path("models/control"), Path("study")
     places = (annotators, annotators, control, ROOT / "results/benchmark.json", out, Path("runs"))
     study.main("shards", *places)

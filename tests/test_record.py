@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from tests.conftest import ROOT
 from usd.data import record
 from usd.data.index import Rows, table, write_table
 from usd.data.record import MANIFEST, Manifest, read_manifest, write_manifest
@@ -43,6 +44,17 @@ def test_a_stage_refuses_a_manifest_without_samples(
         stage()
     assert not OUT.exists()
     assert not Path("docs").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{}", '{"success": "no"}', '{"success": 1}'])
+def test_a_summary_without_a_verdict_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    VALIDATION.mkdir()
+    (VALIDATION / "summary.json").write_text(content)
+    with pytest.raises(UsdError, match=r"^validation/summary\.json: does not say whether the data are sound; run `dvc"):
+        shard.main(SCENES, ANNOTATED, VALIDATION, OUT)
+    assert not OUT.exists()
 
 
 def test_a_table_of_something_else_is_named_by_what_it_lacks(tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def test_kill_9_and_run_again_gives_bit_identical_weights(trainable: Path) -> No
 def test_two_processes_learn_what_one_does_at_the_same_global_batch(trainable: Path) -> None:
     # Adam's first steps follow the signs of gradients, even of those that are rounding errors: small steps
     few = {"steps": 4, "preview_every": 0, "checkpoint_every": 9}
-    change({"train": few | {"device": "cpu", "learning_rate": 1.0e-4, "batch_size": 2}})
+    change([{"train": few | {"device": "cpu", "learning_rate": 1.0e-4, "batch_size": 2}}])
     train_here(trainable / "one")
-    change({"train": {"batch_size": 1}})
+    change([{"train": {"batch_size": 1}}])
     # `--multi_gpu` is torchrun, which goes without GPUs too; `--cpu` would want mpirun, or run one process
     launch = ["accelerate.commands.launch", "--num_machines", "1", "--num_processes", "2", "--multi_gpu"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]

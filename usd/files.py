@@ -51,25 +51,32 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file that a stage has written."""
     try:
         return json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
 
 
 @contextmanager
-def atomic_directory(target: Path) -> Iterator[Path]:
+def atomic_directory(target: Path, mark: str = "") -> Iterator[Path]:
     """A scratch directory that takes the place of `target` if the block succeeds and vanishes if not.
 
     Where `target` is a link, it takes the place of what the link points to.
 
+    Args:
+        target: The directory.
+        mark: A file that the block always makes; a folder with files and without this one is kept.
+
     Raises:
-        UsdError: it cannot be written or is the current folder, or another process is writing it.
+        UsdError: it cannot be written, is the current folder, or something else is there; or another process is
+            writing it.
     """
     place, here = (Path(os.path.realpath(path)) for path in (target, "."))
     if place in (here, *here.parents):
         raise UsdError(f"{target}: the current folder is there and cannot be replaced; name another")
     try:
-        with sole_writer(target), _scratch(place) as scratch:
-            yield scratch
+        with sole_writer(target):
+            _check_replaceable(target, mark)
+            with _scratch(place) as scratch:
+                yield scratch
     except FileNotFoundError as error:
         raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
     except (OSError, SafetensorError) as error:
@@ -78,6 +85,13 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         if at and place.parent not in Path(os.path.realpath(at)).parents:
             raise UsdError(f"{at}: cannot be used: {reason}; {target} is as it was") from error
         raise UsdError(f"{target}: could not be written: {reason}; earlier outputs are kept") from error
+
+
+def _check_replaceable(target: Path, mark: str) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsdError(f"{target}: what is there is not a folder, so it is kept; name another")
+    if mark and target.exists() and not (target / mark).is_file() and any(target.iterdir()):
+        raise UsdError(f"{target}: has no {mark}, so this stage did not make it; name another folder, or remove it")
 
 
 @contextmanager
@@ -150,14 +164,23 @@ def check_writable(*targets: Path) -> None:
 
 
 def atomic_write(target: Path, text: str | bytes) -> None:
-    """Write a file under a temporary name, then rename it."""
-    scratch = target.parent / f".{target.name}.partial"
+    """Write a file under a temporary name, then rename it.
+
+    Where `target` is a link, it takes the place of what the link points to.
+
+    Raises:
+        UsdError: it cannot be written, or what is there is not a regular file.
+    """
+    place = Path(os.path.realpath(target))
+    scratch = place.parent / f".{place.name}.partial"
     try:
-        if target.is_dir():
+        if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(place) and not place.is_file():
+            raise FileExistsError(errno.EEXIST, "what is there is not a regular file; name another")
+        place.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_bytes(text.encode() if isinstance(text, str) else text)
-        os.replace(scratch, target)
+        os.replace(scratch, place)
     except OSError as error:
         with suppress(OSError):  # where the folder is not one, this fails as well
             scratch.unlink()

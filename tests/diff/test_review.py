@@ -138,11 +138,19 @@ def test_the_file_is_written_and_the_headline_printed(project: Project) -> None:
         ("params.yaml", "a: [", "params.yaml of HEAD .*: not valid YAML"),
         ("params.yaml", "- 1", "not a mapping"),
         ("params.yaml", "a: &x {b: *x}", "not valid YAML: Circular reference"),
-        ("params.yaml", "a: !!bool maybe", "not valid YAML: 'maybe'"),
+        ("params.yaml", "a: !!bool maybe", r"not valid YAML: a value does not fit its tag \('maybe'\)"),
+        (
+            "params.yaml",
+            "a: 1\na: 2",
+            'not valid YAML: .*, line 1, column 1 found duplicate key "a"(?!.*suppress)',
+        ),
+        ("params.yaml", f"a: {'[' * 500}", "not valid YAML: more than 50 lists and mappings within one another"),
         ("dvc.lock", "stages: [1]", "dvc.yaml or dvc.lock of HEAD .*: not readable"),
+        (".dvc/config", "[core", r"\.dvc/config or \.dvcignore of HEAD .*: not readable \(config file error"),
+        (".dvcignore", b"\xff", r"\.dvc/config or \.dvcignore of HEAD .*: not readable \('utf-8' codec"),
     ],
 )
-def test_an_unreadable_file_is_one_line(project: Project, path: str, content: str, message: str) -> None:
+def test_an_unreadable_file_is_one_line(project: Project, path: str, content: str | bytes, message: str) -> None:
     project.write(path, content)
     project.commit()
     with pytest.raises(UsdError, match=message) as caught:
@@ -169,6 +177,27 @@ def test_a_shallow_clone_is_told_how_to_get_the_rest(project: Project, tmp_path:
     project.git("clone", "--quiet", "--depth", "1", f"file://{project.root}", str(tmp_path / "shallow"))
     with pytest.raises(UsdError, match=r"'HEAD~1': git knows no such revision; fetch it \(`git fetch --unshallow`"):
         review("HEAD~1", "HEAD", tmp_path / "shallow")
+
+
+def test_a_partial_clone_is_told_how_to_get_the_rest(project: Project, tmp_path: Path) -> None:
+    project.git("config", "uploadpack.allowFilter", "true")
+    partial = ("--filter=blob:none", "--no-checkout")
+    project.git("clone", "--quiet", *partial, f"file://{project.root}", str(tmp_path / "partial"))
+    with pytest.raises(UsdError, match=r"^\S+ of HEAD \(\w+\): not readable \(No such .* --refetch --no-filter`$"):
+        review("HEAD", "HEAD", tmp_path / "partial")
+    Project(tmp_path / "partial").git("fetch", "--quiet", "--refetch", "--no-filter")
+    assert review("HEAD", "HEAD", tmp_path / "partial").changed == {}
+
+
+@pytest.mark.parametrize(("path", "message"), [(".dvcignore", "Is a directory"), ("params.yaml", "Too many levels of")])
+def test_what_is_no_file_in_the_work_tree_is_one_line(project: Project, path: str, message: str) -> None:
+    if path == "params.yaml":
+        (project.root / path).unlink()
+        (project.root / path).symlink_to(path)
+    else:
+        (project.root / path).mkdir()
+    with pytest.raises(UsdError, match=rf"{path} of workspace: not readable \({message}.*\); restore it"):
+        review("HEAD", "workspace", project.root)
 
 
 def test_a_branch_is_compared_with_the_commit_where_it_left_the_base(project: Project) -> None:

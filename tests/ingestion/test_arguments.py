@@ -57,6 +57,16 @@ def test_a_folder_that_only_looks_like_a_dataset_is_kept(source: Path, tmp_path:
     assert (tmp_path / "mine" / MANIFEST).read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "train/mine.png", "mine/photo.png"])
+def test_a_file_that_a_person_put_into_a_dataset_is_kept(name: str, source: Path, tmp_path: Path) -> None:
+    take(tmp_path)
+    (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "out" / name).write_text("precious")
+    with pytest.raises(UsdError, match=rf"out/{Path(name).parts[0]}.*: not made by `usd ingest`, which replaces"):
+        take(tmp_path)
+    assert (tmp_path / "out" / name).read_text() == "precious"
+
+
 def test_a_size_of_params_yaml_is_named(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "params.yaml").read_text()
     line = next(line for line in text.splitlines() if line.strip().startswith("image_size:"))

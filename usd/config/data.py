@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from usd.config.values import (
     EXACT,
+    LARGEST,
     Amount,
     Count,
     Distinct,
@@ -20,6 +21,13 @@ from usd.config.values import (
 
 FOLDER = r"\w[\w-]*"  # the name of a folder of your own pictures
 TAKEN = ("annotated", "examples", "scenes", "shards")  # what else lies in data/
+KINDS = 20  # of objects: as many as `usd.data.classes.OBJECTS` names
+SEEDS = 10**9  # scenes that a seed has of its own, a tenth of them for each split
+LARGEST_SIDE = 4096  # pixels; a picture of much more would fill the memory
+
+SceneSeed = Annotated[Whole, Field(le=LARGEST // SEEDS - 1)]  # the seed of its last scene is a 64-bit number
+Scenes = Annotated[Count, Field(le=10**7)]  # in a split; the list of more would fill the memory
+Gradient = Annotated[Amount, Field(le=2**31 - 1)]  # OpenCV's whole numbers
 
 
 def _free(name: str) -> str:
@@ -51,13 +59,13 @@ class Paths:
 class Render:
     """Section `render`: the embedded dataset."""
 
-    seed: Whole
-    test_seed: Whole
-    image_size: Annotated[Count, Field(multiple_of=8)]
-    objects: Annotated[list[Count], Field(min_length=2, max_length=2)]
-    train: Count
-    val: Count
-    test: Count
+    seed: SceneSeed
+    test_seed: SceneSeed
+    image_size: Annotated[Count, Field(multiple_of=8, le=LARGEST_SIDE)]
+    objects: Annotated[list[Annotated[Count, Field(le=KINDS)]], Field(min_length=2, max_length=2)]
+    train: Scenes
+    val: Scenes
+    test: Scenes
 
     @field_validator("objects")
     @classmethod
@@ -84,10 +92,10 @@ class Ingest:
 class Annotate:
     """Section `annotate`: the maps that are computed from the data."""
 
-    near: Amount
+    near: Annotated[Number, Field(ge=0.001)]  # depth is in whole millimetres
     far: Amount
-    canny_low: Amount
-    canny_high: Amount
+    canny_low: Gradient
+    canny_high: Gradient
     outpaint_margin: Annotated[Share, Field(le=0.49)]
     networks: Text
 

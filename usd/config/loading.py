@@ -1,5 +1,6 @@
 """Read params.yaml and check it: all mistakes at once, one line each."""
 
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
 from usd.config.sections import Params
 from usd.errors import UsdError
@@ -17,6 +19,7 @@ from usd.errors import UsdError
 PARAMS = Path("params.yaml")
 FROM_ROOT = "run from the project's root"  # the remedy where params.yaml is not there
 MADE = {"base": "models/base", "warm_start": "models/control"}  # by stages, so they need not be there yet
+DEEPEST = 50  # lists and mappings within one another
 T = TypeVar("T")
 
 MESSAGES = {  # pydantic's kind of error → what we say
@@ -86,18 +89,28 @@ def parse(text: str, where: str) -> Any:
         UsdError: it is not valid YAML; `where` is named.
     """
     try:
+        check_depth(text)
         return YAML(typ="safe").load(text)
     except (YAMLError, ValueError, LookupError) as error:
         hint = "; indent with blanks, not tabs" if "\t" in text else ""
-        raise UsdError(f"{where}: not valid YAML: {_fault(error)}{hint}") from None
+        raise UsdError(f"{where}: not valid YAML: {fault(error)}{hint}") from None
 
 
-def _fault(error: Exception) -> str:
+def check_depth(text: str | bytes) -> None:
+    """Raise a ValueError if lists and mappings of a YAML text are so deep that reading them would end the program."""
+    depth = 0
+    for event in YAML(typ="safe").parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} lists and mappings within one another")
+
+
+def fault(error: Exception) -> str:
     """What is wrong with a YAML text, on one line; ruamel also says how to turn its checks off."""
     if isinstance(error, LookupError):
         return f"a value does not fit its tag ({error})"
-    found = str(error).partition("To suppress this check")[0]
-    return " ".join(found.split()).replace(' in "<unicode string>"', "")
+    found = " ".join(str(error).partition("To suppress this check")[0].split())
+    return re.sub(' in "<(unicode|byte) string>"', "", found) or type(error).__name__
 
 
 def build(cls: type[T], values: Any, where: str) -> T:

@@ -1,6 +1,5 @@
 """Profiles: files of values that are written into params.yaml."""
 
-import os
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -24,31 +23,43 @@ def apply(profile: Path, params: Path = PARAMS) -> list[str]:
     Raises:
         UsdError: an unreadable file, an unknown key or a wrong value; nothing is written then.
     """
-    wanted = _load(YAML(), profile, "profiles/ has the profiles that come with the project")
-    return change(wanted, params, str(profile))
+    return change([values_of(profile)], params, str(profile))
 
 
-def change(wanted: dict[str, Any], params: Path = PARAMS, where: str = "") -> list[str]:
+def values_of(profile: Path) -> dict[str, Any]:
+    """A profile's values by section and key.
+
+    Raises:
+        UsdError: it cannot be read, or is no mapping.
+    """
+    found: dict[str, Any] = _load(YAML(), profile, "profiles/ has the profiles that come with the project")
+    return found
+
+
+def change(wanted: list[dict[str, Any]], params: Path = PARAMS, where: str = "") -> list[str]:
     """Write values into params.yaml, keeping its comments; returns what changed, a line each.
 
     Args:
-        wanted: The values by section and key.
+        wanted: Values by section and key, which are all written or none.
         params: The file to change.
         where: What a complaint names; params.yaml if it is empty.
+
+    Raises:
+        UsdError: an unknown key, a wrong value, or one that params.yaml has by an alias elsewhere too.
     """
     where = where or str(params)
     yaml = YAML()
     yaml.width = 120
     current = _load(yaml, params, FROM_ROOT)
     before = _mistakes(read(params, FROM_ROOT))
-    changes = list(_merge(current, wanted, where, ""))
+    changes = [line for values in wanted for line in _merge(current, values, where, "")]
     written = StringIO()
     yaml.dump(current, written)
     if found := _mistakes(written.getvalue()):
         raise UsdError("\n".join(f"{params if mistake in before else where}: {mistake}" for mistake in found))
     if changes:
         ends = "\r\n" if b"\r\n" in params.read_bytes() else "\n"
-        atomic_write(Path(os.path.realpath(params)), written.getvalue().replace("\n", ends))
+        atomic_write(params, written.getvalue().replace("\n", ends))
     return changes
 
 
@@ -66,7 +77,12 @@ def _merge(current: Any, wanted: dict[str, Any], where: str, prefix: str) -> Ite
         if key not in current:
             raise UsdError(f"{where}: {prefix}{key}: unknown key; params.yaml has {', '.join(map(str, current))}")
         if isinstance(value, dict) and isinstance(current[key], dict):
-            yield from _merge(current[key], value, where, f"{prefix}{key}.")
+            changes = list(_merge(current[key], value, where, f"{prefix}{key}."))
+            if changes and (name := current[key].anchor.value):
+                raise UsdError(
+                    f"{where}: {prefix}{key}: params.yaml has it elsewhere too, as *{name}; write it out there"
+                )
+            yield from changes
         elif current[key] != value or _kind(current[key]) != _kind(value):
             yield f"{prefix}{key}: {current[key]} → {value}"
             current[key] = _on_one_line(value) if isinstance(value, list) else _nameless(value)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from usd.config.loading import fault
 from usd.diff.parameters import ABSENT, flatten
 from usd.diff.revision import MALFORMED, WORKSPACE, Revision
 from usd.errors import UsdError
@@ -53,19 +54,24 @@ def read_stages(revision: Revision) -> tuple[StageRecord, ...]:
     """All stages in the order of dvc.yaml: matrices, variables and .dvc files resolved by DVC itself.
 
     Raises:
-        UsdError: dvc.yaml or dvc.lock is not what DVC writes.
+        UsdError: a file that DVC reads is not what it writes, or git lacks its content.
     """
     from dvc.exceptions import DvcException
     from dvc.scm import SCMError
 
+    file, remedy = ".dvc/config or .dvcignore", "restore it"
     try:
         with _repo(revision) as repo:
+            file, remedy = "dvc.yaml or dvc.lock", "restore it or run `dvc repro`"
             return tuple(_record(repo, stage) for stage in repo.index.stages if not _empty(stage))
-    except (DvcException, SCMError, *MALFORMED) as error:
-        told = " ".join(str(error).split())
+    except OSError as error:
+        if revision.commit and isinstance(error, FileNotFoundError):  # git lists it, and lacks its content
+            remedy = "a partial clone gets it by `git fetch --refetch --no-filter`"
         raise UsdError(
-            f"dvc.yaml or dvc.lock of {revision.label}: not readable ({told}); restore it or run `dvc repro`"
+            f"{error.filename or file} of {revision.label}: not readable ({error.strerror or error}); {remedy}"
         ) from None
+    except (DvcException, SCMError, *MALFORMED) as error:
+        raise UsdError(f"{file} of {revision.label}: not readable ({fault(error)}); {remedy}") from None
 
 
 @contextmanager
@@ -85,6 +91,8 @@ def _repo(revision: Revision) -> Iterator[Any]:
         folder = PurePosixPath("/", revision.root.resolve().relative_to(Path(scm.root_dir).resolve()))
         repo = Repo(str(folder), fs=files, scm=scm, uninitialized=True)
     try:
+        repo.dvcignore  # noqa: B018 - DVC reads it when it is first asked for
+        repo.config  # noqa: B018
         yield repo
     finally:
         repo.close()

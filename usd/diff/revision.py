@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from usd.config.loading import check_depth, fault
 from usd.errors import UsdError
 
 WORKSPACE = "workspace"  # the name that stands for uncommitted work
@@ -75,8 +76,7 @@ class Revision:
         try:
             value = _parsed(data) if data else None
         except (YAMLError, *MALFORMED) as error:
-            told = " ".join(str(error).split()) or type(error).__name__
-            raise UsdError(f"{path} of {self.label}: not valid YAML: {told}") from None
+            raise UsdError(f"{path} of {self.label}: not valid YAML: {fault(error)}") from None
         if value is not None and not isinstance(value, dict):
             raise UsdError(f"{path} of {self.label}: not a mapping; restore it from another revision")
         return value or {}
@@ -137,6 +137,7 @@ def _at(name: str, commit: str, root: Path, fetch: bool) -> Revision:
 
 @lru_cache(maxsize=16)
 def _parsed(data: bytes) -> Any:
+    check_depth(data)
     value = YAML(typ="safe").load(data)
     json.dumps(value, default=str, skipkeys=True)  # raises if an alias stands for what it is part of
     return value

@@ -68,8 +68,9 @@ class Store:
 
         try:
             return Repo(str(self.root), uninitialized=True)
-        except DvcException as error:
-            raise UsdError(f".dvc/config: DVC cannot read it ({' '.join(str(error).split())}); restore it") from None
+        except (DvcException, OSError, ValueError) as error:
+            told = " ".join(str(error).split())
+            raise UsdError(f".dvc/config or .dvcignore: DVC cannot read it ({told}); restore it") from None
 
 
 @dataclass(frozen=True)

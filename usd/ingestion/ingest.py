@@ -46,12 +46,14 @@ with all its maps or not at all, so that its maps have one origin. The source is
 """
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from usd import config
+from usd.config.data import LARGEST_SIDE
 from usd.data.record import MANIFEST, SPLITS, field_path, write_manifest
 from usd.errors import UsdError
 from usd.files import atomic_directory
@@ -65,8 +67,8 @@ from usd.ingestion.splits import assign, families, read_splits
 from usd.ingestion.suspects import without_suspects
 
 STEP = 8  # pixels; the networks halve a picture three times
-LARGEST = 4096  # pixels a side of what is made; much more would fill the memory
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
+MADE = re.compile(rf"{MANIFEST}|{REPORT}|({'|'.join(SPLITS)})(/\1-[0-9a-f]{{{KEY}}}\.\w+\.png)?")  # in a dataset
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,9 @@ def _check_arguments(source: Path, out: Path, options: Options, size: int) -> No
     """Refuse what would read nothing, overwrite the source or something else, or not fit the networks."""
     if not source.is_dir():
         raise UsdError(f"{source}: not a folder; `usd ingest` takes a folder of pictures")
-    if not 2 * STEP <= size <= LARGEST or size % STEP:
+    if not 2 * STEP <= size <= LARGEST_SIDE or size % STEP:
         key = f"{config.PARAMS}: render.image_size" if options.size is None else "--size"
-        raise UsdError(f"{key} {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST}")
+        raise UsdError(f"{key} {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST_SIDE}")
     inner, outer = source.resolve(), out.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise UsdError(f"{out}: overlaps with {source}, which is only read; choose another folder for --out")
@@ -203,3 +205,6 @@ def _check_arguments(source: Path, out: Path, options: Options, size: int) -> No
         raise UsdError(
             f"{out}: exists and is not a dataset of `usd ingest`, so it is kept; choose another folder for --out"
         )
+    strange = (path for path in out.rglob("*") if not MADE.fullmatch(path.relative_to(out).as_posix()))
+    if first := min(strange, default=None):
+        raise UsdError(f"{first}: not made by `usd ingest`, which replaces {out}; move it elsewhere")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from usd import config
 from usd.annotators.completion import Completion, complete
-from usd.data.record import Manifest, sample_bytes, write_manifest
+from usd.data.record import MANIFEST, Manifest, sample_bytes, write_manifest
 from usd.files import atomic_directory
 from usd.parallel import parallel_map
 from usd.stages import run
@@ -14,7 +14,7 @@ def main(scenes: Path, out: Path) -> None:
     """Complete the folder dataset SCENES with maps into OUT, which has one manifest row a sample."""
     params = config.load().annotate
     manifest = Manifest(scenes)
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, MANIFEST) as scratch:
         for split in sorted(manifest.splits):
             (scratch / split).mkdir()
         jobs = (Completion(row, params, scenes, scratch) for row in manifest.rows())

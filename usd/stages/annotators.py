@@ -22,7 +22,7 @@ def main(shards: str, out: Path, metrics: Path, run_dir: RunDir) -> None:
     net, curve = train_annotators(opened, params, run_dir)
     if not accelerator_for(params.device, params.precision).is_main_process:
         return
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, "config.json") as scratch:
         weights = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
         save_file(weights, scratch / "model.safetensors")
         (scratch / "config.json").write_text(json.dumps(net.config) + "\n")

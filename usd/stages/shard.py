@@ -9,7 +9,7 @@ import pyarrow as pa
 from safetensors.numpy import save_file
 
 from usd import config
-from usd.data.index import MEANS, Shard, read_index, table, table_name, write_index, write_table
+from usd.data.index import INDEX, MEANS, Shard, read_index, table, table_name, write_index, write_table
 from usd.data.integrity import remember
 from usd.data.packing import Packing, pack
 from usd.data.record import Manifest
@@ -23,10 +23,14 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     """Pack SCENES and ANNOTATED into the shards OUT, if the summary in VALIDATION says that they are sound."""
     params = config.load().shard
     summary = validation / "summary.json"
-    if not read_json(summary)["success"]:
+    verdict = read_json(summary)
+    success = verdict.get("success") if isinstance(verdict, dict) else None
+    if not isinstance(success, bool):
+        raise UsdError(f"{summary}: does not say whether the data are sound; run `dvc repro validate`")
+    if not success:
         raise UsdError(f"{summary}: validation failed; mend the data and run `dvc repro validate`")
     manifest = Manifest(annotated)
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, INDEX) as scratch:
         todo = jobs(manifest, params.samples, scenes, annotated, scratch)
         total = sum(-(-size // params.samples) for size in manifest.splits.values())
         shards: dict[str, list[Shard]] = {}

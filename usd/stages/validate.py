@@ -23,12 +23,12 @@ def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
     pa.set_memory_pool(pa.system_memory_pool())  # so that Arrow and Python use again what the other has freed
     params = config.load().validate
     table = inspect_samples(scenes, annotated)
-    with atomic_directory(docs) as scratch:
+    with atomic_directory(docs, "index.html") as scratch:
         report = validate(table, params, scratch)
     summary = summarise(report, table)
     for warning in summary["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, "summary.json") as scratch:
         (scratch / "summary.json").write_text(as_json(summary))
         (scratch / "summary.md").write_text(as_markdown(summary))
         (scratch / "samples.csv").write_text(as_samples(table))

@@ -1,0 +1,48 @@
+"""The sections on data: what no stage could work with is refused when params.yaml is read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.test_config import edited
+from usd import config
+from usd.annotators.maps import depth, normal
+from usd.config.data import KINDS, SEEDS
+from usd.data.classes import OBJECTS
+from usd.data.record import SPLITS
+from usd.errors import UsdError
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("near: 1.2", "near: 0", r"annotate\.near: must be at least 0\.001, found 0"),
+        ("near: 1.2", "near: 1.0e-320", r"annotate\.near: must be at least 0\.001"),
+        ("canny_high: 160", "canny_high: 1.0e+10", r"annotate\.canny_high: must be at most 2\.1\S+, found 1"),
+        ("objects: [2, 5]", "objects: [1, 100]", r"render\.objects\.1: must be at most 20, found 100"),
+        ("  seed: 1", "  seed: 9223372036", r"render\.seed: must be at most 9\.2\S+, found 9223372036"),
+        ("test_seed: 2", f"test_seed: {2**63 - 1}", r"render\.test_seed: must be at most 9\.2"),
+        ("image_size: 64", "image_size: 800000", r"render\.image_size: must be at most 4096, found 800000"),
+        ("train: 4000", f"train: {9 * 10**18}", r"render\.train: must be at most 1e\+07, found 9"),
+        ("val: 200", "val: 10000001", r"render\.val: must be at most 1e\+07, found 10000001"),
+    ],
+)
+def test_a_value_that_no_stage_can_work_with_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(UsdError, match=rf"^{tmp_path}/params\.yaml: {message}"):
+        config.load(edited(tmp_path, (old, new)))
+
+
+def test_a_scene_has_no_more_objects_than_there_are() -> None:
+    assert len(OBJECTS) == KINDS
+
+
+def test_the_largest_values_leave_room_for_every_seed_and_map(tmp_path: Path) -> None:
+    edits = ("  seed: 1", "  seed: 9223372035"), ("near: 1.2", "near: 0.001"), ("objects: [2, 5]", "objects: [20, 20]")
+    params = config.load(edited(tmp_path, *edits, ("train: 4000", "train: 10000000")))
+    assert (params.render.seed + 1) * SEEDS - 1 < 2**63
+    assert len(SPLITS) * max(params.render.counts.values()) < SEEDS
+    metres = np.array([[0, 1], [1000, 65535]], dtype=np.uint16)
+    found = depth({"depth_mm": metres}, params.annotate)
+    assert found[..., 0].tolist() == [[255, 255], [0, 0]]
+    assert normal({"depth": found}, params.annotate).shape == (2, 2, 3)

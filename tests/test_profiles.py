@@ -1,0 +1,57 @@
+"""Profiles: what cannot be written into params.yaml as it is meant is refused, and nothing is changed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_config import TEXT, edited
+from usd import config
+from usd.config.profiles import apply
+from usd.config.source import use
+from usd.errors import UsdError
+
+
+@pytest.mark.parametrize(
+    "nested", ["[" * 500, "{a: " * 500, "- " * 500, "[" * 100_000], ids=["lists", "mappings", "blocks", "endless"]
+)
+def test_what_is_nested_too_deeply_is_one_line(tmp_path: Path, nested: str) -> None:
+    (tmp_path / "profile.yaml").write_text(nested)
+    message = r"\.yaml: not valid YAML: more than 50 lists and mappings within one another$"
+    with pytest.raises(UsdError, match=message):
+        apply(tmp_path / "profile.yaml", edited(tmp_path))
+    assert (tmp_path / "params.yaml").read_text() == TEXT
+    with pytest.raises(UsdError, match=message):
+        config.load(tmp_path / "profile.yaml")
+
+
+def aliased(folder: Path) -> Path:
+    """A params.yaml in which no_fal is the same mapping as no_sga."""
+    path = edited(folder, ("  no_sga: {", "  no_sga: &one {"))
+    line = next(line for line in path.read_text().splitlines() if line.startswith("  no_fal:"))
+    path.write_text(path.read_text().replace(line, "  no_fal: *one"))
+    return path
+
+
+@pytest.mark.parametrize("name", ["no_sga", "no_fal"])
+def test_a_mapping_that_stands_in_two_places_is_not_changed_in_both(tmp_path: Path, name: str) -> None:
+    path, profile = aliased(tmp_path), tmp_path / "profile.yaml"
+    before = path.read_text()
+    profile.write_text(f"variants: {{{name}: {{self_estimates: 0.5}}}}")
+    with pytest.raises(UsdError, match=rf"profile\.yaml: variants\.{name}: params\.yaml has it .* \*one; write it out"):
+        apply(profile, path)
+    assert path.read_text() == before
+    profile.write_text(
+        f"variants: {{{name}: {{self_estimates: 1.0}}}}\ntrain: {{steps: 7}}"
+    )  # of which one is no change
+    assert apply(profile, path) == ["train.steps: 400 → 7"]
+
+
+def test_a_folder_is_used_with_all_that_belongs_to_it_or_not_at_all(tmp_path: Path) -> None:
+    path = edited(tmp_path, ("shards: data/shards", "shards: data/photos"))
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    (tmp_path / "photos.dvc").touch()
+    before = path.read_text()
+    with pytest.raises(UsdError, match=r"params\.yaml: paths\.shards: must not be the folder of paths\.scenes"):
+        use("photos", path)
+    assert path.read_text() == before
