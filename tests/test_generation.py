@@ -132,6 +132,20 @@ def test_a_bad_option_is_named_and_leaves_no_folder(folder: Path, option: str, v
     assert not (folder / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("a red cube", ""),
+        ("red " * 50, "warning: prompt: the model reads the first 48 of its 52 tokens; shorten it"),
+        ("a 日本 😀 日本", "warning: prompt: the model does not know all letters of 日本, 😀; use other words"),
+    ],
+)
+def test_what_the_model_does_not_read_of_a_prompt_is_said(folder: Path, prompt: str, said: str) -> None:
+    result = CliRunner().invoke(app, [*arguments(folder), "--prompt", prompt])
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stderr.splitlines() if line.startswith("warning")] == ([said] if said else [])
+
+
 def test_a_models_own_task_is_known() -> None:
     check_task("image2mine", ["image2mine"])
     check_task("canny2image", ["image2mine"])

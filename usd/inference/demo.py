@@ -8,6 +8,7 @@ import PIL.Image
 from usd.errors import UsdError
 from usd.inference.files import Request, generate_picture, load_pipeline, read_example, read_picture
 from usd.inference.pipeline import USDiffusionPipeline
+from usd.inference.prompts import unread
 
 try:
     import gradio as gr
@@ -56,6 +57,8 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
             seconds = time.perf_counter() - began
         except UsdError as error:
             raise gr.Error(str(error)) from error
+        if warning := unread(pipeline, prompt):
+            gr.Warning(warning)
         return picture, f"{seconds:.2f} s ({pipeline.device})", indicator
 
     page: gr.Blocks = gr.Blocks(title="US-Diffusion", analytics_enabled=False)

@@ -21,6 +21,7 @@ from usd.files import atomic_write, check_writable, sha256
 from usd.images import to_tensor
 from usd.inference.arguments import check_task, per_query
 from usd.inference.pipeline import USDiffusionPipeline
+from usd.inference.prompts import unread
 from usd.inference.results import no_empty_folder, results_of
 from usd.ingestion import pictures
 from usd.ingestion.findings import name_of
@@ -176,6 +177,8 @@ def generate_files(
         check_writable(*results[:1])
         pipeline = load_pipeline(model)
         check_task(request.task, pipeline.adapter.config.tasks)
+        if warning := unread(pipeline, request.prompt):
+            print(f"warning: {warning}", file=sys.stderr)
         size = pipeline.picture_size
         pair = read_example(*example, size)
         shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}

@@ -119,11 +119,15 @@ def decode(vae: PatchCodec | AutoencoderKL, latents: Tensor) -> Tensor:
 
 def encode_text(base: Any, prompts: list[str]) -> Tensor:
     """Text states (B, L, D) of `prompts`; the longest prompt of this base sets L."""
-    tokens = base.tokenizer(
-        prompts, padding="max_length", max_length=base.tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    )
+    length = prompt_tokens(base)
+    tokens = base.tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     states: Tensor = base.text_encoder(tokens.input_ids.to(base.text_encoder.device)).last_hidden_state
     return states
+
+
+def prompt_tokens(base: Any) -> int:
+    """Tokens that this base reads of a prompt at most, its start and its end among them."""
+    return int(min(base.tokenizer.model_max_length, base.text_encoder.config.max_position_embeddings))
 
 
 def load_base(path: str) -> Base:
