@@ -137,15 +137,15 @@ def load_base(path: str) -> Base:
         UsdError: a component is missing, unreadable, or of a kind that does not fit; pickled weights are not loaded.
     """
     root = local_copy(path, "a base", COMPONENTS)
-    check_base(root)
-    codec = json.loads((root / "vae/config.json").read_text())["_class_name"] == "PatchCodec"
     with one_line_errors(path):
+        check_base(root)
+        codec = json.loads((root / "vae/config.json").read_text())["_class_name"] == "PatchCodec"
         base = Base(
             vae=PatchCodec.from_pretrained(root / "vae") if codec else _load(AutoencoderKL, root / "vae"),
             unet=_load(UNet2DConditionModel, root / "unet"),
             text_encoder=_load(CLIPTextModel, root / "text_encoder"),
             tokenizer=CLIPTokenizer.from_pretrained(root / "tokenizer"),
-            scheduler=_load_schedule(root / "scheduler"),
+            scheduler=load_schedule(root / "scheduler"),
         )
     _check_tokens(path, base)
     return base
@@ -179,11 +179,16 @@ def _load(kind: Any, folder: Path) -> Any:
     return model
 
 
-def _load_schedule(folder: Path) -> DDIMScheduler:
-    """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, order, …) is left out."""
+def load_schedule(folder: Path) -> DDIMScheduler:
+    """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, order, …) is left out.
+
+    Raises:
+        UsdError: its settings are none.
+    """
     known = inspect.signature(DDIMScheduler.__init__).parameters
-    settings = DDIMScheduler.load_config(folder)
-    return DDIMScheduler.from_config({name: value for name, value in settings.items() if name in known})
+    with one_line_errors(folder / "scheduler_config.json"):
+        settings = DDIMScheduler.load_config(folder)
+        return DDIMScheduler.from_config({name: value for name, value in settings.items() if name in known})
 
 
 def _check_tokens(path: str, base: Base) -> None:
