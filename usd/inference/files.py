@@ -190,7 +190,7 @@ def generate_files(
         check_writable(*results[:1])
         pipeline = load_pipeline(model)
         check_task(request.task, pipeline.adapter.config.tasks)
-        if warning := unread(pipeline, request.prompt):
+        for warning in unread(pipeline, request.prompt):
             print(f"warning: {warning}", file=sys.stderr)
         size = pipeline.picture_size
         pair = read_example(*example, size)

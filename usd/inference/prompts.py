@@ -4,12 +4,12 @@ from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import prompt_tokens
 
 
-def unread(pipeline: USDiffusionPipeline, prompt: str) -> str:
-    """A warning if a prompt has more tokens than the model reads, or letters that its tokenizer lacks; else ""."""
+def unread(pipeline: USDiffusionPipeline, prompt: str) -> list[str]:
+    """Warnings, if a prompt has more tokens than the model reads, or letters that its tokenizer lacks."""
     tokenizer, most = pipeline.tokenizer, prompt_tokens(pipeline)
     found = len(tokenizer(prompt, verbose=False).input_ids)
     words = dict.fromkeys(prompt.split())
     unknown = [word for word in words if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False).input_ids]
-    parts = [f"the model reads the first {most} of its {found} tokens; shorten it"] if found > most else []
-    parts += [f"the model does not know all letters of {', '.join(unknown)}; use other words"] if unknown else []
-    return f"prompt: {'; '.join(parts)}" if parts else ""
+    long = [f"prompt: the model reads the first {most} of its {found} tokens; shorten it"]
+    strange = [f"prompt: the model does not know all letters of {', '.join(unknown)}; use other words"]
+    return (long if found > most else []) + (strange if unknown else [])
