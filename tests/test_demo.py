@@ -123,6 +123,24 @@ def test_what_an_example_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match="no example there"):
         examples_of(tmp_path)
     shutil.copytree(EXAMPLE, tmp_path / "mine")
+    (tmp_path / "mine" / "prompt.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UsdError, match=r"prompt\.txt: not readable .*; save it as UTF-8"):
+        examples_of(tmp_path)
+    (tmp_path / "mine" / "query.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UsdError, match=r"query\.png: not a readable picture"):
+        examples_of(tmp_path)
     (tmp_path / "mine" / "query.png").unlink()
     with pytest.raises(UsdError, match=r"query\.png: missing"):
         examples_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("no.such.host", None), ("a" * 70, None), ("192.0.2.1", 8000), ("127.0.0.1", 99999), ("127.0.0.1", -1)],
+)
+def test_an_address_that_cannot_be_is_named_before_the_model_is_loaded(host: str, port: int | None) -> None:
+    pytest.importorskip("gradio", reason="gradio, the extra `demo`, is not installed")
+    from usd.inference.demo import serve
+
+    with pytest.raises(UsdError, match=rf"usd demo: {host}.*; choose another --host or --port"):
+        serve(Path("nowhere"), Path("nowhere"), host, port)

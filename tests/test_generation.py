@@ -13,6 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from tests.conftest import ROOT
 from usd.cli import app
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
@@ -76,6 +77,8 @@ def test_what_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(UsdError, match="no picture there"):
         queries_of(folder / "empty")
+    with pytest.raises(UsdError, match="nowhere: not found"):
+        queries_of(folder / "nowhere")
     with pytest.raises(UsdError, match="two queries are named 'a'"):
         generate_files(folder / "model", [folder / "queries/a.png"] * 2, (folder / "a", folder / "b"), None, folder)
 
@@ -132,6 +135,20 @@ def test_a_bad_option_is_named_and_leaves_no_folder(folder: Path, option: str, v
     assert not (folder / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("a red cube", ""),
+        ("red " * 50, "warning: prompt: the model reads the first 48 of its 52 tokens; shorten it"),
+        ("a 日本 😀 日本", "warning: prompt: the model does not know all letters of 日本, 😀; use other words"),
+    ],
+)
+def test_what_the_model_does_not_read_of_a_prompt_is_said(folder: Path, prompt: str, said: str) -> None:
+    result = CliRunner().invoke(app, [*arguments(folder), "--prompt", prompt])
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stderr.splitlines() if line.startswith("warning")] == ([said] if said else [])
+
+
 def test_a_models_own_task_is_known() -> None:
     check_task("image2mine", ["image2mine"])
     check_task("canny2image", ["image2mine"])
@@ -142,12 +159,46 @@ def test_nothing_in_a_folder_of_queries_is_passed_over_silently(
 ) -> None:
     for name in ("notes.txt", ".hidden", "a.json"):
         (folder / "queries" / name).touch()
+    (folder / "queries/more").mkdir()
     queries_of(folder / "queries")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith(f": {folder}/queries/notes.txt")
+    assert line.endswith(f": {folder}/queries/more, {folder}/queries/notes.txt")
     (folder / "queries/z.png").symlink_to("nowhere")
     result = CliRunner().invoke(app, [*arguments(folder), "--model", "nowhere"])
     assert "z.png: not a readable picture" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--query", "a.png"], "--query: given twice"),
+        (["--example", "a.png", "b.png"], "--example: given twice"),
+        (["--out", "loop"], "loop: a link that leads nowhere; choose another --out"),
+        (["--model", str(ROOT / "models/control")], "control: this model reads no example pair"),
+    ],
+)
+def test_what_would_be_left_out_or_lead_nowhere_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], said: str
+) -> None:
+    monkeypatch.chdir(folder)
+    Path("loop").symlink_to("loop")
+    result = CliRunner().invoke(app, [*arguments(folder), *more])
+    assert said in str(result.exception)
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["queries/z.png", "source.png", "target.png"])
+def test_a_link_to_itself_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(Path(name).name)
+    result = CliRunner().invoke(app, [*arguments(folder), "--model", "nowhere"])
+    assert f"{name}: not a readable picture" in str(result.exception)
+
+
+def test_one_file_is_no_pair(folder: Path) -> None:
+    (folder / "same.png").symlink_to("source.png")
+    with pytest.raises(UsdError, match=r"same\.png: source and target of the example pair are this one file"):
+        read_example(folder / "source.png", folder / "same.png", 64)
 
 
 @pytest.mark.parametrize("name", ["queries/z.png", "target.png"])

@@ -1,10 +1,17 @@
 """Adapter, control branch, base and losses."""
 
+import json
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from usd import config
@@ -13,7 +20,7 @@ from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.control import predict
-from usd.model.directory import save_model
+from usd.model.directory import model_directory, save_model
 from usd.tasks import TRAINED
 from usd.training.control import new_denoiser
 
@@ -131,3 +138,68 @@ def test_the_features_do_not_depend_on_the_timestep(base, inputs) -> None:
         whole, *_ = denoiser(**inputs)
         once = predict(denoiser.unet, denoiser.control, inputs["x_t"], inputs["t"], inputs["text"], features)
     assert torch.allclose(whole, once, atol=1e-5)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+SETTINGS = {
+    str(path.relative_to(ROOT / "models/reference")): sorted(json.loads(path.read_text()))
+    for path in (ROOT / "models/reference").rglob("*.json")
+    if path.parent.name in ("reference", "scheduler", "vae", "unet", "text_encoder")
+}
+
+
+def without_weights(root: Path) -> Path:
+    """A copy of the bundled model's small files."""
+    return Path(shutil.copytree(ROOT / "models/reference", root, ignore=shutil.ignore_patterns("*.safetensors")))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(sorted(SETTINGS)), st.data())
+def test_settings_of_any_value_are_used_or_named(name: str, data: st.DataObject) -> None:
+    key, junk = data.draw(st.sampled_from(SETTINGS[name])), data.draw(JUNK)
+    with TemporaryDirectory() as folder:
+        root = without_weights(Path(folder) / "model")
+        found = json.loads((root / name).read_text()) | {key: junk}
+        (root / name).write_text(json.dumps(found if data.draw(st.booleans()) else junk))
+        with suppress(UsdError):
+            model_directory(str(root))
+
+
+GOOD = {"timesteps": [998, 80], "guidance_scale": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "fits"),
+    [
+        (None, True),
+        ({"image2map": GOOD, "map2image": {"timesteps": [0]}}, True),
+        ({"image2map": GOOD}, False),
+        ([GOOD, GOOD], False),
+        *(
+            ({"image2map": GOOD, "map2image": GOOD | wrong}, False)
+            for wrong in (
+                {"steps": 4},
+                {"timesteps": "ess"},
+                {"timesteps": ["998"]},
+                {"timesteps": [5000]},
+                {"timesteps": [80, 998]},
+                {"timesteps": []},
+                {"guidance_scale": None},
+                {"guidance_scale": float("nan")},
+            )
+        ),
+    ],
+)
+def test_the_sampling_of_a_model_is_a_list_of_timesteps_and_a_scale(tmp_path: Path, sampling: Any, fits: bool) -> None:
+    root = without_weights(tmp_path / "model")
+    index = json.loads((root / "model_index.json").read_text()) | {"sampling": sampling}
+    (root / "model_index.json").write_text(json.dumps(index))
+    if fits:
+        model_directory(str(root))
+    else:
+        with pytest.raises(UsdError, match=r"model_index\.json: sampling of \S+ is .*; expected"):
+            model_directory(str(root))

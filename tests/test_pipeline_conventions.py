@@ -229,6 +229,24 @@ def test_what_a_directory_lacks_is_named(pipeline, tmp_path: Path, part: str) ->
         USDiffusionPipeline.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("tokenizer/tokenizer.json", None, "tokenizer: neither"),
+        ("model_index.json", "[]", "model_index.json: not an object"),
+        ("scheduler/scheduler_config.json", '{"beta_start": "x"}', "scheduler_config.json: not readable"),
+        ("scheduler/scheduler_config.json", '{"trained_betas": {"a": 1}}', "scheduler_config.json: not readable"),
+        ("vae/config.json", '{"_class_name": "PatchCodec", "patch_size": "x"}', "not readable"),
+    ],
+)
+def test_a_damaged_model_is_one_line(tmp_path: Path, name: str, text: str | None, named: str) -> None:
+    path = Path(shutil.copytree(ROOT / "models/reference", tmp_path / "model")) / name
+    path.write_text(text) if text else path.unlink()
+    for load in (USDiffusionPipeline.from_pretrained, load_model):
+        with pytest.raises(UsdError, match=named):
+            load(tmp_path / "model")
+
+
 def test_pickled_weights_are_refused(pipeline, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path)
     weights = tmp_path / "adapter/diffusion_pytorch_model.safetensors"

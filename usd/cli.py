@@ -3,9 +3,10 @@
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from usd.errors import UsdError, reported
 
@@ -16,6 +17,8 @@ The pipeline from data to model runs with `dvc repro`; a stage explains itself: 
 Every command below has examples in its own help: `usd generate --help`."""
 
 UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)  # what a path given can be
+
+Model = Annotated[Path | None, typer.Option(help="A model's folder; else models/us_diffusion, else models/reference.")]
 
 app = typer.Typer(no_args_is_help=True, help=ABOUT, rich_markup_mode="markdown")
 
@@ -30,7 +33,19 @@ def _examples(*commands: str) -> str:
     return "**Examples**\n\n" + "\n\n".join(f"`{command}`" for command in commands)
 
 
+class _Generate(TyperCommand):
+    """Refuses a second query or pair, of which only the last would count."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = [each.name for each in self.make_parser(ctx).parse_args(list(args))[2]]
+        for name in ("query", "example"):
+            if given.count(name) > 1:
+                raise UsdError(f"--{name}: given twice; a call takes one pair, and one query or a folder of them")
+        return super().parse_args(ctx, args)
+
+
 @app.command(
+    cls=_Generate,
     rich_help_panel=USE,
     epilog=_examples(
         "usd generate --query photo.png --example image.png depth.png --out results",
@@ -40,21 +55,12 @@ def _examples(*commands: str) -> str:
 def generate(
     query: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="A picture file, or a folder of them.")],
     example: Annotated[tuple[Path, Path], typer.Option(help="The example pair: source and target picture.")],
-    out: Annotated[
-        Path,
-        typer.Option(parser=_path, metavar="PATH", help="Folder for the results, each with a JSON file beside it."),
-    ],
-    model: Annotated[
-        Path | None, typer.Option(help="Folder of a trained model; else models/us_diffusion, else models/reference.")
-    ] = None,
+    out: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="Folder for the results.")],
+    model: Model = None,
     prompt: Annotated[str, typer.Option(help="Caption of the result; none for a map: the pair says which.")] = "",
     task: Annotated[str | None, typer.Option(help="Task, such as image2depth; else read off the pair.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=999, help="Length of the ESS list; else the model's own.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(min=1, help="Classifier-free guidance scale, 1 is off; else the model's own.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=999, help="ESS list's length; else the model's own.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=1, help="Guidance scale, 1: off; else the model's own.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the starting noise.")] = 0,
 ) -> None:
     """Do to your pictures what an example pair shows.
@@ -100,14 +106,10 @@ def ingest(
 
 @app.command(rich_help_panel=USE, epilog=_examples("usd demo", "usd demo --model models/prompt_diffusion --port 8000"))
 def demo(
-    model: Annotated[
-        Path | None, typer.Option(help="Folder of a trained model; else models/us_diffusion, else models/reference.")
-    ] = None,
-    examples: Annotated[
-        Path, typer.Option(help="Folder of example pairs, each with source, target, query and prompt.")
-    ] = Path("data/examples"),
+    model: Model = None,
+    examples: Annotated[Path, typer.Option(help="Folder of example pairs, a folder each.")] = Path("data/examples"),
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in; there is no password.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port; else the first free one from 7860 on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 7860 on.")] = None,
 ) -> None:
     """Open a local page: choose an example pair, upload a picture, and see the result beside it.
 
@@ -157,8 +159,7 @@ def encode(
 ) -> None:
     """Compute latents and text states of all training samples with the encoders of `train.base`, only once.
 
-    Worth it for a base with a real VAE, such as Stable Diffusion 1.5. To train on the result, set `train.encoded` to
-    OUT.
+    Worth it for a base with a real VAE, such as Stable Diffusion 1.5; then set `train.encoded` to OUT.
     """
     from usd import config
     from usd.data.shards import Shards

@@ -1,13 +1,15 @@
 """`usd demo`: a local page on which to click an example pair, upload a query and see the result beside it."""
 
+import socket
 import time
 from pathlib import Path
 
 import PIL.Image
 
 from usd.errors import UsdError
-from usd.inference.files import Request, generate_picture, load_pipeline, read_example, read_picture
+from usd.inference.files import GLANCE, Request, generate_picture, load_pipeline, read_example, read_picture
 from usd.inference.pipeline import USDiffusionPipeline
+from usd.inference.prompts import unread
 
 try:
     import gradio as gr
@@ -24,7 +26,7 @@ def examples_of(folder: Path) -> list[list[str]]:
     """Source, target, query and prompt of each of its folders, in the order of their names.
 
     Raises:
-        UsdError: it holds no such folder, or one lacks a file.
+        UsdError: it holds no such folder, or one lacks a file or has one that is not readable.
     """
     folders = sorted(path for path in folder.glob("*") if path.is_dir())
     if not folders:
@@ -32,10 +34,31 @@ def examples_of(folder: Path) -> list[list[str]]:
     for path in (each / name for each in folders for name in (*PICTURES, PROMPT)):
         if not path.is_file():
             raise UsdError(f"{path}: missing; an example has {', '.join(PICTURES)} and {PROMPT}")
-    return [
-        [*(str(each / name) for name in PICTURES), (each / PROMPT).read_text(encoding="utf-8").strip()]
-        for each in folders
-    ]
+    return [_example(each) for each in folders]
+
+
+def _example(folder: Path) -> list[str]:
+    source, target, query, prompt = (folder / name for name in (*PICTURES, PROMPT))
+    read_example(source, target, GLANCE)
+    read_picture(query, GLANCE)
+    try:
+        return [str(source), str(target), str(query), prompt.read_text(encoding="utf-8").strip()]
+    except (OSError, ValueError) as error:
+        raise UsdError(f"{prompt}: not readable ({error}); save it as UTF-8") from error
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Refuse what cannot be served at, before the model is loaded; gradio would try a hundred ports of a wrong host.
+
+    Raises:
+        UsdError: there is no such host on this machine, or no such port, or it is taken.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)[0]
+        socket.create_server((address[0], port or 0), family=family).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        at = host if port is None else f"{host}, port {port}"
+        raise UsdError(f"usd demo: {at}: {error}; choose another --host or --port") from error
 
 
 def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks:
@@ -56,6 +79,8 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
             seconds = time.perf_counter() - began
         except UsdError as error:
             raise gr.Error(str(error)) from error
+        for warning in unread(pipeline, prompt):
+            gr.Warning(warning)
         return picture, f"{seconds:.2f} s ({pipeline.device})", indicator
 
     page: gr.Blocks = gr.Blocks(title="US-Diffusion", analytics_enabled=False)
@@ -85,9 +110,11 @@ def serve(
     """Serve the page of a trained model; with `wait`, until Ctrl-C. Its address is `local_url` of what returns.
 
     Raises:
-        UsdError: there is no such model or example, or the port is taken.
+        UsdError: there is no such model or example, or it cannot be served at this host and port.
     """
-    page = build(load_pipeline(model), examples_of(examples))
+    check_address(host, port)
+    rows = examples_of(examples)
+    page = build(load_pipeline(model), rows)
     try:
         page.launch(server_name=host, server_port=port, share=False, css=CSS, prevent_thread_lock=not wait)
     except OSError as error:

@@ -21,6 +21,7 @@ from usd.files import atomic_write, check_writable, sha256
 from usd.images import to_tensor
 from usd.inference.arguments import check_task, per_query
 from usd.inference.pipeline import USDiffusionPipeline
+from usd.inference.prompts import unread
 from usd.inference.results import no_empty_folder, results_of
 from usd.ingestion import pictures
 from usd.ingestion.findings import name_of
@@ -59,8 +60,14 @@ def model_of(path: Path | None) -> Path:
 
 
 def load_pipeline(model: Path) -> USDiffusionPipeline:
-    """The trained model, on the GPU if there is one; the commands have progress bars of their own."""
+    """The trained model, on the GPU if there is one; the commands have progress bars of their own.
+
+    Raises:
+        UsdError: it is not readable, or reads no example pair, as the generic control branch.
+    """
     pipeline = USDiffusionPipeline.from_pretrained(model)
+    if pipeline.adapter.example is None:
+        raise UsdError(f"{model}: this model reads no example pair, only the query; choose another --model")
     pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -69,7 +76,7 @@ def load_pipeline(model: Path) -> USDiffusionPipeline:
 def queries_of(path: Path) -> list[Path]:
     """The picture files that `path` names: itself, or those of the folder, in the order of their names.
 
-    Other files of the folder are named on standard error, but not hidden ones and the JSON files beside results.
+    What else is in the folder is named on standard error, but not what is hidden and the JSON files beside results.
 
     Raises:
         UsdError: there is none.
@@ -77,13 +84,17 @@ def queries_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     kinds = ", ".join(pictures.SUFFIXES)
-    files = sorted(p for p in path.glob("*") if not p.is_dir())  # a broken link is refused when it is read
-    found = [p for p in files if p.suffix.lower() in pictures.SUFFIXES]
+    if not path.is_dir():
+        reason = "a link that leads nowhere" if path.is_symlink() else "not found"
+        raise UsdError(f"{path}: {reason}; --query takes a file or a folder of {kinds} files")
+    inside = sorted(path.glob("*"))
+    # a broken link is refused when it is read
+    found = [p for p in inside if p.suffix.lower() in pictures.SUFFIXES and not p.is_dir()]
     if not found:
-        raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {kinds} files")
-    others = [name_of(p) for p in files if p not in found and p.suffix != ".json" and not p.name.startswith(".")]
+        raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {kinds} files, not of folders")
+    others = [name_of(p) for p in inside if p not in found and p.suffix != ".json" and not p.name.startswith(".")]
     if others:
-        print(f"left out, as their names do not end in {kinds}: {', '.join(others)}", file=sys.stderr)
+        print(f"left out, as folders and other files than {kinds} are not read: {', '.join(others)}", file=sys.stderr)
     return found
 
 
@@ -104,9 +115,12 @@ def read_example(source: Path, target: Path, size: int) -> tuple[Tensor, Tensor]
     Where one has an EXIF orientation and the other was made from its stored pixels, both are turned, as in ingestion.
 
     Raises:
-        UsdError: a file is not readable, the two are not of one shape, or it cannot be known whether the one is turned.
+        UsdError: a file is not readable, the two are one file or not of one shape, or it cannot be known whether the
+            one is turned.
     """
     first, second = _read(source, size), _read(target, size)
+    if source.samefile(target):
+        raise UsdError(f"{target}: source and target of the example pair are this one file; give two")
     if first.orientation in TURNS and second.orientation not in TURNS:
         second = _turned_with(first, second, source, target)
     elif second.orientation in TURNS and first.orientation not in TURNS:
@@ -176,6 +190,8 @@ def generate_files(
         check_writable(*results[:1])
         pipeline = load_pipeline(model)
         check_task(request.task, pipeline.adapter.config.tasks)
+        for warning in unread(pipeline, request.prompt):
+            print(f"warning: {warning}", file=sys.stderr)
         size = pipeline.picture_size
         pair = read_example(*example, size)
         shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}

@@ -27,10 +27,12 @@ def results_of(queries: list[Path], example: tuple[Path, Path], out: Path) -> li
         raise UsdError(f"{queries[0].parent}: two queries are named '{twice}'; their results would share a file")
     if out.exists() and not out.is_dir():
         raise UsdError(f"{out}: --out is a folder, and this is a file")
-    given = {path.resolve() for path in (*queries, *example)}
+    if out.is_symlink() and not out.exists():
+        raise UsdError(f"{out}: a link that leads nowhere; choose another --out")
+    given = {os.path.realpath(path) for path in (*queries, *example)}
     results = [out / f"{name}.png" for name in names]
     for picture in results:
-        if picture.resolve() in given:
+        if os.path.realpath(picture) in given:
             raise UsdError(f"{picture}: the result would be written over this picture; choose another --out")
         for path in (picture, picture.with_suffix(".json")):
             if path.exists() and not (path.is_file() and _is_note(picture.with_suffix(".json"))):

@@ -119,11 +119,15 @@ def decode(vae: PatchCodec | AutoencoderKL, latents: Tensor) -> Tensor:
 
 def encode_text(base: Any, prompts: list[str]) -> Tensor:
     """Text states (B, L, D) of `prompts`; the longest prompt of this base sets L."""
-    tokens = base.tokenizer(
-        prompts, padding="max_length", max_length=base.tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    )
+    length = prompt_tokens(base)
+    tokens = base.tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     states: Tensor = base.text_encoder(tokens.input_ids.to(base.text_encoder.device)).last_hidden_state
     return states
+
+
+def prompt_tokens(base: Any) -> int:
+    """Tokens that this base reads of a prompt at most, its start and its end among them."""
+    return int(min(base.tokenizer.model_max_length, base.text_encoder.config.max_position_embeddings))
 
 
 def load_base(path: str) -> Base:
@@ -133,15 +137,15 @@ def load_base(path: str) -> Base:
         UsdError: a component is missing, unreadable, or of a kind that does not fit; pickled weights are not loaded.
     """
     root = local_copy(path, "a base", COMPONENTS)
-    check_base(root)
-    codec = json.loads((root / "vae/config.json").read_text())["_class_name"] == "PatchCodec"
     with one_line_errors(path):
+        check_base(root)
+        codec = json.loads((root / "vae/config.json").read_text())["_class_name"] == "PatchCodec"
         base = Base(
             vae=PatchCodec.from_pretrained(root / "vae") if codec else _load(AutoencoderKL, root / "vae"),
             unet=_load(UNet2DConditionModel, root / "unet"),
             text_encoder=_load(CLIPTextModel, root / "text_encoder"),
             tokenizer=CLIPTokenizer.from_pretrained(root / "tokenizer"),
-            scheduler=_load_schedule(root / "scheduler"),
+            scheduler=load_schedule(root / "scheduler"),
         )
     _check_tokens(path, base)
     return base
@@ -175,11 +179,16 @@ def _load(kind: Any, folder: Path) -> Any:
     return model
 
 
-def _load_schedule(folder: Path) -> DDIMScheduler:
-    """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, order, …) is left out."""
+def load_schedule(folder: Path) -> DDIMScheduler:
+    """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, order, …) is left out.
+
+    Raises:
+        UsdError: its settings are none.
+    """
     known = inspect.signature(DDIMScheduler.__init__).parameters
-    settings = DDIMScheduler.load_config(folder)
-    return DDIMScheduler.from_config({name: value for name, value in settings.items() if name in known})
+    with one_line_errors(folder / "scheduler_config.json"):
+        settings = DDIMScheduler.load_config(folder)
+        return DDIMScheduler.from_config({name: value for name, value in settings.items() if name in known})
 
 
 def _check_tokens(path: str, base: Base) -> None:

@@ -5,7 +5,9 @@
 `USDiffusionPipeline.from_pretrained` loads it. Trainings write it here, so that they do not depend on the pipeline.
 """
 
+import itertools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ from torch import nn
 
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
-from usd.model.base import Base, load_base, save_base
+from usd.model.base import Base, load_base, load_schedule, save_base
 from usd.model.control import ControlBranch, Denoiser, channels_last
-from usd.model.requirements import COMPONENTS
+from usd.model.requirements import COMPONENTS, TRAINED_STEPS, check_base, read_settings
 from usd.model.source import local_copy, one_line_errors
 
 INDEX = "model_index.json"
@@ -98,7 +100,7 @@ def model_directory(path: str, revision: str | None = None, token: str | None = 
     """The directory of a trained model: `path` itself, or the copy of a repository of the hub.
 
     Raises:
-        UsdError: there is none, or a part of it is missing.
+        UsdError: there is none, or a part of it is missing or does not fit.
     """
     root = local_copy(path, "a model", PARTS, revision, token)
     if missing := [name for name in ("control", "adapter") if not (root / name).is_dir()]:
@@ -106,7 +108,32 @@ def model_directory(path: str, revision: str | None = None, token: str | None = 
         raise UsdError(f"{path}: no trained model ({parts} missing); run `dvc repro train`")
     if missing := [name for name in (*COMPONENTS, INDEX) if not (root / name).exists()]:
         raise UsdError(f"{path}: an incomplete model ({', '.join(missing)} missing); run `dvc repro train`")
+    with one_line_errors(root):
+        check_base(root)
+        load_schedule(root / "scheduler")
+    _check_sampling(root / INDEX)
     return root
+
+
+def _check_sampling(path: Path) -> None:
+    """What a call does by default, if the index says so, must be lists of timesteps and guidance scales."""
+    sampling = read_settings(path).get("sampling")
+    if sampling is None:
+        return
+    for direction in ("image2map", "map2image"):
+        found = sampling.get(direction) if isinstance(sampling, dict) else sampling
+        if not _is_sampling(found):
+            wanted = f'{{"timesteps": [descending, below {TRAINED_STEPS}], "guidance_scale": a number}}'
+            raise UsdError(f"{path}: sampling of {direction} is {json.dumps(found)[:100]}; expected {wanted}")
+
+
+def _is_sampling(found: Any) -> bool:
+    if not isinstance(found, dict) or not {"timesteps"} <= found.keys() <= {"timesteps", "guidance_scale"}:
+        return False
+    steps, scale = found["timesteps"], found.get("guidance_scale", 1)
+    if not isinstance(steps, list) or not steps or not all(type(t) is int and 0 <= t < TRAINED_STEPS for t in steps):
+        return False
+    return type(scale) in (int, float) and math.isfinite(scale) and all(a > b for a, b in itertools.pairwise(steps))
 
 
 def _origin(part: Any) -> list[str]:

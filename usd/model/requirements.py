@@ -56,7 +56,7 @@ def weights_of(folder: Path) -> str | None:
         kind = f"only pickled weights ({pickled[0]}), which are not loaded" if pickled else "no weights"
         raise UsdError(f"{folder}: {kind}; {remedy}")
     for index in (folder / name for name in names if ".safetensors.index" in name and name.endswith(".json")):
-        for shard in sorted(set(_read(index).get("weight_map", {}).values())):
+        for shard in sorted(set(read_settings(index).get("weight_map", {}).values())):
             if shard not in names:
                 raise UsdError(f"{folder}: shard {shard} is missing, which {index.name} names; download it again")
     variants = sorted({variant_of(name) or "" for name in weights} - {"non_ema"})
@@ -133,14 +133,19 @@ def _settings(root: Path, part: str, name: str = "config.json") -> dict[str, Any
     path = root / part / name
     if not path.is_file():
         raise UsdError(f"{path}: missing; download the base again, all of {part}/")
-    return _read(path)
+    return read_settings(path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a base or a model.
+
+    Raises:
+        UsdError: it is not readable, or holds something else.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsdError(f"{path}: not readable ({error}); download the base again") from error
+        raise UsdError(f"{path}: not readable ({error}); download it again") from error
     if not isinstance(found, dict):
-        raise UsdError(f"{path}: not an object of settings; download the base again")
+        raise UsdError(f"{path}: not an object of settings; download it again")
     return found

@@ -14,6 +14,16 @@ from safetensors import SafetensorError
 from usd.config.values import HUB_ID
 from usd.errors import UsdError
 
+DAMAGED = (  # what diffusers and transformers raise about files that are missing, cut off, or of other values
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+)
 SETTINGS = ("*.json", "*.txt", "*.model")  # beside the weights
 
 
@@ -26,7 +36,7 @@ def one_line_errors(path: str | Path) -> Iterator[None]:
     """Turn what diffusers and transformers raise about a directory into one line that names it."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, AttributeError, KeyError, SafetensorError) as error:
+    except DAMAGED as error:
         if isinstance(error, UsdError):
             raise
         raise Unreadable(f"{path}: not readable: {' '.join(str(error).split())[:300]}") from error
