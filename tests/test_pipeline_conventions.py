@@ -233,6 +233,7 @@ def test_what_a_directory_lacks_is_named(pipeline, tmp_path: Path, part: str) ->
     ("name", "text", "named"),
     [
         ("tokenizer/tokenizer.json", None, "tokenizer: neither"),
+        ("tokenizer/tokenizer_config.json", '{"model_max_length": "x"}', "model_max_length 'x' does not fit"),
         ("model_index.json", "[]", "model_index.json: not an object"),
         ("scheduler/scheduler_config.json", '{"beta_start": "x"}', "scheduler_config.json: not readable"),
         ("scheduler/scheduler_config.json", '{"trained_betas": {"a": 1}}', "scheduler_config.json: not readable"),

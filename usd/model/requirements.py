@@ -37,9 +37,7 @@ def check_base(root: Path) -> None:
     _check_unet(root, unet, vae)
     _check_text(root, text, unet)
     _check_scheduler(root, _settings(root, "scheduler", "scheduler_config.json"))
-    names = {path.name for path in (root / "tokenizer").iterdir()}
-    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
-        raise UsdError(f"{root}/tokenizer: neither tokenizer.json nor vocab.json and merges.txt are there")
+    _check_tokenizer(root / "tokenizer")
 
 
 def weights_of(folder: Path) -> str | None:
@@ -127,6 +125,16 @@ def _check_scheduler(root: Path, scheduler: dict[str, Any]) -> None:
     schedule = scheduler.get("beta_schedule", "linear")
     if schedule not in SCHEDULES and not scheduler.get("trained_betas"):
         raise UsdError(f"{where}: beta_schedule '{schedule}' does not fit; expected {', '.join(SCHEDULES)}")
+
+
+def _check_tokenizer(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
+        raise UsdError(f"{folder}: neither tokenizer.json nor vocab.json and merges.txt are there")
+    path = folder / "tokenizer_config.json"
+    longest = read_settings(path).get("model_max_length") if path.exists() else None
+    if longest is not None and not (type(longest) in (int, float) and longest > 2):
+        raise UsdError(f"{path}: model_max_length {longest!r} does not fit; it is a number of tokens")
 
 
 def _settings(root: Path, part: str, name: str = "config.json") -> dict[str, Any]:
