@@ -39,7 +39,7 @@ def test_a_data_change_names_the_keys_and_shows_pictures(pictured: Project) -> N
 
 def test_a_configuration_that_dvc_cannot_read_is_one_line(pictured: Project) -> None:
     pictured.write(".dvc/config", "[core\n")
-    with pytest.raises(UsdError, match=r"\.dvc/config: DVC cannot read it .*; restore it") as caught:
+    with pytest.raises(UsdError, match=r"\.dvc/config or \.dvcignore: DVC cannot read it .*; restore it") as caught:
         review("base", "HEAD", pictured.root)
     assert "\n" not in str(caught.value)
 
