@@ -197,6 +197,8 @@ def _check_arguments(source: Path, out: Path, options: Options, size: int) -> No
     if not 2 * STEP <= size <= LARGEST_SIDE or size % STEP:
         key = f"{config.PARAMS}: render.image_size" if options.size is None else "--size"
         raise UsdError(f"{key} {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST_SIDE}")
+    if out.is_symlink() and not out.exists():
+        raise UsdError(f"{out}: a link that leads nowhere; choose another folder for --out")
     inner, outer = source.resolve(), out.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise UsdError(f"{out}: overlaps with {source}, which is only read; choose another folder for --out")
@@ -205,6 +207,7 @@ def _check_arguments(source: Path, out: Path, options: Options, size: int) -> No
         raise UsdError(
             f"{out}: exists and is not a dataset of `usd ingest`, so it is kept; choose another folder for --out"
         )
-    strange = (path for path in out.rglob("*") if not MADE.fullmatch(path.relative_to(out).as_posix()))
+    inside = (path for path in out.rglob("*") if not path.name.startswith("."))  # hidden files are the system's
+    strange = (path for path in inside if not MADE.fullmatch(path.relative_to(out).as_posix()))
     if first := min(strange, default=None):
         raise UsdError(f"{first}: not made by `usd ingest`, which replaces {out}; move it elsewhere")
