@@ -2,11 +2,16 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from tests.conftest import ROOT
 from usd.config.profiles import apply
 from usd.data.record import RENDERED, Manifest, field_path, write_manifest
+from usd.files import sha256
+from usd.images import encode_png
 from usd.stages import annotate, render, shard
 from usd.tasks import MAPS
 
@@ -25,6 +30,21 @@ def draw_scenes(folder: Path) -> None:
     os.chdir(folder)
     render.main(Path("drawn/scenes"))
     annotate.main(Path("drawn/scenes"), Path("drawn/annotated"))
+
+
+def write_test_samples(samples: Iterable[tuple[str, dict[str, np.ndarray]]], folder: Path) -> None:
+    """A folder dataset of test samples, each a caption and pictures by field."""
+    (folder / "test").mkdir(parents=True)
+    rows: list[dict[str, object]] = []
+    for caption, pictures in samples:
+        key = f"test-{len(rows):05d}"
+        row: dict[str, object] = {"key": key, "split": "test", "seed": len(rows), "caption": caption}
+        for field, picture in pictures.items():
+            data = encode_png(picture)
+            field_path(folder, key, field).write_bytes(data)
+            row[f"{field}_sha256"] = sha256(data)
+        rows.append(row)
+    write_manifest(rows, folder)
 
 
 def link(samples: int, root: Path) -> None:

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.dataset import write_test_samples
 from usd.data.camera import FAR, FIELD_OF_VIEW, NEAR, normals
-from usd.data.record import RENDERED, field_path, write_manifest
-from usd.files import sha256
-from usd.images import encode_png
 
 PATHS = 128  # of light, a pixel
 
@@ -24,17 +22,8 @@ def render_scenes(folder: Path, count: int, size: int) -> None:
     import mitsuba
 
     mitsuba.set_variant("scalar_rgb")
-    (folder / "test").mkdir(parents=True)
-    rows = []
-    for seed in range(count):
-        pictures = _render(mitsuba, seed, size)
-        row = {"key": f"test-{seed:05d}", "split": "test", "seed": seed, "caption": "objects on a floor"}
-        for field in RENDERED:
-            data = encode_png(pictures[field])
-            field_path(folder, str(row["key"]), field).write_bytes(data)
-            row[f"{field}_sha256"] = sha256(data)
-        rows.append(row)
-    write_manifest(rows, folder)
+    scenes = (("objects on a floor", _render(mitsuba, seed, size)) for seed in range(count))
+    write_test_samples(scenes, folder)
 
 
 def _render(mitsuba: Any, seed: int, size: int) -> dict[str, np.ndarray]:

@@ -2,12 +2,12 @@
 
 python -m benchmarks.transfer PHOTOGRAPHS OUT
 
-Needs `pip install mitsuba`, and the models that `dvc repro` makes. Writes into OUT a table and the pictures.
+Needs the extra `transfer`, and the models that `dvc repro` makes. Writes into OUT a table and the pictures.
 """
 
 import csv
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +18,12 @@ import torch
 import typer
 from torch import Tensor
 
+from benchmarks.dataset import write_test_samples
 from benchmarks.other_scenes import render_scenes
 from usd import config
 from usd.annotators.completion import Completion, complete
 from usd.config.training import BASELINE, OURS
-from usd.data.record import Manifest, field_path, write_manifest
+from usd.data.record import Manifest, write_manifest
 from usd.data.shards import Shards
 from usd.evaluation.bootstrap import interval
 from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, MEAN_MAP
@@ -31,8 +32,7 @@ from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.pictures import draw_grid
 from usd.evaluation.references import base_alone
 from usd.evaluation.sampling import NAMED, Candidate, Shown
-from usd.files import read_json, sha256
-from usd.images import encode_png
+from usd.files import read_json
 from usd.model.base import load_base
 from usd.stages import shard
 from usd.tasks import TASKS, Task
@@ -46,21 +46,14 @@ CPU = torch.device("cpu")
 Answer = Callable[[Samples, Task], Tensor]  # the answers to a task's items, (N, 3, H, W)
 
 
-def cut_photographs(photographs: Path, folder: Path, size: int) -> None:
-    """A folder dataset of the photographs' crops, side by side; all are test samples."""
-    (folder / "test").mkdir(parents=True)
-    rows: list[dict[str, object]] = []
+def crops(photographs: Path, size: int) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """The photographs' crops, side by side, each with its photograph's name."""
     for path in sorted(photographs.iterdir()):
         picture = PIL.Image.open(path).convert("RGB")
         scale = SHORT_SIDE * size / min(picture.size)
         pixels = np.array(picture.resize([round(side * scale) for side in picture.size], PIL.Image.Resampling.BOX))
         for y, x in np.ndindex(pixels.shape[0] // size, pixels.shape[1] // size):
-            data = encode_png(pixels[y * size : (y + 1) * size, x * size : (x + 1) * size])
-            key = f"test-{len(rows):05d}"
-            field_path(folder, key, "image").write_bytes(data)
-            row = {"key": key, "split": "test", "seed": 0, "caption": path.stem, "image_sha256": sha256(data)}
-            rows.append(row)
-    write_manifest(rows, folder)
+            yield path.stem, {"image": pixels[y * size : (y + 1) * size, x * size : (x + 1) * size]}
 
 
 def packed(pictures: Path, networks: Path) -> Samples:
@@ -150,7 +143,7 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         folders = {origin: Path(scratch, origin) for origin in LOOKED_AT}
         render_scenes(folders["scenes"], SCENES, size)
-        cut_photographs(photographs, folders["photographs"], size)
+        write_test_samples(crops(photographs, size), folders["photographs"])
         for origin, folder in folders.items():
             samples = packed(folder, Path(params.paths.annotators))
             for task in (TASKS[name] for name in LOOKED_AT[origin]):
