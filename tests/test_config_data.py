@@ -25,6 +25,9 @@ from usd.errors import UsdError
         ("test_seed: 2", f"test_seed: {2**63 - 1}", r"render\.test_seed: must be at most 9\.2"),
         ("image_size: 64", "image_size: 800000", r"render\.image_size: must be at most 4096, found 800000"),
         ("train: 4000", f"train: {9 * 10**18}", r"render\.train: must be at most 1e\+07, found 9"),
+        ("patch_size: 2", "patch_size: 3", r"base\.patch_size: must divide render\.image_size, which is 64, found 3"),
+        ("[16, 32, 64]", f"{[8] * 7}", r"base\.channels: at most 6 widths, as the network halves 32 between"),
+        ("[24, 48, 96]", f"{[8] * 7}", r"annotators\.channels: at most 6 widths, as the network halves 32"),
         ("val: 200", "val: 10000001", r"render\.val: must be at most 1e\+07, found 10000001"),
     ],
 )

@@ -48,6 +48,11 @@ class Params:
         if self.study.curve_items < self.evaluate.grid_items:
             rows = f"{self.evaluate.grid_items} rows of evaluate.grid_items"
             raise ValueError(f"study.curve_items: {rows} need as many, found {self.study.curve_items}")
+        size, patch = self.render.image_size, self.base.patch_size
+        if size % patch:
+            raise ValueError(f"base.patch_size: must divide render.image_size, which is {size}, found {patch}")
+        _check_halvings("base.channels", self.base.channels, size // patch)
+        _check_halvings("annotators.channels", self.annotators.channels, size // 2)
         return self
 
     def variant(self, name: str) -> Variant:
@@ -59,3 +64,10 @@ class Params:
         if name not in self.variants:
             raise UsdError(f"params.yaml: variants: no '{name}'; known: {', '.join(self.variants)}")
         return self.variants[name]
+
+
+def _check_halvings(key: str, channels: list[int], side: int) -> None:
+    """A network halves its input's side between each two of its widths, and doubles it again on the way back."""
+    most = (side & -side).bit_length()
+    if len(channels) > most:
+        raise ValueError(f"{key}: at most {most} widths, as the network halves {side} between them, found {channels}")
