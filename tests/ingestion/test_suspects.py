@@ -23,7 +23,7 @@ from usd.data.record import read_manifest
         ("photographs/{}.jpg", "others/{}_bw_2.png"),
     ],
 )
-@pytest.mark.parametrize("kind", ["grey", "palette", "colour"])
+@pytest.mark.parametrize("kind", ["grey", "palette", "few", "colour"])
 def test_endings_of_several_words_are_endings(picture: str, other: str, kind: str, tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / "source" / picture.format(number), sight(number))
@@ -31,6 +31,8 @@ def test_endings_of_several_words_are_endings(picture: str, other: str, kind: st
         save(path, sight(number + 20)[..., 0] if kind == "grey" else sight(number + 20))
         if kind == "palette":
             PIL.Image.open(path).quantize(9).save(path)
+        if kind == "few":
+            PIL.Image.open(path).quantize(9).convert("RGB").save(path)
     found = take(tmp_path)
     refused = [name for name, each in found.items() if each.status == "refused"]
     assert refused == ([] if kind == "colour" else [other.format(number) for number in range(3)])

@@ -49,7 +49,7 @@ class Checked:
     row: dict[str, object]  # of the manifest: digests, meanings, shares of missing values
     content: str = ""  # sha256 of the image file
     look: int = 0  # perceptual hash of the image
-    plain: bool = False  # whether the image is grey or has a palette, as maps are
+    plain: bool = False  # whether the image is grey or of few colours, as maps are
 
 
 def spread(work: Callable[[Input], Result], jobs: list[Input], title: str) -> Iterable[Result]:
@@ -129,7 +129,7 @@ def check(job: SampleCheck) -> Checked:
             row[f"{field}_missing"] = picture.missing
     good = [_sound(job.sample.files[field], picture) for field, picture in pictures.items()]
     image = pictures["image"]
-    plain = "palette" in image.repairs or is_grey(image.pixels)
+    plain = image.few or is_grey(image.pixels)
     return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain)
 
 

@@ -63,6 +63,7 @@ class Picture:
     sha256: str  # of the file
     orientation: int = 1  # of its EXIF, before it was turned upright
     missing: float = 0.0  # share of a map without a value, since filled
+    few: bool = False  # whether the file has few colours, as class maps do
 
     @property
     def blank(self) -> bool:
@@ -114,7 +115,7 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
             if narrowed(file):
                 repairs.append("16-bit")
             orientation = orientation_of(file)  # gone from a TIFF once decoded
-            pixels, shape = _decode(file, size, field, repairs)
+            pixels, shape, few = _decode(file, size, field, repairs)
     except Refused:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -123,7 +124,7 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
         raise Refused("not a picture, or its header is damaged") from error
     except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
         raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
-    return Picture(pixels, shape, tuple(repairs), sha256(data), orientation)
+    return Picture(pixels, shape, tuple(repairs), sha256(data), orientation, few=few)
 
 
 def check_header(file: PIL.ImageFile.ImageFile) -> None:
@@ -149,19 +150,20 @@ def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
     return ";16" in str(file.tile)  # it says so only here, until anything is decoded
 
 
-def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[str]) -> tuple[np.ndarray, float]:
-    """Pixels (size, size, 3) uint8 and the shape of the whole; appends to `repairs`."""
+def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
+    """Pixels (size, size, 3) uint8, the shape of the whole, and whether it has few colours; appends to `repairs`."""
     kind = MAPS[field].kind if field in MAPS else "image"
     if kind != "palette":
         file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
     if orientation_of(file) != 1:
         repairs.append("EXIF rotation")
     upright = PIL.ImageOps.exif_transpose(file)
-    if field == UNKNOWN and few_colours(upright):
+    few = few_colours(upright)
+    if field == UNKNOWN and few:
         kind = "palette"
     picture = _sight(upright, repairs) if kind == "image" else _eight_bit(upright).convert("RGB")
     pixels = np.asarray(PIL.ImageOps.fit(picture, (size, size), RESAMPLING[kind]))
-    return pixels, upright.width / upright.height
+    return pixels, upright.width / upright.height, few or upright.mode in ("P", "PA")
 
 
 def _sight(picture: PIL.Image.Image, repairs: list[str]) -> PIL.Image.Image:

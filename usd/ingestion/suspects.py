@@ -22,7 +22,7 @@ class Series:
     folder: Path
     ending: str  # of one word or more; "" for all of the folder
     members: dict[str, Checked] = field(default_factory=dict)  # by their names, without the ending
-    plain: set[str] = field(default_factory=set)  # the names of those that are grey or of a palette, and have no map
+    plain: set[str] = field(default_factory=set)  # the names of those that are grey or of few colours, and have no map
 
     def __str__(self) -> str:
         """As an error message names it."""
@@ -65,8 +65,8 @@ class Series:
 def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
     """The samples without those that look like maps of others, and the findings on these.
 
-    A series is suspect if all its pictures are grey or of a palette, none has a map, and each has a namesake in another
-    series that is not like that: `gt/0.png` beside `photographs/0.jpg`, `0_depth_mask.png` beside `0.jpg` or
+    A series is suspect if all its pictures are grey or of few colours, none has a map, and each has a namesake in
+    another series that is not like that: `gt/0.png` beside `photographs/0.jpg`, `0_depth_mask.png` beside `0.jpg` or
     `0_rgb.jpg`, or `0_B.png` beside `0_A.png` in one folder.
     Where the namesakes are in colour, one picture or a few may lack theirs, or be in colour in a series that is no
     folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that. With
