@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.conftest import ROOT
+from benchmarks.outcome import ROOT
 from usd.config.profiles import apply
 from usd.data.record import RENDERED, Manifest, field_path, write_manifest
 from usd.files import sha256

@@ -13,7 +13,7 @@ import torch
 import typer
 
 from benchmarks.memory import base_of, parameters
-from usd.annotators.small import soft_edges
+from usd.annotators.bundled import soft_edges
 from usd.data.loader import Batch
 from usd.determinism import accelerator_for
 from usd.model.base import encode, encode_text

@@ -3,7 +3,6 @@
 python -m benchmarks.memory
 """
 
-import math
 import tempfile
 import weakref
 from contextlib import nullcontext
@@ -20,11 +19,12 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tests.conftest import ROOT
+from benchmarks.outcome import ROOT
 from usd import config
+from usd.annotators.bundled import PerceptionNet
 from usd.config.profiles import apply
 from usd.config.training import NO_START
-from usd.diffusion.schedule import clean_estimate
+from usd.diffusion.prediction import clean_estimate
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.model.adapter import SeparateGather
 from usd.model.base import Base, decode, encode
@@ -99,6 +99,15 @@ class Ledger(TorchDispatchMode):
         self.now -= size
 
 
+def feedback_items(train: config.Train) -> int:
+    """Items that FAL decodes at most: timesteps come in pairs, of which one at most is in the lower half."""
+    drawn = sampling_timesteps("ess", train.ess_steps)
+    low = sum(step <= train.feedback_below for step in drawn) / len(drawn)
+    tasks = [task for task in TRAINED if task.direction == "map2image" or train.feedback_image2map]
+    items = train.batch_size * len(tasks)
+    return min(items, train.batch_size * len(TRAINED) // 2) if low < 0.5 else items
+
+
 def step(params: config.Params) -> tuple[float, float]:
     """GiB of weights, average, gradients and optimiser, and GiB at the worst moment of US-Diffusion's training step."""
     train, count, size = params.train, params.train.batch_size * len(TRAINED), params.render.image_size
@@ -123,10 +132,9 @@ def step(params: config.Params) -> tuple[float, float]:
             features = encoded(denoiser.adapter.query, query) + encoded(denoiser.adapter.example, pair)
             prediction = predict(denoiser.unet, denoiser.control, x_t, t, text, features)
             estimate = clean_estimate(base.scheduler, prediction.float(), x_t, t)
-            drawn = sampling_timesteps("ess", train.ess_steps)
-            share = sum(step <= train.feedback_below for step in drawn) / len(drawn)
-            generated = decode(base.vae, estimate[: math.ceil(share * count)])
-            loss = generated.float().square().mean() + prediction.float().square().mean()
+            generated = decode(base.vae, estimate[: feedback_items(train)])
+            read = PerceptionNet(params.annotators.channels)(generated.float())
+            loss = sum(part.float().square().mean() for part in (prediction, *read))
         loss.backward()
         optimizer.step()
         if average:

@@ -83,7 +83,7 @@ def answers(params: config.Params, shards: Shards) -> dict[str, Answer]:
     found = {BASE_ALONE: by_base, CONTROL_ALONE: _by(control, control.choose(Samples(shards["val"]), "image2map").best)}
     for name, variant in ((BASELINE, BASELINE), (OURS, OURS), (REFERENCE, OURS)):
         chosen = read_json(Path("results", name, "metrics.json"))["sampling"]["image2map"]
-        strategy, candidate = params.variant(variant).timesteps, Candidate(chosen["steps"], chosen["guidance_scale"])
+        strategy, candidate = params.variant(variant).timesteps, Candidate.of(chosen)
         evaluator = Evaluator.of_model(
             Path("models", name), CPU, strategy, params.train.ess_steps, params.evaluate, measure
         )

@@ -112,7 +112,7 @@ def trainable(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     from accelerate.state import AcceleratorState
     from safetensors.torch import save_file
 
-    from usd.annotators.small import PerceptionNet
+    from usd.annotators.bundled import PerceptionNet
 
     shutil.copytree(tiny / "shards", tmp_path / "shards")
     for model in ("base", "control"):
@@ -207,7 +207,7 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dataclasses import replace
 
     from usd import config
-    from usd.annotators.small import soft_edges
+    from usd.annotators.bundled import soft_edges
     from usd.config.training import VARIANTS
     from usd.data.shards import Shards
     from usd.evaluation.evaluator import Evaluator, Measure

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.classes import CLASSES, PALETTE, nearest_class
 from usd.data.record import field_path, read_manifest
 from usd.data.transforms import augment, mirrored_caption

@@ -19,8 +19,9 @@ from tests.documents import PAGES, Block, Command, blocks, commands, mentions, n
 from usd import config
 from usd.cli import app
 from usd.config.training import BASELINE, OURS
+from usd.evaluation.comparison import Comparison
 from usd.evaluation.files import read_table
-from usd.evaluation.gate import judge_quality, read_metrics
+from usd.evaluation.gate import judge_quality
 from usd.files import read_json
 
 README_LINES = 120
@@ -222,7 +223,8 @@ def test_the_readme_has_the_results() -> None:
 def test_the_page_of_the_study_has_the_results() -> None:
     page = " ".join((ROOT / "docs/study.md").read_text().split())
     gate = config.load(ROOT / "params.yaml").gate
-    rmse, distance, adherence, *_ = (check.value for check in judge_quality(read_metrics(ROOT / "results"), gate))
+    metrics = Comparison.read(ROOT / "results").metrics
+    rmse, distance, adherence, *_ = (check.value for check in judge_quality(metrics, gate))
     gains = f"RMSE gain {rmse:.4f}, Fréchet gain {distance:.1f}, adherence gain {adherence:.4f}".replace(" 0.", " .")
     assert f"passes all of them: {gains}." in page
     study = read_json(ROOT / "results/study/study.json")["claims"]

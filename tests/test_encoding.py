@@ -11,7 +11,7 @@ import torch
 
 from tests.test_stable_diffusion import US_DIFFUSION, params, stable_diffusion  # noqa: F401 (fixtures)
 from usd import config
-from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.encoded import Encoded
 from usd.data.loader import training_loader
 from usd.data.record import read_manifest, write_manifest

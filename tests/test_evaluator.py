@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from usd import config
-from usd.annotators.small import soft_edges
+from usd.annotators.bundled import soft_edges
 from usd.config.training import OURS, VARIANTS
 from usd.data.shards import Shards
 from usd.errors import UsdError

@@ -59,10 +59,15 @@ def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(traina
     finished = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/identity.json")}
     assert len(finished) == 7  # three variants with two seeds each, and the references
     (out / "trials.csv").write_text("trial\n")
+    evaluating = Path("runs/us_diffusion-1")  # as if killed there
+    trained = (evaluating / "model/model_index.json").stat().st_mtime_ns
+    (evaluating / "identity.json").unlink()
     study.main("shards", *places)
     assert (out / "study.md").read_text() == page
     assert (out / "trials.csv").exists()
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert (evaluating / "model/model_index.json").stat().st_mtime_ns == trained
+    again = {path for path, time in finished.items() if path.stat().st_mtime_ns != time}
+    assert again == {evaluating / "identity.json"}
 
 
 def test_the_page_thaws_one_stage_and_freezes_it_again(tmp_path: Path) -> None:

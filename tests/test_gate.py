@@ -14,7 +14,7 @@ from usd.config.training import OURS
 from usd.errors import UsdError
 from usd.evaluation.bootstrap import Interval
 from usd.evaluation.comparison import Comparison, verdict
-from usd.evaluation.gate import Check, judge, read_metrics
+from usd.evaluation.gate import Check, judge
 from usd.evaluation.targets import targets
 from usd.stages import gate
 
@@ -49,7 +49,7 @@ def test_no_bound_is_looser_than_it_was_first_set() -> None:
 
 
 def test_one_task_that_ignores_the_pair_fails_the_gate(evaluated: Path) -> None:
-    metrics = read_metrics(evaluated)
+    metrics = Comparison.read(evaluated).metrics
     tasks = [scores for direction in ("image2map", "map2image") for scores in metrics[OURS][direction].values()]
     for change, passed in ((0.02, True), (0.019, False)):
         for scores in tasks:
@@ -64,7 +64,7 @@ def test_one_task_that_ignores_the_pair_fails_the_gate(evaluated: Path) -> None:
 
 
 def test_the_gains_are_those_of_the_papers_row(evaluated: Path) -> None:
-    metrics = read_metrics(evaluated)
+    metrics = Comparison.read(evaluated).metrics
     for name, error in (("prompt_diffusion", 0.2), (OURS, 0.1)):
         (row,) = metrics[name]["paper"].values()
         for scores in row["image2map"].values():
@@ -75,7 +75,7 @@ def test_the_gains_are_those_of_the_papers_row(evaluated: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match=r"prompt_diffusion/metrics\.json: not readable"):
-        read_metrics(tmp_path)
+        Comparison.read(tmp_path)
 
 
 def test_a_red_gate_says_in_one_line_what_failed_and_shows_its_tables(

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from usd import config
-from usd.diffusion.schedule import clean_estimate, denoising_target
+from usd.diffusion.prediction import clean_estimate, denoising_target
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.control import predict
-from usd.model.directory import model_directory, save_model
+from usd.model.directory import halve, model_directory, save_model
 from usd.tasks import TRAINED
 from usd.training.control import new_denoiser
 
@@ -73,6 +73,22 @@ def test_every_variant_starts_with_the_output_of_the_generic_control_branch(base
         new_denoiser(
             base, VARIANTS["control"], replace(PARAMS, warm_start=str(tmp_path), adapter_channels=[8, 8, 8, 8])
         )
+
+
+def test_a_start_of_another_base_or_of_a_trained_variant_is_refused(base, tmp_path: Path) -> None:
+    """It would replace the U-Net of `train.base`, or lose what its example branch has learned."""
+    control, variant = (new_denoiser(base, VARIANTS[name], PARAMS) for name in ("control", "us_diffusion"))
+    save_model(tmp_path / "control", base, control)
+    save_model(tmp_path / "variant", base, variant)
+    other = load_base(str(ROOT / "models/base")).freeze()
+    other.unet.down_blocks[0].resnets[0].conv1.weight.mul_(1.01)
+    for taken, source, reason in ((other, "control", "down_blocks"), (base, "variant", "it is a trained variant")):
+        with pytest.raises(UsdError, match=rf"warm_start: .*{source} is of another base or adapter \(.*{reason}"):
+            new_denoiser(taken, VARIANTS["us_diffusion"], replace(PARAMS, warm_start=str(tmp_path / source)))
+    halve(tmp_path / "control")
+    new_denoiser(base, VARIANTS["us_diffusion"], replace(PARAMS, warm_start=str(tmp_path / "control")))
+    params = replace(PARAMS, warm_start=str(tmp_path / "control"), unlock="all")
+    assert new_denoiser(other, VARIANTS["us_diffusion"], params).unet is other.unet  # its encoder may have been trained
 
 
 def test_the_indicator_picks_its_light_module() -> None:

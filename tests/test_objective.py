@@ -9,11 +9,11 @@ from torch import nn
 
 from tests.conftest import ROOT
 from usd import config
-from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.data.loader import Batch
 from usd.diffusion.losses import feedback
+from usd.diffusion.prediction import clean_estimate
 from usd.diffusion.sampling import ddim, sample
-from usd.diffusion.schedule import clean_estimate
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.model.base import decode, encode, encode_text

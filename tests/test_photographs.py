@@ -15,10 +15,10 @@ from transformers import DPTConfig, DPTForDepthEstimation, SegformerConfig, Segf
 from tests.conftest import ROOT
 from usd import config
 from usd.annotators import pretrained as photographs
+from usd.annotators.bundled import soft_edges
 from usd.annotators.loading import load_annotators
 from usd.annotators.maps import derive
 from usd.annotators.pretrained import STAGES, WHEEL_FILE, convert_hed, hed_path
-from usd.annotators.small import soft_edges
 from usd.data.classes import bit_colours
 from usd.errors import UsdError
 from usd.images import to_array, to_tensor

@@ -1,5 +1,6 @@
 """The report, made of a real evaluation of untrained variants."""
 
+import base64
 import json
 import re
 import shutil
@@ -45,6 +46,8 @@ def test_the_page_is_one_small_file(results: Path) -> None:
     assert len(html) < 350_000
     assert 'src="data:image/webp' in html
     assert not re.search(r'src="(?!data:)', html)
+    plots = {base64.b64decode(plot) for plot in re.findall(r'src="data:image/png;base64,([^"]+)', html)}
+    assert plots == {(results / name).read_bytes() for name in ("curves.png", "quality.png", "study/quality.png")}
 
 
 def test_a_difference_in_the_report_is_that_of_the_tables(results: Path) -> None:

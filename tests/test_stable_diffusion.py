@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests.conftest import ROOT, pipeline_of
 from usd import config
-from usd.annotators.small import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.config.profiles import apply
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for

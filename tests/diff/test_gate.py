@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 def test_a_check_that_newly_fails_is_a_regression(project: Project) -> None:
     project.edit("params.yaml", lambda params: params["gate"].update(speedup=9.5))
     project.commit()
-    name = "end-to-end speedup in the paper's row"
+    name = "end-to-end speedup of ESS over the baseline's DDIM steps, both without guidance"
     assert project.regressions() == [f"gate newly fails: {name}"]
     assert f"| {name} | 9 (≥ 5) | 9 (≥ 9.5) | **newly fails** |" in project.review()
     assert project.run("base", "--fail-on-regression").exit_code == 1

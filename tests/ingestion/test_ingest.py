@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from tests.ingestion.scenery import image, sight
-from usd.annotators.small import PerceptionNet
+from usd.annotators.bundled import PerceptionNet
 from usd.cli import app
 from usd.config.profiles import apply
 from usd.data.index import FIELDS

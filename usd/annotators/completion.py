@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from usd import config
+from usd.annotators.bundled import Annotator
 from usd.annotators.loading import load_annotators
 from usd.annotators.maps import derive
-from usd.annotators.small import Annotator
 from usd.data.record import RENDERED, field_path
 from usd.errors import UsdError
 from usd.files import sha256

@@ -6,8 +6,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from usd.annotators.bundled import Annotator, PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.annotators.pretrained import Pretrained, PretrainedDepth, PretrainedSegmentation, load_hed
-from usd.annotators.small import Annotator, PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.errors import UsdError
 
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
+from usd.annotators.bundled import Annotator, soft_edges
 from usd.annotators.pretrained import Pretrained
-from usd.annotators.small import Annotator, soft_edges
 from usd.config import Annotate
 from usd.data.camera import FIELD_OF_VIEW, normals
 from usd.data.classes import PALETTE, nearest_class

@@ -1,1 +1,1 @@
-"""Timestep lists and losses."""
+"""The noise schedule, timestep lists, the sampling loop and losses."""

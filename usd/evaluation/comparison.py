@@ -1,7 +1,8 @@
 """Differences between two sets of answers to the same items, each with a paired bootstrap interval."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval, interval
 from usd.evaluation.files import Results, read_replicates, read_results
+from usd.evaluation.names import number
 from usd.files import read_json
 from usd.tasks import TASKS, TRAINED, Direction
 
@@ -49,6 +51,11 @@ class Comparison:
         )
 
     @property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """metrics.json by variant."""
+        return {BASELINE: self.baseline.metrics, OURS: self.ours.metrics}
+
+    @property
     def budgets(self) -> list[int]:
         """Numbers of evaluations at which both variants were measured."""
         rows = set(self.ours.curve["row"]) & set(self.baseline.curve["row"])
@@ -81,23 +88,30 @@ class Comparison:
         )
         return interval(ours - theirs, differences)
 
-    def reference(self, name: str, task: str, metric: str) -> float:
-        """A number of a reference; NaN if it was not measured."""
+    def reference(self, name: str, task: str, metric: str, items: int | None = None) -> float:
+        """A number of a reference, at a number of items where there are several; NaN if it was not measured."""
         table = self.references
         found = table[(table["name"] == name) & (table["task"] == task)]
+        found = found[found["items"] == items] if items is not None else found
         return float(found[metric].iloc[0]) if len(found) and metric in found else float("nan")
 
     def distance(self, name: str, items: int) -> float:
         """A reference Fréchet distance at a number of items; NaN if it was not measured."""
-        return replace(self, references=self.references[self.references["items"] == items]).reference(
-            name, "map2image", "fd"
-        )
+        return self.reference(name, "map2image", "fd", items)
 
     def best_trivial(self, task: str) -> tuple[str, float]:
         """The trivial answer with the least RMSE, and that RMSE."""
         found = {name: self.reference(name, task, "rmse") for name in TRIVIAL}
         name = min(found, key=found.__getitem__)
         return name, found[name]
+
+
+def shown(found: Interval | None) -> str:
+    """A difference with its interval."""
+    if found is None:
+        return "not measured"
+    digits = 2 if abs(found.high - found.low) > 0.5 else 4
+    return f"{number(found.delta, digits)} [{number(found.low, digits)}, {number(found.high, digits)}]"
 
 
 def verdict(found: Interval) -> str:

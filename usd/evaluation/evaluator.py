@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from usd import config
+from usd.annotators.bundled import Annotator
 from usd.annotators.loading import load_annotators
-from usd.annotators.small import Annotator
 from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.evaluation import bootstrap

@@ -29,7 +29,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Results:
-    """What was written for one variant, or for the references."""
+    """What was written for one variant."""
 
     metrics: dict[str, Any]
     curve: pd.DataFrame

@@ -1,16 +1,16 @@
 """The gate: what one short run can honestly show. docs/study.md says why each threshold has its value."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from usd.config import Gate
-from usd.config.training import BASELINE, OURS, VARIANTS
+from usd.config.training import BASELINE, OURS
 from usd.evaluation.names import named
-from usd.files import read_json
 from usd.tasks import DIRECTIONS
+
+SPEEDUP = "end-to-end speedup of ESS over the baseline's DDIM steps, both without guidance"
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,6 @@ class Check:
         return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
 
 
-def read_metrics(results: Path) -> dict[str, dict[str, Any]]:
-    """Metrics by variant.
-
-    Raises:
-        UsdError: a file is missing or unreadable.
-    """
-    return {name: read_json(results / name / "metrics.json") for name in VARIANTS}
-
-
 def mean(metrics: dict[str, Any], direction: str, name: str) -> float:
     """The mean of a metric over the tasks of a direction that have it; NaN if none has."""
     found = [scores[name] for scores in metrics[direction].values() if name in scores]
@@ -49,13 +40,13 @@ def mean(metrics: dict[str, Any], direction: str, name: str) -> float:
 
 
 def judge(metrics: dict[str, dict[str, Any]], benchmark: dict[str, Any], gate: Gate) -> list[Check]:
-    """All checks, passed or not."""
-    speed = Check("end-to-end speedup in the paper's row", benchmark["speedup_end_to_end"], least=gate.speedup)
+    """All checks, passed or not, on metrics by variant."""
+    speed = Check(SPEEDUP, benchmark["speedup_end_to_end"], least=gate.speedup)
     return [*judge_quality(metrics, gate), speed]
 
 
 def judge_quality(metrics: dict[str, dict[str, Any]], gate: Gate) -> list[Check]:
-    """The checks on what `read_metrics` reads, which is the same in every run, as timings are not."""
+    """The checks on the metrics, which are the same in every run, as timings are not."""
     ours = metrics[OURS]
     paper = {name: next(iter(each["paper"].values())) for name, each in metrics.items()}
 

@@ -80,7 +80,10 @@ def efficientnet_features(images: Tensor) -> Tensor:
 
 
 def map_metrics(found: Tensor, truth: Tensor, mean_map: Tensor, name: str) -> dict[str, float]:
-    """Image2Map: RMSE, the floor of the mean training map, and mIoU for segmentation, AbsRel for depth."""
+    """Image2Map: RMSE, the floor of the mean training map, and mIoU for segmentation, AbsRel for depth.
+
+    AbsRel is the mean of |q̂ − q| / max(q, 0.05), of the inverse depth q in [0, 1] that maps hold, not of metres.
+    """
     scores = {"rmse": rmse(found, truth), "floor": rmse(mean_map.expand_as(truth), truth)}
     scores["floor_ratio"] = scores["rmse"] / scores["floor"]
     if name == "seg":

@@ -33,7 +33,7 @@ NAMES = VARIANT_NAMES | {
     "floor": "floor (RMSE of the mean map)",
     "floor_ratio": "RMSE / floor",
     "miou": "mIoU",
-    "absrel": "AbsRel",
+    "absrel": "AbsRel of inverse depth",
     "swapped_pair_change": "change with another task's pair",
     "black_pair": "black pair",
     "foreign_pair": "another task's pair",

@@ -9,6 +9,7 @@ import mistune
 import PIL.Image
 
 from usd.images import HEADER, ZOOM
+from usd.tasks import TASKS
 
 STYLE = """<!doctype html><meta charset="utf-8"><title>US-Diffusion report</title><style>
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1a1a1a}
@@ -25,10 +26,10 @@ def page(text: str, root: Path, grids: int) -> str:
 
     def data(match: re.Match[str]) -> str:
         path = root / match[1]
-        if path.parent == root:  # a plot
-            encoded, kind = path.read_bytes(), "png"
-        else:
+        if path.stem in TASKS:
             encoded, kind = first_rows(path, grids), "webp"
+        else:  # a plot
+            encoded, kind = path.read_bytes(), "png"
         return f'src="data:image/{kind};base64,{base64.b64encode(encoded).decode()}"'
 
     return STYLE + re.sub(r'src="([^":]+\.png)"', data, html)

@@ -20,14 +20,18 @@ import torch
 from torch import Tensor
 
 from usd import config
-from usd.diffusion.schedule import clean_estimate
+from usd.data.shards import Shards
+from usd.determinism import device_for
+from usd.diffusion.prediction import clean_estimate
 from usd.evaluation.comparison import BASE_ALONE, BLURRED, COLOUR, CONTROL_ALONE, COPY, COPY_QUERY, MEAN_MAP, REAL
 from usd.evaluation.evaluator import Evaluator, Measure, Scored, rounded
 from usd.evaluation.files import write_replicates
 from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.metrics import blurred, efficientnet_features, frechet_distance
-from usd.model.base import Base, decode, encode, encode_text
-from usd.tasks import DIRECTIONS, TASKS, TRAINED, Task
+from usd.evaluation.sampling import NAMED
+from usd.model.base import Base, decode, encode, encode_text, load_base
+from usd.model.directory import is_model
+from usd.tasks import DIRECTIONS, TASKS, TRAINED, Strategy, Task
 
 STARTS = (BASE_ALONE, CONTROL_ALONE)  # what variants are trained from
 T_BASE_ALONE = 998  # the highest of the ESS timesteps
@@ -87,6 +91,28 @@ class References:
             for name, found in pictures.items():
                 distance = round(frechet_distance(real, efficientnet_features(found)), 5)
                 self.rows.append({"name": name, "task": "map2image", "items": count, "fd": distance})
+
+
+def score_references(
+    shards: Shards,
+    base: str,
+    control: Path,
+    strategy: Strategy,
+    train: config.Train,
+    evaluate: config.Evaluate,
+    measure: Measure,
+) -> References:
+    """All references; CONTROL_ALONE only if `control` is a whole model, sampled at the timesteps of `strategy`.
+
+    A ControlNet has no adapter to read the query, and models/no_start is no folder.
+    """
+    device, test = device_for(train.device), Samples(shards["test"])
+    found = References(evaluate, measure)
+    found.answer(load_base(base).freeze().to(device), test, Samples(shards["train"]))
+    if is_model(control):
+        alone = Evaluator.of_model(control, device, strategy, train.ess_steps, evaluate, measure, NAMED)
+        found.answer_by_control(alone, Samples(shards["val"]), test)
+    return found
 
 
 @torch.no_grad()

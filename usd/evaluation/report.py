@@ -6,13 +6,14 @@ from typing import Any
 import jinja2
 
 from usd.config import Params
-from usd.config.training import BASELINE, OURS, VARIANTS
+from usd.config.training import OURS, VARIANTS
 from usd.evaluation import tables
 from usd.evaluation.comparison import Comparison
 from usd.evaluation.gate import judge_quality
 from usd.evaluation.names import named
 from usd.evaluation.targets import targets
 from usd.files import read_text
+from usd.tasks import DIRECTIONS
 
 TEMPLATE = jinja2.Template(
     """# US-Diffusion against Prompt Diffusion
@@ -119,7 +120,7 @@ of the same direction):
 ## Gate
 
 What one short run can show, and what `dvc repro` fails on. [docs/study.md](../docs/study.md) says why each bound has
-its value. One more check, the speedup in the paper's row, is in gate.json alone, since each measurement finds another.
+its value. One more check, the speedup of ESS without guidance, is in gate.json alone: each measurement finds another.
 
 {{ checks }}
 
@@ -153,15 +154,14 @@ OWN_JUDGES = "independent annotators that no training has seen (edges: by the op
 def render(results: Comparison, params: Params, study: str, independent: bool) -> str:
     """The report as Markdown; `study` is a section of its own, `independent` says who reads adherence."""
     evaluate = params.evaluate
-    metrics = {BASELINE: results.baseline.metrics, OURS: results.ours.metrics}
-    titles = {"image2map": "Image2Map", "map2image": "Map2Image"}
+    titles = {direction: named(direction) for direction in DIRECTIONS}
     text: str = TEMPLATE.render(
         named=named,
         variants=VARIANTS,
         params=evaluate,
         judges=OWN_JUDGES if independent else FAL_JUDGES,
         candidates=f"{_list(evaluate.steps)} timesteps with guidance {_list(evaluate.guidance_scales)}",
-        sampling={name: each["sampling"] for name, each in metrics.items()},
+        sampling={name: each["sampling"] for name, each in results.metrics.items()},
         ess_steps=params.train.ess_steps,
         own_estimates=params.variants[OURS].self_estimates > 0,
         paper=tables.paper_table(results),
@@ -176,7 +176,7 @@ def render(results: Comparison, params: Params, study: str, independent: bool) -
         unseen_scores={title: tables.scores_table(results, key, False) for key, title in titles.items()},
         **_indicator(results),
         study=study,
-        checks=tables.check_table(judge_quality(metrics, params.gate)),
+        checks=tables.check_table(judge_quality(results.metrics, params.gate)),
         targets=tables.target_table(targets(results, params.gate)),
         pictures=tables.pictured(),
     )

@@ -27,6 +27,11 @@ class Candidate:
     steps: int
     guidance: float
 
+    @classmethod
+    def of(cls, choice: Mapping[str, Any]) -> "Candidate":
+        """What was chosen for a direction, from the section `sampling` of metrics.json."""
+        return cls(choice["steps"], choice["guidance_scale"])
+
     @property
     def evaluations(self) -> int:
         """Evaluations of the network per image."""
@@ -40,11 +45,7 @@ class Candidate:
 
 def chosen_sampling(sampling: Mapping[str, Mapping[str, Any]], strategy: Strategy) -> dict[str, Any]:
     """How a call samples in each direction, from the section `sampling` of metrics.json."""
-    found = {}
-    for direction, choice in sampling.items():
-        candidate = Candidate(choice["steps"], choice["guidance_scale"])
-        found[direction] = asdict(candidate.sampling(strategy))
-    return found
+    return {direction: asdict(Candidate.of(choice).sampling(strategy)) for direction, choice in sampling.items()}
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 
 from usd.config.training import VARIANTS
+from usd.evaluation.bootstrap import Interval
 from usd.evaluation.comparison import (
     BLURRED,
     METRICS,
     REAL,
     TRIVIAL,
     Comparison,
+    shown,
     unseen_maps,
     verdict,
 )
 from usd.evaluation.gate import Check
 from usd.evaluation.names import HEADLINE, SETTINGS, named, number
-from usd.evaluation.targets import Target, shown
+from usd.evaluation.targets import Target
 from usd.tasks import TASKS, TRAINED
 
 PAPER = {"rmse": "−0.026", "fd": "−7.47 (FID)"}
@@ -36,8 +38,8 @@ def differences(results: Comparison, row: str, paper: bool = False) -> list[list
         if (found := results.between(row, direction, metric)) is None:
             continue
         spent = [evaluations(each.curve, row, direction) for each in (results.baseline, results.ours)]
-        both = [each.mean(row, direction, metric) for each in (results.baseline, results.ours)]
-        cells = [f"{number(value)} ({count})" for value, count in zip(both, spent, strict=True)]
+        means = [each.mean(row, direction, metric) for each in (results.baseline, results.ours)]
+        cells = [f"{number(value)} ({count})" for value, count in zip(means, spent, strict=True)]
         published = [PAPER.get(metric, "—")] if paper else []
         lines.append([f"{named(direction)}, {named(metric)}", *published, *cells, shown(found), verdict(found)])
     return lines
@@ -136,8 +138,9 @@ def unseen_table(results: Comparison) -> str:
     """Unseen Image2Map tasks beside every trivial answer."""
     lines = []
     for task in unseen_maps():
-        both = [each.value("chosen", task, "rmse") for each in (results.baseline, results.ours)]
-        lines.append([named(task), *map(number, [*both, *(results.reference(name, task, "rmse") for name in TRIVIAL)])])
+        errors = [each.value("chosen", task, "rmse") for each in (results.baseline, results.ours)]
+        errors += [results.reference(name, task, "rmse") for name in TRIVIAL]
+        lines.append([named(task), *map(number, errors)])
     return markdown(["RMSE", *map(named, VARIANTS), *TRIVIAL], lines)
 
 
@@ -148,14 +151,9 @@ def context_table(results: Comparison) -> str:
         for task, found in each.context.items():
             changes = found["error_change"]
             if changes:
-                cells = [interval_cell(changes[name]) for name in SETTINGS]
+                cells = [shown(Interval(**changes[name])) for name in SETTINGS]
                 lines.append([named(task), named(variant), *cells])
     return markdown(["task", "variant", *map(named, SETTINGS)], lines)
-
-
-def interval_cell(found: dict[str, float]) -> str:
-    """A change of an error, with its interval."""
-    return f"{number(found['delta'])} [{number(found['low'])}, {number(found['high'])}]"
 
 
 def obeys_table(results: Comparison) -> str:

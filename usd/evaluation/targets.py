@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from usd.config import Gate
-from usd.evaluation.bootstrap import Interval
-from usd.evaluation.comparison import BLURRED, METRICS, Comparison, unseen_maps
+from usd.evaluation.comparison import BLURRED, METRICS, Comparison, shown, unseen_maps
 from usd.evaluation.names import HEADLINE, named, number
 from usd.tasks import DIRECTIONS, TRAINED
 
@@ -128,11 +127,3 @@ def _pair(results: Comparison, gate: Gate) -> Iterator[Target]:
     least = min(task["swapped_pair_change"] for task in scores)
     name = "minimum change of a task's output with another task's pair"
     yield Target(name, f"≥ {gate.target_swapped:g}", number(least), least >= gate.target_swapped)
-
-
-def shown(found: Interval | None) -> str:
-    """A difference with its interval."""
-    if found is None:
-        return "not measured"
-    digits = 2 if abs(found.high - found.low) > 0.5 else 4
-    return f"{number(found.delta, digits)} [{number(found.low, digits)}, {number(found.high, digits)}]"

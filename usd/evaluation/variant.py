@@ -56,9 +56,9 @@ def evaluate_variant(evaluator: Evaluator, validation: Samples, test: Samples, g
         "sampling": {direction: choice.as_dict() for direction, choice in choices.items()},
         "paper": {},
     }
-    accuracy = [trained(evaluator, test, task, choices[task.direction], found, grids) for task in TRAINED]
+    accuracy = [score_trained(evaluator, test, task, choices[task.direction], found, grids) for task in TRAINED]
     for task in UNSEEN:
-        unseen(evaluator, test, task, choices[task.direction].best, found, grids)
+        score_unseen(evaluator, test, task, choices[task.direction].best, found, grids)
     found.metrics["obeys"] = min(share for tested in found.context.values() for share in tested["obeys"].values())
     if evaluator.pipeline.adapter.indicator is not None:
         found.metrics["indicator_accuracy"] = float(np.mean(accuracy))
@@ -66,7 +66,7 @@ def evaluate_variant(evaluator: Evaluator, validation: Samples, test: Samples, g
     return found
 
 
-def trained(
+def score_trained(
     evaluator: Evaluator, test: Samples, task: Task, choice: Choice, found: Evaluation, grids: Path | None
 ) -> float:
     """All rows and tests of one trained task; returns the share of its items whose indicator names it."""
@@ -96,7 +96,7 @@ def trained(
     return float((scored.indicator.argmax(1) == names.index(task.name)).float().mean())
 
 
-def unseen(
+def score_unseen(
     evaluator: Evaluator, test: Samples, task: Task, candidate: Candidate, found: Evaluation, grids: Path | None
 ) -> None:
     """One task that was kept out of training; with an indicator also as the paper averages it."""

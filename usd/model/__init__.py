@@ -1,1 +1,1 @@
-"""Networks: the frozen base, the control branch and its adapters."""
+"""Networks: the base, the control branch and its adapters."""

@@ -1,4 +1,4 @@
-"""The frozen base: a latent diffusion model in diffusers' directory layout.
+"""The base: a latent diffusion model in diffusers' directory layout.
 
     vae/ unet/ text_encoder/ tokenizer/ scheduler/
 
@@ -103,12 +103,10 @@ def scale_factor(vae: PatchCodec | AutoencoderKL) -> int:
 
 def encode(vae: PatchCodec | AutoencoderKL, image: Tensor) -> Tensor:
     """Images (B, 3, H, W) in [0, 1] to scaled latents (B, C, h, w); the mode of an autoencoder's distribution."""
-    pixels = image * 2 - 1
-    encoded = vae.encode(pixels)
-    if isinstance(encoded, Tensor):  # from a PatchCodec
-        return encoded
-    latents: Tensor = encoded.latent_dist.mode() * vae.config.scaling_factor
-    return latents
+    encoded = vae.encode(image * 2 - 1)
+    latents: Tensor = encoded if isinstance(encoded, Tensor) else encoded.latent_dist.mode()
+    scaled: Tensor = latents * vae.config.scaling_factor
+    return scaled
 
 
 def decode(vae: PatchCodec | AutoencoderKL, latents: Tensor) -> Tensor:

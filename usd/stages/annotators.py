@@ -27,8 +27,8 @@ def main(shards: str, out: Path, metrics: Path, run_dir: RunDir) -> None:
         save_file(weights, scratch / "model.safetensors")
         (scratch / "config.json").write_text(json.dumps(net.config) + "\n")
         write_curve(curve, scratch / "curve.csv")
-    forget(run_dir)
     atomic_write(metrics, json.dumps(measure(out, opened["val"]), indent=1) + "\n")
+    forget(run_dir)
 
 
 if __name__ == "__main__":

@@ -35,16 +35,14 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
         for name, path in ((BASELINE, baseline), (OURS, ours))
     }
     chosen = read_json(results / OURS / "metrics.json")["sampling"]
-    ddim, ess = (
-        sampling_timesteps("uniform", params.baseline_steps),
-        sampling_timesteps("ess", everything.train.ess_steps),
-    )
+    uniform = sampling_timesteps("uniform", params.baseline_steps)
+    ess = sampling_timesteps("ess", everything.train.ess_steps)
     contestants = [
-        Contestant(BASELINE, models[BASELINE], Sampling(ddim)),
+        Contestant(BASELINE, models[BASELINE], Sampling(uniform)),
         Contestant(OURS, models[OURS], Sampling(ess)),
     ]
     for direction, choice in chosen.items():
-        sampling = Candidate(choice["steps"], choice["guidance_scale"]).sampling(strategy)
+        sampling = Candidate.of(choice).sampling(strategy)
         contestants.append(Contestant(f"{OURS}, chosen for {direction}", models[OURS], sampling))
     rounds = [(size, turn) for size in params.batch_sizes for turn in range(params.repeats + 1)]
     for size, turn in track(rounds, description="benchmark"):

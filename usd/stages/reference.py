@@ -18,9 +18,8 @@ from usd.evaluation.tables import model_scores
 from usd.evaluation.variant import evaluate_model
 from usd.files import atomic_directory, path_digest
 from usd.model.directory import halve, set_sampling
-from usd.provenance import code_digest
 from usd.stages import RunDir, run
-from usd.training.checkpoint import is_done, mark_done
+from usd.training.checkpoint import identity_of, is_done, mark_done
 from usd.training.variant import Run
 
 NAME = "reference"
@@ -35,7 +34,7 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     check_counts(params.evaluate, opened)
     settings = params.variant(OURS)
     own = replace(params.train, seed=params.reference.seed, steps=params.reference.steps)
-    identity = {"train": asdict(own), "variant": asdict(settings), "data": opened.digest, "code": code_digest("train")}
+    identity = identity_of(own, "train", opened.digest) | {"variant": asdict(settings)}
     given = {"annotators": annotators, "base": Path(own.base), "start": Path(own.warm_start)}
     identity |= {name: path_digest(path) for name, path in given.items()}
     accelerator = accelerator_for(own.device, own.precision)

@@ -10,7 +10,7 @@ from usd.evaluation.plots import draw_quality
 from usd.files import atomic_directory, read_json
 from usd.stages import RunDir, run
 from usd.study.findings import Findings
-from usd.study.page import render
+from usd.study.report import render
 from usd.study.runs import Study
 
 TRIALS = "trials.csv"  # written by hand: the short trials by which the recipe was found

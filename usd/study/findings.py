@@ -34,7 +34,7 @@ class Quantity:
         return found
 
 
-def trained(row: str, direction: Direction, metric: str, run: Results) -> Quantity:
+def over_trained(row: str, direction: Direction, metric: str, run: Results) -> Quantity:
     """The mean over the trained tasks that a run has the metric of."""
     names = [f"{row}/{task.name}/{metric}" for task in TRAINED if task.direction == direction]
     return Quantity(f"{row} {metric}", tuple(name for name in names if name in run.replicates))
@@ -60,16 +60,16 @@ class Findings:
         """What each part is judged by, named before the results: the variant without it → the quantity."""
         run = self.runs[OURS][0]
         few = [row for row in sorted(set(run.curve["row"])) if row.isdigit() and int(row) <= FEW_EVALUATIONS]
-        columns = [column for row in few for column in trained(row, "image2map", "rmse", run).columns]
+        columns = [column for row in few for column in over_trained(row, "image2map", "rmse", run).columns]
         return {
             "no_sga": Quantity("RMSE of the unseen tasks", tuple(f"chosen/{task}/rmse" for task in UNSEEN_IMAGE2MAP)),
             "no_fal": Quantity(
-                "adherence RMSE as chosen", trained("chosen", "map2image", "adherence_rmse", run).columns
+                "adherence RMSE as chosen", over_trained("chosen", "map2image", "adherence_rmse", run).columns
             ),
             "no_ess": Quantity(f"RMSE at up to {FEW_EVALUATIONS} evaluations", tuple(columns)),
             "no_self_estimates": Quantity(
                 f"RMSE at {FEW_EVALUATIONS} evaluations",
-                trained(str(FEW_EVALUATIONS), "image2map", "rmse", run).columns,
+                over_trained(str(FEW_EVALUATIONS), "image2map", "rmse", run).columns,
             ),
         }
 
@@ -104,7 +104,7 @@ class Findings:
         """The paper's row."""
         run = self.runs[OURS][0]
         wanted: list[tuple[Direction, str]] = [("image2map", "rmse"), ("map2image", "fd")]
-        rows = {metric: self.difference(trained("paper", direction, metric, run)) for direction, metric in wanted}
+        rows = {metric: self.difference(over_trained("paper", direction, metric, run)) for direction, metric in wanted}
         return {metric: found.as_dict() for metric, found in rows.items()} | {"speedup": speedup}
 
     def as_dict(self, speedup: float) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The plain regression network: what the same base learns when it is simply taught to map query to target.
 
-It starts from the base, as the variants do, and has the same number of steps, the same batches, learning rate and
-prompts, but no noise, example pair, control branch or adapter: the U-Net reads the query's latents and predicts the
-target's. Its answer takes one evaluation, like that of the base alone.
+It starts from the base, as the variants do, and has the same number of steps and the same batches, but no noise, no
+example pair, no control branch and no adapter: the U-Net reads the query's latents and predicts the target's. All of it
+is trained, at the variants' rate for pretrained weights. Having no pair, it is always told the map by its name. Its
+answer takes one evaluation, like that of the base alone.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,11 +18,11 @@ from usd.data.loader import Batch, training_loader
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for
-from usd.diffusion.losses import task_weights
-from usd.diffusion.schedule import clean_estimate
+from usd.diffusion.losses import mean_square, task_weights
+from usd.diffusion.prediction import clean_estimate
 from usd.evaluation.references import T_BASE_ALONE
 from usd.model.base import Base, encode, encode_text, load_base
-from usd.provenance import code_digest
+from usd.training.checkpoint import identity_of
 from usd.training.loop import Terms, fit
 
 
@@ -37,7 +38,7 @@ def train_regression(shards: Shards, params: Train, run_dir: Path) -> Base:
             text = encode_text(base, batch.prompts)
         t = torch.full((len(query),), T_BASE_ALONE, device=query.device)
         estimate = clean_estimate(base.scheduler, unet(query, t, text).sample.float(), query, t)
-        errors = (estimate - target).square().mean((1, 2, 3))
+        errors = mean_square(estimate - target)
         weights = task_weights(batch.tasks, params.map_weight).to(errors)
         return {"regression": (weights[batch.task] * errors).mean()}
 
@@ -46,6 +47,6 @@ def train_regression(shards: Shards, params: Train, run_dir: Path) -> Base:
         return training_loader(stream, params.workers, accelerator.device)
 
     params = replace(params, learning_rate=params.learning_rate * params.pretrained_rate, preview_every=0)
-    identity = {**asdict(params), "data": shards.digest, "base": base.digest(), "code": code_digest("study")}
+    identity = identity_of(params, "study", shards.digest) | {"base weights": base.digest()}
     fit(base.unet, batches, loss, params, accelerator, run_dir, identity, title="regression")
     return base.freeze()

@@ -10,16 +10,12 @@ from usd.determinism import device_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import Results, read_results, write_evaluation
 from usd.evaluation.manifest import Samples, check_counts
-from usd.evaluation.references import References, base_alone
-from usd.evaluation.sampling import NAMED, USUAL, Shown
+from usd.evaluation.references import base_alone, score_references
 from usd.evaluation.variant import evaluate_variant
 from usd.files import atomic_directory, folder_digest, path_digest, read_json
-from usd.model.base import load_base
-from usd.model.directory import is_model
-from usd.provenance import code_digest
 from usd.study.regression import train_regression
-from usd.tasks import TRAINED, Strategy
-from usd.training.checkpoint import forget, is_done, mark_done
+from usd.tasks import TRAINED
+from usd.training.checkpoint import forget, identity_of, is_done, mark_done
 from usd.training.variant import Run
 
 REGRESSION = "regression network"
@@ -39,31 +35,30 @@ class Study:
         self.shards, self.annotators, self.control, self.run_dir = Shards.open(shards), annotators, control, run_dir
         check_counts(self.evaluate, self.shards)
         self.device = device_for(self.train.device)
-        self.validation, self.test, self.others = (Samples(self.shards[split]) for split in ("val", "test", "train"))
+        self.validation, self.test = Samples(self.shards["val"]), Samples(self.shards["test"])
         self.measure = Measure.of(self.shards, judges)
-        self.identity = {
+        self.identity = identity_of(self.train, "study", self.shards.digest) | {
             "steps": self.params.training_steps,
-            "train": asdict(self.train),
             "evaluate": asdict(self.evaluate),
-            "data": self.shards.digest,
             "annotators": folder_digest(annotators),
             "judges": folder_digest(judges),
             "base": folder_digest(Path(self.train.base)),
             "control": path_digest(control),
-            "code": code_digest("study"),
         }
 
     def run(self, variant: str, seed: int) -> Results:
         """Results of one variant and seed."""
         folder = self.run_dir / f"{variant}-{seed}"
         identity = self.identity | {"variant": asdict(self.variants[variant]), "seed": seed}
-        if not is_done(folder, identity):
-            model = folder / "model"
+        model, settings = folder / "model", self.variants[variant]
+        if not is_done(model, identity):
             params = replace(self.train, steps=self.params.training_steps, seed=seed)
-            settings = self.variants[variant]
             run = Run(variant, "study", settings, params, self.shards, self.annotators, folder / "run")
             run.train(model, folder / "curve.csv")
-            evaluator = self._evaluator(model, settings.timesteps)
+            mark_done(model, identity)
+        if not is_done(folder, identity):
+            steps = self.train.ess_steps
+            evaluator = Evaluator.of_model(model, self.device, settings.timesteps, steps, self.evaluate, self.measure)
             with atomic_directory(folder / "results") as scratch:
                 write_evaluation(evaluate_variant(evaluator, self.validation, self.test), scratch)
             mark_done(folder, identity)
@@ -73,15 +68,12 @@ class Study:
         """Rows of the answers that need no training of a variant, and of the regression network."""
         folder = self.run_dir / "references"
         if not is_done(folder, self.identity):
-            found = References(self.evaluate, self.measure)
-            found.answer(load_base(self.train.base).freeze().to(self.device), self.test, self.others)
-            if is_model(self.control):
-                strategy = self.variants["control"].timesteps
-                alone = self._evaluator(self.control, strategy, NAMED)
-                found.answer_by_control(alone, self.validation, self.test)
-            trained = train_regression(
-                self.shards, replace(self.train, steps=self.params.training_steps), folder / "run"
+            strategy = self.variants["control"].timesteps
+            found = score_references(
+                self.shards, self.train.base, self.control, strategy, self.train, self.evaluate, self.measure
             )
+            params = replace(self.train, steps=self.params.training_steps)
+            trained = train_regression(self.shards, params, folder / "run")
             for task in TRAINED:
                 items = self.test.manifest(task, self.evaluate.items, self.evaluate.seed)
                 answers = base_alone(trained, self.test, items, self.evaluate.batch_size)
@@ -92,7 +84,3 @@ class Study:
             mark_done(folder, self.identity)
         rows: list[dict[str, Any]] = read_json(folder / "results" / "references.json")
         return rows
-
-    def _evaluator(self, model: Path, strategy: Strategy, usual: Shown = USUAL) -> Evaluator:
-        steps = self.train.ess_steps
-        return Evaluator.of_model(model, self.device, strategy, steps, self.evaluate, self.measure, usual)

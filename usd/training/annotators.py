@@ -1,15 +1,14 @@
 """Training of the small depth and segmentation network on the ground truth."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from usd.annotators.bundled import PerceptionNet
 from usd.annotators.loading import load_annotators
-from usd.annotators.small import PerceptionNet
 from usd.config import Annotators
 from usd.data.classes import nearest_class
 from usd.data.loader import Batch, training_loader
@@ -18,8 +17,8 @@ from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.images import to_tensor
-from usd.provenance import code_digest
 from usd.tasks import TASKS
+from usd.training.checkpoint import identity_of
 from usd.training.loop import Row, Terms, fit
 
 HEADS = (TASKS["image2depth"], TASKS["image2seg"])
@@ -54,7 +53,7 @@ def train_annotators(shards: Shards, params: Annotators, run_dir: Path) -> tuple
         stream = TrainingStream(shards["train"], params.seed, items, params.flip, start, rank, world, HEADS)
         return training_loader(stream, params.workers, accelerator.device)
 
-    identity = {**asdict(params), "data": shards.digest, "code": code_digest("annotators"), "processes": world}
+    identity = identity_of(params, "annotators", shards.digest) | {"processes": world}
     return net, fit(net, batches, loss, params, accelerator, run_dir, identity, title="annotators")
 
 
@@ -66,7 +65,7 @@ def classes(colours: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(weights: Path, split: Split) -> dict[str, float]:
-    """Error on a split: depth RMSE beside that of the mean map, and the share of pixels of the right class."""
+    """Error on a split: depth RMSE beside that of the split's mean map, and the share of pixels of the right class."""
     annotators = load_annotators(weights)
     image, depth, seg = (to_tensor(split.pictures(split.keys, field)) for field in ("image", "depth", "seg"))
     found = {name: torch.cat([annotators[name](part) for part in image.split(50)]) for name in ("depth", "seg")}

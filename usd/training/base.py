@@ -9,7 +9,7 @@ U-Net's learning rate it collapsed, and the U-Net learned to ignore it.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,8 +24,8 @@ from usd.diffusion.losses import mean_square, task_weights
 from usd.diffusion.timesteps import draw_timesteps
 from usd.errors import UsdError
 from usd.model.base import Base, encode, encode_text
-from usd.provenance import code_digest
 from usd.tasks import TRAINED
+from usd.training.checkpoint import identity_of
 from usd.training.loop import Row, Terms, fit
 
 HALVES = 2  # an item's query and its example are two images to learn from
@@ -51,14 +51,13 @@ def pretrain(base: Base, shards: Shards, params: BaseParams, run_dir: Path) -> l
         stream = TrainingStream(shards["train"], params.seed, items, params.flip, start, rank, world)
         return training_loader(stream, params.workers, accelerator.device)
 
-    identity = {**asdict(params), "data": shards.digest, "code": code_digest("base"), "processes": world}
-    return fit(
-        base.unet, batches, Objective(base, params, rank, world), params, accelerator, run_dir, identity, title="base"
-    )
+    identity = identity_of(params, "base", shards.digest) | {"processes": world}
+    loss = BaseObjective(base, params, rank, world)
+    return fit(base.unet, batches, loss, params, accelerator, run_dir, identity, title="base")
 
 
 @dataclass(frozen=True)
-class Draws:
+class BaseDraws:
     """The random numbers of one micro-batch, or of one process's share of it."""
 
     t: Tensor  # (B,) long
@@ -66,19 +65,19 @@ class Draws:
     keep_text: Tensor  # (B,) bool
     noise: Tensor  # (B, C, h, w)
 
-    def of_process(self, rank: int, world: int) -> "Draws":
+    def of_process(self, rank: int, world: int) -> "BaseDraws":
         """The items of process `rank`, of the queries and of the examples."""
         parts = (self.t, self.share, self.keep_text, self.noise)
-        return Draws(*(part.unflatten(0, (HALVES, world, -1))[:, rank].flatten(0, 1) for part in parts))
+        return BaseDraws(*(part.unflatten(0, (HALVES, world, -1))[:, rank].flatten(0, 1) for part in parts))
 
 
-def draw_all(params: BaseParams, index: int, shape: tuple[int, ...]) -> Draws:
+def draw_base(params: BaseParams, index: int, shape: tuple[int, ...]) -> BaseDraws:
     """Draw for micro-batch `index`, whose latents have `shape` over all processes: a function of seed and index."""
     random, count = generator(params.seed, index), shape[0]
     t = draw_timesteps("ess", params.timesteps, count, random)
     translated = (torch.rand(count, generator=random) < params.translation) & (t >= params.translation_from)
     residue = params.residue * torch.rand(count, generator=random)
-    return Draws(
+    return BaseDraws(
         t=t,
         share=torch.where(translated, residue, 1.0),
         keep_text=torch.rand(count, generator=random) >= params.dropout,
@@ -87,7 +86,7 @@ def draw_all(params: BaseParams, index: int, shape: tuple[int, ...]) -> Draws:
 
 
 @dataclass(frozen=True)
-class Objective:
+class BaseObjective:
     """The loss terms of one micro-batch: (model, batch) → terms, whose sum is minimised."""
 
     base: Base
@@ -100,7 +99,7 @@ class Objective:
         base, device = self.base, batch.target.device
         x_0 = encode(base.vae, torch.cat([batch.target, batch.example_target]))  # (2B, C, h, w)
         other = encode(base.vae, torch.cat([batch.query, batch.example_source]))
-        whole = draw_all(self.params, batch.index, (len(x_0) * self.world, *x_0.shape[1:]))
+        whole = draw_base(self.params, batch.index, (len(x_0) * self.world, *x_0.shape[1:]))
         drawn = whole.of_process(self.rank, self.world)
         t, s = drawn.t.to(device), drawn.share.to(device)[:, None, None, None]
         x_t = base.scheduler.add_noise(x_0, drawn.noise.to(device), t)  # √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε

@@ -3,7 +3,7 @@
 import numpy as np
 
 from usd.data.shards import Split
-from usd.model.base import Base
+from usd.model.base import Base, prompt_tokens
 
 EXAMINED = 10_000  # captions, spread evenly; more would hardly change the share
 
@@ -11,7 +11,7 @@ EXAMINED = 10_000  # captions, spread evenly; more would hardly change the share
 def long_captions(base: Base, split: Split) -> str:
     """A warning if captions have more tokens than the base reads, with one of their keys; "" if none has."""
     numbers = np.unique(np.linspace(0, len(split) - 1, EXAMINED).astype(int)).tolist()
-    most = base.tokenizer.model_max_length
+    most = prompt_tokens(base)
     tokens = base.tokenizer([split.rows.caption(number) for number in numbers], truncation=False, verbose=False)
     long = [number for number, ids in zip(numbers, tokens.input_ids, strict=True) if len(ids) > most]
     if not long:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from usd.config import Optimisation
 from usd.errors import UsdError
 from usd.files import atomic_write, read_json
+from usd.provenance import code_digest
 
 CHECKPOINT = "checkpoint.safetensors"
 IDENTITY = "identity.json"  # of a finished run
+FREE = ("workers", "checkpoint_every", "preview_every")  # may differ when a training is resumed
+
+
+def identity_of(params: Optimisation, stage: str, data: str) -> dict[str, Any]:
+    """What a run must have in common with the one that it resumes: its parameters, the stage's code, the data's digest.
+
+    The caller adds what else it depends on.
+    """
+    kept = {key: value for key, value in asdict(params).items() if key not in FREE}
+    return kept | {"data": data, "code": code_digest(stage)}
 
 
 class TrainingState:
     """What a resumed run needs, in one safetensors file: weights, their average if any, optimiser, curve and step.
 
-    `identity` holds what must be the same when a run is resumed: parameters, data, code, and other inputs.
+    `identity` holds what must be the same when a run is resumed; see `identity_of`.
     """
 
     def __init__(

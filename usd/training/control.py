@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
-from usd.annotators.small import Annotator
+from usd.annotators.bundled import Annotator
 from usd.config import NO_START, Train, Variant
 from usd.data.encoded import Encoded
 from usd.data.loader import Batch, training_loader
@@ -21,13 +21,11 @@ from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, scale_factor
 from usd.model.control import Denoiser, channels_last, control_from_unet, warm_start
 from usd.model.directory import is_model, load_model
-from usd.provenance import code_digest
 from usd.tasks import TRAINED
+from usd.training.checkpoint import identity_of
 from usd.training.loop import Row, fit
 from usd.training.objective import Objective
 from usd.training.optimizer import Rate
-
-FREE = ("workers", "checkpoint_every", "preview_every")  # may differ when a training is resumed
 
 
 def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
@@ -42,7 +40,7 @@ def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
     )
     denoiser = Denoiser(base.unet, control_from_unet(base.unet), adapter)
     if params.warm_start != NO_START:
-        start(denoiser, params.warm_start)
+        start(denoiser, params)
     denoiser.unlock(params.unlock)
     if params.gradient_checkpointing:
         denoiser.save_memory()
@@ -51,17 +49,22 @@ def new_denoiser(base: Base, variant: Variant, params: Train) -> Denoiser:
     return denoiser
 
 
-def start(denoiser: Denoiser, source: str) -> None:
+def start(denoiser: Denoiser, params: Train) -> None:
     """Take over the weights of stage `control`'s model, or the control branch of a ControlNet or Prompt Diffusion.
 
     Raises:
-        UsdError: it does not fit the base or the adapter.
+        UsdError: it does not fit the base or the adapter, or its U-Net is that of another base.
     """
+    source = params.warm_start
     if not is_model(Path(source)):
         warm_start(denoiser.control, source)
         return
     _, trained = load_model(Path(source))
     try:
+        if trained.adapter.example is not None:
+            raise RuntimeError("it is a trained variant")
+        if params.unlock != "all":
+            _check_encoder(denoiser.unet, trained.unet)
         denoiser.unet.load_state_dict(trained.unet.state_dict())
         denoiser.control.load_state_dict(trained.control.state_dict())
         denoiser.adapter.start_from(trained.adapter)
@@ -71,6 +74,13 @@ def start(denoiser: Denoiser, source: str) -> None:
             f"train.warm_start: {source} is of another base or adapter ({reason}); set it to {NO_START}, "
             "or thaw the stage `control` and run it: docs/reproducibility.md, Frozen stages"
         ) from error
+
+
+def _check_encoder(unet: UNet2DConditionModel, trained: UNet2DConditionModel) -> None:
+    """Raise a RuntimeError unless both have one encoder, which is never trained; the one may be in half precision."""
+    for name, weight in unet.down_blocks.state_dict().items():
+        if not torch.allclose(weight, trained.down_blocks.get_parameter(name), rtol=1e-3, atol=1e-6):
+            raise RuntimeError(f"down_blocks.{name} of its U-Net is another")
 
 
 def rates(params: Train) -> Rate:
@@ -114,8 +124,7 @@ def finetune(
     if params.compile:
         denoiser.unet.compile()
         denoiser.control.compile()
-    kept = {key: value for key, value in asdict(params).items() if key not in FREE}
-    found = {"data": shards.digest, "base weights": digest, "code": code_digest("train"), "processes": world}
+    others = {**inputs, "base weights": digest, "processes": world, "variant": asdict(variant)}
     curve = fit(
         denoiser,
         batches_of(shards, params, digest, accelerator),
@@ -123,7 +132,7 @@ def finetune(
         params,
         accelerator,
         run_dir,
-        identity={**kept, **inputs, **found, "variant": asdict(variant)},
+        identity_of(params, "train", shards.digest) | others,
         rate=rates(params),
         log=log,
         preview=partial(preview, denoiser),

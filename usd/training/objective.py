@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
-from usd.annotators.small import Annotator
+from usd.annotators.bundled import Annotator
 from usd.config import Train, Variant
 from usd.data.loader import Batch
 from usd.determinism import generator
 from usd.diffusion.losses import feedback, mean_square, task_weights
-from usd.diffusion.schedule import clean_estimate, ddim_step, denoising_target
+from usd.diffusion.prediction import clean_estimate, ddim_step, denoising_target
 from usd.diffusion.timesteps import draw_timesteps, sampling_timesteps
 from usd.errors import UsdError
 from usd.model.base import Base, decode, encode, encode_text
@@ -60,7 +60,8 @@ def draw_all(params: Train, variant: Variant, index: int, shape: tuple[int, ...]
 def draw_stops(params: Train, variant: Variant, t: Tensor, random: torch.Generator) -> Tensor:
     """Where on the sampled list (B, N) a sampler stops on its way to t (B,): at t, and before at each with p = ½.
 
-    The first timestep is where it starts. Only a share `self_estimates` of the items has stops.
+    The first timestep is where it starts; items at it have no stops, and are made of x_0, of which little is left
+    there. Only a share `self_estimates` of the others has stops.
     """
     steps = torch.tensor(sampling_timesteps(variant.timesteps, params.ess_steps))
     chosen = torch.rand(len(t), 1, generator=random) < variant.self_estimates

@@ -9,11 +9,10 @@ import numpy as np
 from usd.config import Study
 from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval
-from usd.evaluation.comparison import BLURRED, METRICS, REAL, verdict
+from usd.evaluation.comparison import BLURRED, METRICS, REAL, shown, verdict
 from usd.evaluation.names import HEADLINE, named, number, places
-from usd.evaluation.tables import interval_cell, markdown
-from usd.evaluation.targets import shown
-from usd.study.findings import Findings, Quantity, trained
+from usd.evaluation.tables import markdown
+from usd.study.findings import Findings, Quantity, over_trained
 from usd.tasks import TASKS, TRAINED
 
 PAGE = jinja2.Template(
@@ -65,7 +64,7 @@ All metrics in the paper's row, for information; there a variant without ESS has
 *Control branch alone*: the generic control branch that all variants start from; it is told the task by the prompt and
 sees no example pair. *Base alone*: the query as x_t at t = 998, no control branch, adapter or example. *Regression
 network*: the same base, trained for as many steps on the same batches to map the query to the target, without noise
-or examples.
+or examples; it is told the map by its name.
 
 {{ references }}
 
@@ -125,7 +124,7 @@ def compared(findings: Findings, rows: list[str], ours: str = OURS) -> str:
     lines = []
     for row in rows:
         for direction, metric in METRICS:
-            quantity = trained(row, direction, metric, findings.runs[ours][0])
+            quantity = over_trained(row, direction, metric, findings.runs[ours][0])
             if not quantity.columns:
                 continue
             cells = [spread(map(quantity.value, findings.runs[name])) for name in (BASELINE, ours)]
@@ -137,7 +136,7 @@ def compared(findings: Findings, rows: list[str], ours: str = OURS) -> str:
 
 def variants_table(findings: Findings) -> str:
     """All variants as chosen on validation."""
-    quantities = [trained("chosen", *pair, findings.runs[OURS][0]) for pair in METRICS]
+    quantities = [over_trained("chosen", *pair, findings.runs[OURS][0]) for pair in METRICS]
     lines = [
         [named(name), *(spread(map(each.value, runs)) for each in quantities if each.columns)]
         for name, runs in findings.runs.items()
@@ -157,7 +156,7 @@ def removals_table(findings: Findings) -> str:
 def removals_in_full(findings: Findings) -> str:
     """All metrics of the variants without a part, in the paper's row; empty if no variant goes without one."""
     run = findings.runs[OURS][0]
-    quantities = [Quantity(named(metric), trained("paper", way, metric, run).columns) for way, metric in METRICS]
+    quantities = [Quantity(named(metric), over_trained("paper", way, metric, run).columns) for way, metric in METRICS]
     there = [name for name in findings.removals() if name in findings.runs]
     lines = [_removal(findings, name, each) for name in there for each in quantities if each.columns]
     return markdown(REMOVAL, lines) if lines else ""
@@ -198,7 +197,7 @@ def context_table(findings: Findings) -> str:
         for task, found in run.context.items():
             changes: dict[str, Any] = found["error_change"]
             if changes:
-                lines.append([str(seed), named(task), *map(interval_cell, changes.values())])
+                lines.append([str(seed), named(task), *(shown(Interval(**change)) for change in changes.values())])
     settings = next((list(each["error_change"]) for each in findings.runs[OURS][0].context.values()), [])
     return markdown(["seed", "task", *map(named, settings)], lines)
 

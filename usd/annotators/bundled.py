@@ -6,7 +6,6 @@ trained on the ground truth; soft edges are a fixed operator.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,22 +73,17 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     )
 
 
-def follow(net: nn.Module) -> Callable[[Tensor], Any]:
-    """The network, on whatever device the images are."""
-    return lambda image: net.to(image.device)(image)
-
-
 def depth_annotator(net: PerceptionNet) -> Annotator:
-    """The depth map the network sees."""
-    see = follow(net)
-    return lambda image: see(image)[0].expand(-1, 3, -1, -1)
+    """The depth map that the network sees, on whatever device the image is."""
+    return lambda image: net.to(image.device)(image)[0].expand(-1, 3, -1, -1)
 
 
 def segmentation_annotator(net: PerceptionNet) -> Annotator:
     """The palette colours of the classes, mixed by their probabilities, so that gradients flow."""
-    see, palette = follow(net), torch.from_numpy(PALETTE).float() / 255
+    palette = torch.from_numpy(PALETTE).float() / 255
 
     def annotate(image: Tensor) -> Tensor:
-        return torch.einsum("bkhw,kc->bchw", see(image)[1].softmax(1), palette.to(image.device))
+        logits = net.to(image.device)(image)[1]
+        return torch.einsum("bkhw,kc->bchw", logits.softmax(1), palette.to(image.device))
 
     return annotate
