@@ -9,10 +9,12 @@ from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.manifest import Samples, check_counts
 from usd.evaluation.references import References
 from usd.evaluation.sampling import NAMED
-from usd.files import atomic_directory
+from usd.files import atomic_directory, check_replaceable
 from usd.model.base import load_base
 from usd.model.directory import is_model
 from usd.stages import run
+
+MARK = "references.json"
 
 
 def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> None:
@@ -20,6 +22,7 @@ def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> Non
 
     JUDGES read the maps of generated images.
     """
+    check_replaceable(out, MARK)
     everything = config.load()
     opened = Shards.open(shards)
     check_counts(everything.evaluate, opened)
@@ -33,7 +36,7 @@ def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> Non
         steps = everything.train.ess_steps
         evaluator = Evaluator.of_model(control, device, strategy, steps, everything.evaluate, measure, NAMED)
         references.answer_by_control(evaluator, Samples(opened["val"]), test)
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, MARK) as scratch:
         references.write(scratch)
 
 
