@@ -218,9 +218,9 @@ def diff(
 ) -> None:
     """Say what changed between two revisions: parameters, data, metrics, figures, and the stages that will rerun.
 
-    HEAD is compared with the commit where it left BASE, as in a pull request. A regression is a metric of US-Diffusion
-    that got worse by more than the noise between seeds, or a check of the gate or an expectation on the data that newly
-    fails. Everything is read from git, except pictures of samples, which come from the DVC cache.
+    HEAD is compared with the commit where it left BASE, as in a pull request. A regression is a metric, except
+    the baseline's, that got worse by more than the noise between seeds, or a check of the gate or an expectation on the
+    data that newly fails. Everything is read from git, except pictures of samples, which come from the DVC cache.
     """
     from usd.diff.review import printable, review, text
     from usd.files import atomic_write
