@@ -16,7 +16,7 @@ ABOUT = """US-Diffusion: show the model an example pair, and it does the same to
 The pipeline from data to model runs with `dvc repro`; a stage explains itself: `python -m usd.stages.train --help`.
 Every command below has examples in its own help: `usd generate --help`."""
 
-UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)  # what a path given can be
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)  # errors that a path from the command line can cause
 
 Model = Annotated[Path | None, typer.Option(help="A model's folder; else models/us_diffusion, else models/reference.")]
 
