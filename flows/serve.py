@@ -17,6 +17,7 @@ from urllib.request import urlopen
 
 import typer
 
+from flows.dag import GPU
 from flows.processes import GUARD
 from usd.errors import UsdError
 from usd.stages import run
@@ -58,7 +59,7 @@ def main(
         end_left_over_runs(client)
         if notify:
             notify_failures(notify)
-        client.upsert_global_concurrency_limit_by_name("gpu", gpus)
+        client.upsert_global_concurrency_limit_by_name(GPU, gpus)
         command("work-pool", "create", POOL, "--type", "process", "--overwrite")
         command("--no-prompt", "deploy", "--all")
         worker = guarded(["worker", "start", "--pool", POOL, "--limit", "1"], None, stack)  # one working directory
