@@ -32,8 +32,8 @@ PATIENCE = 180.0  # seconds for the server to start, which takes long on a busy 
 
 
 def main(
-    port: Annotated[int, typer.Option(help="Of the server, on 127.0.0.1 only.")] = 4200,
-    gpus: Annotated[int, typer.Option(help="How many stages with `meta: {gpu: true}` may run at once.")] = 1,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server, on 127.0.0.1 only.")] = 4200,
+    gpus: Annotated[int, typer.Option(min=1, help="How many stages with `meta: {gpu: true}` may run at once.")] = 1,
     notify: Annotated[
         str, typer.Option(envvar="USD_NOTIFY", help="Webhook of a chat that is told of failed runs.")
     ] = "",
