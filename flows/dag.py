@@ -8,6 +8,8 @@ from typing import Any
 
 from usd.errors import UsdError
 
+GPU = "gpu"  # `meta: {gpu: true}` in dvc.yaml, and the concurrency limit that such stages share
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -15,7 +17,7 @@ class Stage:
 
     name: str
     upstream: tuple[str, ...]  # the stages whose outputs it needs; none if it is frozen
-    gpu: bool  # `meta: {gpu: true}` in dvc.yaml
+    gpu: bool  # whether it takes its turn
     frozen: bool
     missing: tuple[Path, ...]  # outputs that are not there
     results: tuple[Path, ...]  # outputs that git keeps, not DVC's cache
@@ -35,7 +37,7 @@ def read_dag(targets: list[str] | None = None) -> list[Stage]:
             Stage(
                 name=stage.addressing,
                 upstream=tuple(sorted(other.addressing for other in graph.successors(stage))),
-                gpu=bool((stage.meta or {}).get("gpu")),
+                gpu=bool((stage.meta or {}).get(GPU)),
                 frozen=stage.frozen,
                 missing=tuple(Path(str(out)) for out in stage.outs if not out.exists),
                 results=tuple(Path(str(out)) for out in stage.outs if not out.use_cache),

@@ -34,8 +34,8 @@ def ablation(grid: dict[str, list[Any]], targets: list[str] = ["evaluate@us_diff
         grid: The values to try by parameter, such as {"train.ess_steps": [5, 10]}; all combinations are run.
         targets: The stages to bring up to date in each experiment, with all they need.
     """
-    if superseded():
-        return Completed(name="Superseded", message="The next run of the same schedule is due already")
+    if end := superseded():
+        return end
     combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     if not grid or not combinations:
         raise UsdError("grid: nothing to run; name parameters of params.yaml and the values to try")

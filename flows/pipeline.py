@@ -4,7 +4,6 @@ from typing import Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
-from prefect.states import Completed
 
 from flows.dag import read_dag
 from flows.experiments import Settings, run_experiments
@@ -12,8 +11,6 @@ from flows.propose import check_possible
 from flows.propose import propose as propose_changes
 from flows.stages import bring_up_to_date, check_what_is_there
 from flows.turns import superseded
-
-SUPERSEDED: State[Any] = Completed(name="Superseded", message="The next run of the same schedule is due already")
 
 
 @flow(name="reproduce")
@@ -33,8 +30,8 @@ def reproduce(
         propose: Open a pull request with dvc.lock and the results if they changed: needs `gh`, signed in, and a clean
             checkout of the branch to propose to. A DVC remote gets the data and models first.
     """
-    if superseded():
-        return SUPERSEDED
+    if end := superseded():
+        return end
     results = [path for stage in read_dag(targets) for path in stage.results] if propose else []
     if propose:
         check_possible(results)
@@ -53,7 +50,7 @@ def validate(dask: str | None = None) -> State[Any]:
     Args:
         dask: Address of the Dask scheduler whose workers inspect the data; none: processes of this machine.
     """
-    return SUPERSEDED if superseded() else check_what_is_there("validate", dask)
+    return superseded() or check_what_is_there("validate", dask)
 
 
 @flow(name="train")

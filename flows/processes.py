@@ -26,10 +26,12 @@ class Finished:
     code: int
     output: str  # the last lines
 
-    @property
-    def signal(self) -> int:
-        """The signal that ended it, or 0."""
-        return self.code - 128 if 128 < self.code <= 192 else 0
+
+def signal_of(status: int) -> int:
+    """The signal that an exit status tells of, as Python or as a shell does, or 0."""
+    if status < 0:
+        return -status
+    return status - 128 if 128 < status <= 192 else 0
 
 
 class Processes:

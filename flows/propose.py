@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from prefect import State, get_run_logger, task
@@ -42,7 +43,12 @@ def propose(results: Sequence[Path], what: str) -> State[None]:
     if subprocess.run([*DVC, "config", "core.remote"], capture_output=True, check=False).stdout:
         checked(*DVC, "push")
     checked("git", "push", "--quiet", origin, f"{commit}:refs/heads/{branch}")
-    url = open_pull_request(branch, commit, what)
+    try:
+        url = open_pull_request(branch, commit, what)
+    except UsdError:
+        with suppress(UsdError):
+            checked("git", "push", "--quiet", "--delete", origin, branch)  # it would count as proposed
+        raise
     get_run_logger().info("Proposed: %s", url)
     return Completed(name="Proposed", message=url)
 

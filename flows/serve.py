@@ -17,6 +17,7 @@ from urllib.request import urlopen
 
 import typer
 
+from flows.dag import GPU
 from flows.processes import GUARD
 from usd.errors import UsdError
 from usd.stages import run
@@ -31,8 +32,8 @@ PATIENCE = 180.0  # seconds for the server to start, which takes long on a busy 
 
 
 def main(
-    port: Annotated[int, typer.Option(help="Of the server, on 127.0.0.1 only.")] = 4200,
-    gpus: Annotated[int, typer.Option(help="How many stages with `meta: {gpu: true}` may run at once.")] = 1,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server, on 127.0.0.1 only.")] = 4200,
+    gpus: Annotated[int, typer.Option(min=1, help="How many stages with `meta: {gpu: true}` may run at once.")] = 1,
     notify: Annotated[
         str, typer.Option(envvar="USD_NOTIFY", help="Webhook of a chat that is told of failed runs.")
     ] = "",
@@ -58,7 +59,7 @@ def main(
         end_left_over_runs(client)
         if notify:
             notify_failures(notify)
-        client.upsert_global_concurrency_limit_by_name("gpu", gpus)
+        client.upsert_global_concurrency_limit_by_name(GPU, gpus)
         command("work-pool", "create", POOL, "--type", "process", "--overwrite")
         command("--no-prompt", "deploy", "--all")
         worker = guarded(["worker", "start", "--pool", POOL, "--limit", "1"], None, stack)  # one working directory

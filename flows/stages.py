@@ -22,11 +22,10 @@ from prefect.states import Cancelled, Completed
 
 from flows import fanout
 from flows.artifacts import attempt, publish
-from flows.dag import Stage, read_dag, stale
-from flows.processes import DVC, Finished, Processes, Stopped
+from flows.dag import GPU, Stage, read_dag, stale
+from flows.processes import DVC, Finished, Processes, Stopped, signal_of
 from usd.errors import UsdError
 
-GPU = "gpu"  # the concurrency limit that stages with `meta: {gpu: true}` share
 GPU_DOOR = Lock()  # one thread of this process at a time asks for it
 DELAYS = [5.0, 20.0]  # seconds before each retry
 SKIPPED = re.compile(r"^Stage '.+' (didn't change, skipping|is cached - skipping run)", re.MULTILINE)
@@ -59,8 +58,7 @@ def check_outcome(what: str, done: Finished) -> None:
     if done.code == 0:
         return
     status = int(found[-1]) if (found := STATUS.findall(done.output)) else done.code
-    number = -status if status < 0 else Finished(status, "").signal
-    if number:
+    if number := signal_of(status):
         raise StageInterrupted(f"{what}: killed by signal {number}")
     complaints = COMPLAINT.findall(done.output)
     said = [line for line in done.output.splitlines() if not line.startswith("ERROR: failed to reproduce")]

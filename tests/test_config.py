@@ -123,8 +123,8 @@ def test_sections_are_frozen_and_checked_when_changed() -> None:
 
 def test_it_is_read_as_dvc_reads_it() -> None:
     text = "{a: no, b: 010, c: 1e-4, d: yes, e: 1_000, f: 0o10, g: .5, h: ~, i: on}"
-    assert config.parse(text, "") == parse_yaml(text, "")
-    assert config.parse(text, "") | {"a": "no", "b": 10, "c": 1e-4} == config.parse(text, "")
+    assert config.parse_yaml(text, "") == parse_yaml(text, "")
+    assert config.parse_yaml(text, "") | {"a": "no", "b": 10, "c": 1e-4} == config.parse_yaml(text, "")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_your_own_pictures_are_used_and_left_again(tmp_path: Path) -> None:
     [
         ("photos", r"photos\.dvc is not there; track the folder first: `dvc add photos`"),
         ("../photos", "expected 'rendered', or a folder beside params.yaml"),
-        ("scenes", "expected 'rendered', or a folder beside params.yaml"),
+        ("scenes", r"usd use scenes: data/scenes is the pipeline's own; rename your folder scenes"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, name: str, message: str) -> None:

@@ -1,9 +1,11 @@
 """Names agree across dvc.yaml, params.yaml, config and stages."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from tests.conftest import ROOT
 from usd import config
@@ -37,3 +39,20 @@ def test_whoever_reads_train_depends_on_the_base_and_the_start() -> None:
 @pytest.mark.parametrize("name", list(STAGES))
 def test_dvc_yaml_names_the_code_that_shapes_a_stage(name: str) -> None:
     assert [dep for dep in STAGES[name]["deps"] if dep.startswith("usd/")] == code_dependencies(name)
+
+
+def test_the_registry_has_models_that_a_stage_makes_and_metrics_are_named_once() -> None:
+    """As DVC reads them; a metric of its own belongs to its stage, and only files inside a folder are named below."""
+    with Repo(str(ROOT)) as repo:
+        outs = {out.def_path: out for stage in repo.index.stages for out in stage.outs}
+        artifacts = repo.artifacts.read()["dvc.yaml"]
+        shown = set(repo.metrics.show()[""]["data"])
+    assert {name: (each.path, each.type) for name, each in artifacts.items()} == {
+        "reference": ("models/reference", "model"),
+        "us-diffusion": ("models/us_diffusion", "model"),
+    }
+    assert {each.path for each in artifacts.values()} <= outs.keys()
+    named = yaml.safe_load((ROOT / "dvc.yaml").read_text())["metrics"]
+    assert {Path(file).parent.as_posix() for file in named} <= outs.keys()
+    assert not outs.keys() & set(named)
+    assert shown == {*named, "results/annotators.json"}

@@ -1,5 +1,7 @@
 """The device and the precision that are asked for."""
 
+import os
+
 import pytest
 from accelerate.state import AcceleratorState
 
@@ -31,3 +33,10 @@ def test_evaluating_takes_a_device_in_whatever_precision_was_trained() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     device_for("cpu")
     assert not AcceleratorState._shared_state
+
+
+def test_whoever_takes_a_device_has_deterministic_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command such as `usd encode` too, which is not a stage."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    device_for("cpu")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from benchmarks.damage import DAMAGES, Copy, Damage, examine, judge, misfile, swap
 from usd import config
 from usd.data.record import SPLITS, field_path, read_manifest
 from usd.errors import UsdError
 from usd.images import read_png
 from usd.stages import shard
 from usd.stages.validate import main
-from usd.validation.damage import DAMAGES, Copy, Damage, examine, judge, misfile, swap
 from usd.validation.expectations import validate
 from usd.validation.fit import slope
 from usd.validation.inspection import HASHES, columns, inspect_samples, inspected, tabulate

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.test_config import TEXT, edited
 from usd import config
+from usd.config.data import TAKEN
 from usd.config.profiles import apply
 from usd.config.source import use
 from usd.errors import UsdError
@@ -45,6 +46,37 @@ def test_a_mapping_that_stands_in_two_places_is_not_changed_in_both(tmp_path: Pa
         f"variants: {{{name}: {{self_estimates: 1.0}}}}\ntrain: {{steps: 7}}"
     )  # of which one is no change
     assert apply(profile, path) == ["train.steps: 400 → 7"]
+
+
+@pytest.mark.parametrize("name", ["more", "photos"])
+def test_a_second_folder_does_not_drop_the_first(tmp_path: Path, name: str) -> None:
+    path = edited(tmp_path, ("  photos: []", "  photos: [photos]"))
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    (tmp_path / f"{name}.dvc").touch()
+    use(name, path)
+    paths = config.load(path).paths
+    assert (paths.scenes, paths.photos) == (f"data/{name}", list(dict.fromkeys(["photos", name])))
+    use("rendered", path)
+    assert path.read_text() == TEXT
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_folder_of_the_pipelines_own_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(
+        UsdError, match=f"^usd use {name}: data/{name} is the pipeline's own; rename your folder {name}$"
+    ):
+        use(name, edited(tmp_path))
+
+
+@pytest.mark.parametrize("listed", ["photos: [[a]]", "pictures: []"])
+def test_a_list_of_folders_that_is_none_is_named(tmp_path: Path, listed: str) -> None:
+    path = edited(tmp_path, ("  photos: []", f"  {listed}"))
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    (tmp_path / "mine.dvc").touch()
+    before = path.read_text()
+    with pytest.raises(UsdError, match=r"paths\.p"):
+        use("mine", path)
+    assert path.read_text() == before
 
 
 def test_a_folder_is_used_with_all_that_belongs_to_it_or_not_at_all(tmp_path: Path) -> None:

@@ -2,7 +2,5 @@
 
 import logging
 
-__version__ = "0.1.0"
-
 # diffusers loads it, and it asks for 4-bit kernels, which nothing here uses
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -16,7 +16,7 @@ ABOUT = """US-Diffusion: show the model an example pair, and it does the same to
 The pipeline from data to model runs with `dvc repro`; a stage explains itself: `python -m usd.stages.train --help`.
 Every command below has examples in its own help: `usd generate --help`."""
 
-UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)  # what a path given can be
+UNUSABLE = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)  # errors that a path from the command line can cause
 
 Model = Annotated[Path | None, typer.Option(help="A model's folder; else models/us_diffusion, else models/reference.")]
 
@@ -218,9 +218,9 @@ def diff(
 ) -> None:
     """Say what changed between two revisions: parameters, data, metrics, figures, and the stages that will rerun.
 
-    HEAD is compared with the commit where it left BASE, as in a pull request. A regression is a metric of US-Diffusion
-    that got worse by more than the noise between seeds, or a check of the gate or an expectation on the data that newly
-    fails. Everything is read from git, except pictures of samples, which come from the DVC cache.
+    HEAD is compared with the commit where it left BASE, as in a pull request. A regression is a metric, except
+    the baseline's, that got worse by more than the noise between seeds, or a check of the gate or an expectation on the
+    data that newly fails. Everything is read from git, except pictures of samples, which come from the DVC cache.
     """
     from usd.diff.review import printable, review, text
     from usd.files import atomic_write

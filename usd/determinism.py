@@ -1,6 +1,7 @@
 """Seeds and a device set-up that give the same numbers again."""
 
 import hashlib
+import os
 
 import torch
 from accelerate import Accelerator
@@ -25,6 +26,7 @@ def device_for(device: str) -> torch.device:
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsdError("device: cuda was asked for, but no GPU is visible; set it to auto or cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, products on a GPU are not deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a tenth of the time
     found = None if device == "cpu" else torch.accelerator.current_accelerator(check_available=True)

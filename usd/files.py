@@ -74,7 +74,7 @@ def atomic_directory(target: Path, mark: str = "") -> Iterator[Path]:
         raise UsdError(f"{target}: the current folder is there and cannot be replaced; name another")
     try:
         with sole_writer(target):
-            _check_replaceable(target, mark)
+            check_replaceable(target, mark)
             with _scratch(place) as scratch:
                 yield scratch
     except FileNotFoundError as error:
@@ -87,7 +87,12 @@ def atomic_directory(target: Path, mark: str = "") -> Iterator[Path]:
         raise UsdError(f"{target}: could not be written: {reason}; earlier outputs are kept") from error
 
 
-def _check_replaceable(target: Path, mark: str) -> None:
+def check_replaceable(target: Path, mark: str) -> None:
+    """Raise if `atomic_directory` would keep what is at `target`; said before long work, whose result it replaces.
+
+    Raises:
+        UsdError: it is not a folder, or a folder with files and without `mark`.
+    """
     if target.exists() and not target.is_dir():
         raise UsdError(f"{target}: what is there is not a folder, so it is kept; name another")
     if mark and target.exists() and not (target / mark).is_file() and any(target.iterdir()):

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from tests.diff.project import METRICS, Project, retrained, set_rmse
+from usd.cli import app
+from usd.diff.metrics import MetricChange, MetricsPart
 from usd.diff.revision import find
-from usd.diff.scores import MEAN, numbers, read_metrics
+from usd.diff.scores import MEAN, Noise, numbers, read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +86,14 @@ def test_the_baselines_metrics_are_told_but_are_not_regressions(project: Project
     text = project.review()
     assert r"metrics: prompt\_diffusion: 4 worse" in text.splitlines()[0]
     assert "<summary>Worse and better: prompt_diffusion, the baseline</summary>" in text
+
+
+@pytest.mark.parametrize("variant", ["us_diffusion", "reference", "annotators", "of_mine"])
+def test_every_metric_but_the_baselines_can_be_a_regression(variant: str) -> None:
+    change = MetricChange(variant, "", "depth_rmse", 0.1, 0.2, None)
+    assert MetricsPart([change], {}, Noise({}, None, 0)).regressions == [f"{variant}: depth_rmse 0.1 → 0.2"]
+    shown = " ".join(get_command(app).commands["diff"].help.split())  # type: ignore[attr-defined]
+    assert "a metric, except the baseline's, that got worse" in shown
 
 
 def test_the_noise_is_the_range_over_all_seeds_of_the_study(project: Project) -> None:

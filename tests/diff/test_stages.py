@@ -110,6 +110,24 @@ def test_a_new_stage_of_another_dvc_yaml_a_frozen_one_and_one_that_ran_are_told(
     assert "| `base` | params.yaml: base.steps |" in told
 
 
+def test_a_stage_that_always_runs_is_told(project: Project) -> None:
+    """`always_changed: true`, or without dependencies and outputs; a frozen one is not run."""
+
+    def add(file: Any) -> None:
+        file["stages"]["gate"]["always_changed"] = True
+        file["stages"]["benchmark"] |= {"always_changed": True, "frozen": True}
+        file["stages"]["tell"] = {"cmd": "echo"}
+
+    project.edit("dvc.yaml", add)
+    project.commit()
+    found = plan(find("HEAD", project.root))
+    assert {each.name: each.reasons for each in found.reruns} == {
+        "gate": ["runs every time"],
+        "tell": ["runs every time"],
+    }
+    assert found.frozen == []
+
+
 def test_what_is_outside_of_git_is_taken_as_recorded(project: Project) -> None:
     """A dependency in object storage, and data that `dvc add` tracks."""
 

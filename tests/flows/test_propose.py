@@ -103,6 +103,19 @@ def test_changed_results_are_proposed_once_and_the_checkout_stays(
     assert len(github) == 1
 
 
+def test_what_github_refuses_is_proposed_again(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise UsdError("propose: gh api: HTTP 502")
+
+    change(clone)
+    monkeypatch.setattr("flows.propose.shutil.which", lambda name: name)
+    monkeypatch.setattr("flows.propose.open_pull_request", refuse)
+    with pytest.raises(UsdError, match="HTTP 502"):
+        propose.fn([*RESULTS], "the run x")
+    monkeypatch.setattr("flows.propose.open_pull_request", lambda *_: URL)
+    assert propose.fn([*RESULTS], "the run y").message == URL
+
+
 @pytest.mark.parametrize(
     ("obstacle", "message"),
     [

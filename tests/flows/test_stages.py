@@ -28,6 +28,15 @@ def test_only_passing_faults_are_retried(code: int, output: str, retried: bool, 
     assert helped_by_retry(found.value) == retried
 
 
+@pytest.mark.parametrize(
+    ("status", "signal"), [(0, 0), (1, 0), (128, 0), (137, 9), (192, 64), (193, 0), (255, 0), (-15, 15)]
+)
+def test_a_status_tells_of_a_signal(status: int, signal: int) -> None:
+    from flows.processes import signal_of
+
+    assert signal_of(status) == signal
+
+
 def test_a_frozen_stage_without_its_outputs_is_an_error() -> None:
     from flows import processes, stages
 

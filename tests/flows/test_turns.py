@@ -88,7 +88,9 @@ def test_of_scheduled_runs_that_piled_up_only_the_latest_runs(monkeypatch: pytes
         for made in runs.values():
             client.set_flow_run_state(made.id, Cancelled(), force=True)
         client.resume_deployment(deployment.id)
-    assert found == {"old": True, "asked": False, "new": False}
+    assert (found["asked"], found["new"]) == (None, None)
+    assert found["old"].is_completed()
+    assert found["old"].name == "Superseded"
 
 
 def test_a_schedule_fires_and_the_worker_runs_it(inside: Path) -> None:

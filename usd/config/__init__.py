@@ -1,7 +1,7 @@
 """Parameters: what params.yaml may hold, and how it is read, checked and changed."""
 
 from usd.config.data import Annotate, Ingest, Paths, Render, Shard, Validate
-from usd.config.loading import PARAMS, build, load, parse
+from usd.config.loading import PARAMS, build, load, parse_yaml
 from usd.config.results import Benchmark, Evaluate, Gate, Study
 from usd.config.sections import Params
 from usd.config.training import NO_START, Annotators, Base, Control, Optimisation, Reference, Train, Variant
@@ -32,5 +32,5 @@ __all__ = [
     "Variant",
     "build",
     "load",
-    "parse",
+    "parse_yaml",
 ]

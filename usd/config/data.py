@@ -30,7 +30,12 @@ Scenes = Annotated[Count, Field(le=10**7)]  # in a split; the list of more would
 Gradient = Annotated[Amount, Field(le=2**31 - 1)]  # OpenCV's whole numbers
 
 
-def _free(name: str) -> str:
+def free_name(name: str) -> str:
+    """The name of a folder of your own pictures, of which stage `ingest` makes data/NAME.
+
+    Raises:
+        ValueError: the pipeline keeps something else there.
+    """
     if name in TAKEN:
         raise ValueError(f"data/{name} is the pipeline's own; rename your folder {name}")
     return name
@@ -41,7 +46,7 @@ class Paths:
     """Section `paths`: what dvc.yaml's commands and dependencies take from here."""
 
     scenes: Text
-    photos: Annotated[list[Annotated[str, Field(pattern=f"^{FOLDER}$"), AfterValidator(_free)]], Distinct]
+    photos: Annotated[list[Annotated[str, Field(pattern=f"^{FOLDER}$"), AfterValidator(free_name)]], Distinct]
     shards: Text
     annotators: Text
     judges: Text

@@ -53,7 +53,7 @@ def load(path: Path = PARAMS) -> Params:
         UsdError: the file or keys are missing, unknown, of the wrong type or out of range, a line for each; or in a
             project the folders that a training starts from are not there.
     """
-    params = build(Params, parse(read(path, FROM_ROOT), str(path)), str(path))
+    params = build(Params, parse_yaml(read(path, FROM_ROOT), str(path)), str(path))
     if path.with_name("dvc.yaml").is_file():
         for key in MADE:
             _check_folder(path, key, getattr(params.train, key))
@@ -82,7 +82,7 @@ def read(path: Path, remedy: str) -> str:
         raise UsdError(f"{path}: not UTF-8; save it in that encoding") from None
 
 
-def parse(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text, read as DVC reads it: as YAML 1.2, where `no` is text and `1e-4` is a number.
 
     Raises:

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from usd.config.loading import FROM_ROOT, PARAMS, build, parse, read
+from usd.config.loading import FROM_ROOT, PARAMS, build, parse_yaml, read
 from usd.config.sections import Params
 from usd.errors import UsdError
 from usd.files import atomic_write
@@ -66,7 +66,7 @@ def change(wanted: list[dict[str, Any]], params: Path = PARAMS, where: str = "")
 def _mistakes(text: str) -> list[str]:
     """What `build` complains about in the text of a params.yaml, a line each."""
     try:
-        build(Params, parse(text, ""), "")
+        build(Params, parse_yaml(text, ""), "")
     except UsdError as error:
         return str(error).splitlines()
     return []
@@ -111,7 +111,7 @@ def _on_one_line(values: list[Any]) -> CommentedSeq:
 def _load(yaml: YAML, path: Path, remedy: str) -> Any:
     """The file's values as they are written: with comments, quotes and the form of numbers."""
     text = read(path, remedy)
-    if not isinstance(parse(text, str(path)), dict):  # or not valid
+    if not isinstance(parse_yaml(text, str(path)), dict):  # or not valid
         raise UsdError(f"{path}: not a mapping of sections, such as `train: {{steps: 400}}`")
     yaml.preserve_quotes = True
     return yaml.load(text)

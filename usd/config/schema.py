@@ -1,7 +1,7 @@
 """The JSON schema of params.yaml, from which editors complete keys and show what they mean.
 
-`python -m usd.config.schema` writes it anew after a change of sections.py or of a comment in params.yaml. Types and
-ranges come from the sections, descriptions from the comments above the keys of params.yaml.
+`python -m usd.config.schema` writes it anew after a change of a section's class or of a comment in params.yaml.
+Types and ranges come from the classes, descriptions from the comments above the keys of params.yaml.
 """
 
 import json

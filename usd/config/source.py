@@ -2,9 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
-from usd.config.data import FOLDER, TAKEN
-from usd.config.loading import FROM_ROOT, PARAMS, read
+from usd.config.data import FOLDER, free_name
+from usd.config.loading import FROM_ROOT, PARAMS, parse_yaml, read
 from usd.config.profiles import change, values_of
 from usd.errors import UsdError
 
@@ -15,6 +16,9 @@ SCENES = "data/scenes"
 def use(name: str, params: Path = PARAMS) -> list[str]:
     """Write into params.yaml that the pipeline works on a folder, or again on what it draws; returns what changed.
 
+    Folders that were used before stay in `paths.photos`, so that DVC keeps their datasets up to date too; with
+    "rendered" the list is empty again.
+
     Args:
         name: "rendered", or a folder beside params.yaml that `dvc add` or `dvc import-url` tracks.
         params: The file to change.
@@ -22,13 +26,27 @@ def use(name: str, params: Path = PARAMS) -> list[str]:
     Raises:
         UsdError: the folder is not there, DVC does not track it, or params.yaml cannot be changed so.
     """
-    read(params, FROM_ROOT)
+    values = parse_yaml(read(params, FROM_ROOT), str(params))
     profiles = params.parent / "profiles"
     if name == RENDERED:
         return change([{"paths": {"scenes": SCENES, "photos": []}}, values_of(profiles / "rendered.yaml")], params)
-    if not re.fullmatch(FOLDER, name) or name in TAKEN:
+    if not re.fullmatch(FOLDER, name):
         raise UsdError(f"usd use {name}: expected 'rendered', or a folder beside params.yaml, such as photos")
+    try:
+        free_name(name)
+    except ValueError as error:
+        raise UsdError(f"usd use {name}: {error}") from None
     if not (params.parent / f"{name}.dvc").is_file():
         raise UsdError(f"usd use {name}: {name}.dvc is not there; track the folder first: `dvc add {name}`")
-    paths = {"paths": {"scenes": f"data/{name}", "photos": [name]}}
-    return change([paths, values_of(profiles / "photos.yaml")], params)
+    listed = _photos(values)
+    paths = {"scenes": f"data/{name}", "photos": listed if name in listed else [*listed, name]}
+    return change([{"paths": paths}, values_of(profiles / "photos.yaml")], params)
+
+
+def _photos(values: Any) -> list[Any]:
+    """The list paths.photos; empty where there is none, about which `change` complains."""
+    try:
+        found = values["paths"]["photos"]
+    except (KeyError, TypeError):
+        return []
+    return found if isinstance(found, list) else []

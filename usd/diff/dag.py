@@ -38,6 +38,7 @@ class StageRecord:
     name: str
     source: bool  # made by nobody: a .dvc file
     frozen: bool
+    always: bool  # runs whether or not anything has changed, unless it is frozen
     command_changed: bool
     inputs: tuple[StageInput, ...]
     outs: tuple[StageOutput, ...]
@@ -125,6 +126,7 @@ def _record(repo: Any, stage: Any) -> StageRecord:
         name=name(),
         source=not isinstance(stage, PipelineStage),
         frozen=stage.frozen,
+        always=bool(stage.always_changed or stage.is_callback),
         command_changed=isinstance(stage, PipelineStage) and stage.cmd_changed,
         inputs=tuple(StageInput(path(dep), dep.hash_info.value, not dep.is_in_repo) for dep in files),
         outs=tuple(StageOutput(path(out), out.hash_info.value, bool(out.use_cache)) for out in stage.outs),

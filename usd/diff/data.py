@@ -1,6 +1,6 @@
 """What changed in the data: counts by split and task, samples by key, and the distributions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, isfinite
 from typing import ClassVar
 
@@ -75,7 +75,7 @@ class DataPart:
     after: Summary | None
     keys: Keys | None  # None where a revision does not list its samples
     unlisted: list[str]  # the revisions that do not
-    pictures: tuple[SamplePictures, SamplePictures] | None = field(default=None)  # None where no key differs
+    pictures: tuple[SamplePictures, SamplePictures] | None = None  # None where no key differs
 
     @property
     def summary(self) -> str:

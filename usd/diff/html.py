@@ -4,7 +4,7 @@ import base64
 
 import jinja2
 
-from usd.diff.layout import Review
+from usd.diff.layout import BAD, GOOD, NONE, Review
 
 MOST = 5000  # rows of a table
 
@@ -18,11 +18,10 @@ def _uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-TONES = {"worse": "bad", "newly fails": "bad", "still fails": "bad", "moved far": "bad", "gone": "bad"}
-TONES |= {"better": "good", "fixed": "good", "passes": "good"}
+TONES = dict.fromkeys(BAD, "bad") | dict.fromkeys(GOOD, "good")
 ENVIRONMENT = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
 ENVIRONMENT.filters |= {"uri": _uri}
-ENVIRONMENT.globals |= {"tones": TONES}
+ENVIRONMENT.globals |= {"tones": TONES, "absent": NONE}
 PAGE = ENVIRONMENT.from_string(
     """<!doctype html>
 <html lang="en">
@@ -93,8 +92,8 @@ img{display:block;image-rendering:pixelated;max-width:100%;border-radius:.25rem}
 <thead><tr>{% for cell in table.head %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in table.rows[:most] %}
-<tr>{% for cell in row %}<td{% if cell in tones %} class="{{ tones[cell] }}"{% endif %}>
-{%- if loop.index <= table.code and cell != "—" %}<code>{{ cell }}</code>{% else %}{{ cell }}{% endif %}</td>
+<tr>{% for cell in row %}<td{% if loop.index > table.code and cell in tones %} class="{{ tones[cell] }}"{% endif %}>
+{%- if loop.index <= table.code and cell != absent %}<code>{{ cell }}</code>{% else %}{{ cell }}{% endif %}</td>
 {%- endfor %}</tr>
 {% endfor %}
 </tbody>

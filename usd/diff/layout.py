@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 NONE = "—"  # stands in a cell for a value that a revision does not have
+# Verdicts that stand in a cell of their own, which every format marks.
+BAD = frozenset({"worse", "newly fails", "still fails", "no longer checked", "gone", "moved far"})
+GOOD = frozenset({"better", "fixed", "passes"})
 
 
 @dataclass(frozen=True)

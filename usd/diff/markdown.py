@@ -2,12 +2,11 @@
 
 import re
 
-from usd.diff.layout import Review, Section, Table
+from usd.diff.layout import BAD, NONE, Review, Section, Table
 
 LIMIT = 65_000  # characters; a comment on GitHub may have 65 536
 MOST = (1000, 300, 100, 50, 20, 10, 5, 2, 1)  # rows of a table, until the text fits
 CELL = 240  # characters of a cell
-LOUD = {"worse", "newly fails", "moved far"}
 PICTURES = "The pictures are in the page that `usd diff --format html` writes."
 
 
@@ -62,12 +61,12 @@ def _folded(title: str, body: list[str]) -> list[str]:
 
 def _row(table: Table, row: list[str]) -> str:
     cells = [_code(cell) if number < table.code else _escaped(_cut(cell)) for number, cell in enumerate(row)]
-    return f"| {' | '.join(f'**{cell}**' if cell in LOUD else cell for cell in cells)} |"
+    return f"| {' | '.join(f'**{cell}**' if cell in BAD else cell for cell in cells)} |"
 
 
 def _code(cell: str) -> str:
     plain = _cut(" ".join(cell.split())).replace("`", "'").replace("|", "\\|")
-    return plain if plain in ("", "—") else f"`{plain}`"
+    return plain if plain in ("", NONE) else f"`{plain}`"
 
 
 def _escaped(text: str) -> str:

@@ -62,16 +62,16 @@ class MetricsPart:
 
     @property
     def summary(self) -> str:
-        """How many of the product's metrics have each verdict, then how many of the baseline's."""
+        """How many metrics have each verdict, and then how many of the baseline's."""
         baseline = _counted([each for each in self.changes if each.variant == BASELINE])
-        counted = [_counted(self._product), f"{BASELINE}: {baseline}" if baseline else ""]
+        counted = [_counted(self._guarded), f"{BASELINE}: {baseline}" if baseline else ""]
         return "; ".join(filter(None, counted))
 
     @property
     def regressions(self) -> list[str]:
-        """The product's metrics that got worse beyond the noise, and what is not measured any more."""
+        """Metrics, except the baseline's, that got worse beyond the noise, and what is not measured any more."""
         found = [f"{path} is gone" for path in self.lost.values()]
-        for each in self._product:
+        for each in self._guarded:
             what = f"{', '.join(filter(None, (each.variant, each.task)))}: {each.metric}"
             if each.verdict == "worse":
                 found.append(f"{what} {each.before:g} → {each.after:g}")
@@ -80,7 +80,7 @@ class MetricsPart:
         return found
 
     def section(self) -> Section | None:
-        """Tables by verdict; only what got worse or better of the product is unfolded."""
+        """Tables by verdict; only what got worse or better is unfolded, except the baseline's."""
         if not self.summary:
             return None
         notes = [f"{path} is gone." for path in self.lost.values()]
@@ -88,10 +88,10 @@ class MetricsPart:
         if judged:
             known = any(each.floor is not None for each in judged)
             notes.append(MEASURED.format(runs=self.noise.runs) if known else UNMEASURED)
-        product, moved = self._product, ("worse", "better")
+        guarded, moved = self._guarded, ("worse", "better")
         others = [each for each in self.changes if each.variant == BASELINE]
         tables = [
-            _table("Worse and better", product, moved, folded=False),
+            _table("Worse and better", guarded, moved, folded=False),
             _table(f"Worse and better: {BASELINE}, the baseline", others, moved),
             _table("Within noise", self.changes, ("within noise",)),
             _table("Numbers that are not scores", self.changes, ("changed",)),
@@ -101,8 +101,8 @@ class MetricsPart:
         return Section(self.title, self.summary, notes, [table for table in tables if table.rows])
 
     @property
-    def _product(self) -> list[MetricChange]:
-        """What can be a regression: the baseline is only what the product is compared with."""
+    def _guarded(self) -> list[MetricChange]:
+        """What can be a regression: the baseline is only what the others are compared with."""
         return [each for each in self.changes if each.variant != BASELINE]
 
 

@@ -132,6 +132,8 @@ def reasons(revision: Revision, stage: StageRecord, outs: dict[str, StageOutput]
     """Why a stage is out of date against dvc.lock; `outs` are those of all stages, by path."""
     if stage.source:
         return []
+    if stage.always and not stage.frozen:
+        return ["runs every time"]
     if not stage.locked:
         return ["not in dvc.lock"]
     found = ["its command changed"] if stage.command_changed else []

@@ -41,7 +41,7 @@ def evaluate_model(
     evaluator = Evaluator.of_model(
         model, device, strategy, params.train.ess_steps, params.evaluate, Measure.of(shards, judges)
     )
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, "metrics.json") as scratch:
         found = evaluate_variant(evaluator, Samples(shards["val"]), Samples(shards["test"]), scratch)
         write_evaluation(found, scratch)
     return found

@@ -21,7 +21,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from usd.config.loading import parse
+from usd.config.loading import parse_yaml
 from usd.data.classes import CLASSES
 from usd.errors import UsdError
 from usd.ingestion import colormaps
@@ -231,7 +231,7 @@ def read_maps(path: Path | None) -> Maps:
     if path is None:
         return Maps()
     try:
-        values = parse(path.read_text(encoding="utf-8"), str(path))
+        values = parse_yaml(path.read_text(encoding="utf-8"), str(path))
         return Maps.model_validate({} if values is None else values)
     except OSError as error:
         raise UsdError(f"{path}: not readable: {error.strerror}; --maps takes a YAML file") from error

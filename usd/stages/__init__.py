@@ -12,9 +12,6 @@ import typer
 
 from usd.errors import reported
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-
 
 def _lasting(run_dir: str) -> Path:
     """Below $USD_STATE, if that is set, as flows/experiments.py does: an experiment's own directory is removed."""

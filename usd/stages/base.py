@@ -8,7 +8,7 @@ import torch
 from usd import config
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
-from usd.files import atomic_directory, check_writable
+from usd.files import atomic_directory, check_replaceable, check_writable
 from usd.model.base import save_base
 from usd.model.untrained import new_base
 from usd.stages import RunDir, run
@@ -19,12 +19,14 @@ from usd.training.checkpoint import forget
 from usd.training.loop import write_curve
 
 PROMPTS = sorted({task.map.prompt for task in TRAINED})  # of the maps
+MARK = "curve.csv"  # a base from elsewhere has none
 
 
 def main(shards: str, out: Path, run_dir: RunDir) -> None:
     """Train a base on SHARDS and write it to OUT; RUN_DIR keeps an interrupted run."""
     params, opened = config.load().base, Shards.open(shards)
     check_writable(out)
+    check_replaceable(out, MARK)
     train = opened["train"]
     size = train.pictures([train.rows.key(0)], "image").shape[1]
     torch.manual_seed(params.seed)  # initial weights
@@ -35,9 +37,9 @@ def main(shards: str, out: Path, run_dir: RunDir) -> None:
         return
     print(f"base: trained in {(time.time() - began) / 60:.1f} min")
     parameters = sum(weight.numel() for weight in base.unet.parameters())
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, MARK) as scratch:
         save_base(base, scratch)
-        write_curve(curve, scratch / "curve.csv")
+        write_curve(curve, scratch / MARK)
         (scratch / "README.md").write_text(base_card(params, PROMPTS, len(train), size, parameters, opened.digest))
     forget(run_dir)
 

@@ -16,11 +16,11 @@ from usd.evaluation.manifest import check_counts
 from usd.evaluation.sampling import chosen_sampling
 from usd.evaluation.tables import model_scores
 from usd.evaluation.variant import evaluate_model
-from usd.files import atomic_directory, path_digest
+from usd.files import atomic_directory, check_replaceable, path_digest
 from usd.model.directory import halve, set_sampling
 from usd.stages import RunDir, run
 from usd.training.checkpoint import identity_of, is_done, mark_done
-from usd.training.variant import Run
+from usd.training.variant import MARK, Run
 
 NAME = "reference"
 
@@ -30,6 +30,8 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
 
     JUDGES read the maps of generated images. RUN_DIR keeps an interrupted run.
     """
+    check_replaceable(out, MARK)
+    check_replaceable(results, "metrics.json")
     params, opened, trained = config.load(), Shards.open(shards), run_dir / "model"
     check_counts(params.evaluate, opened)
     settings = params.variant(OURS)
@@ -46,7 +48,7 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     if not accelerator.is_main_process:
         return
     found = evaluate_model(trained, settings.timesteps, params, opened, judges, results)
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, MARK) as scratch:
         shutil.copytree(trained, scratch, dirs_exist_ok=True)
         set_sampling(scratch, chosen_sampling(found.metrics["sampling"], settings.timesteps))
         with (scratch / "README.md").open("a") as card:

@@ -7,20 +7,23 @@ from usd.data.shards import Shards
 from usd.evaluation.evaluator import Measure
 from usd.evaluation.manifest import check_counts
 from usd.evaluation.references import score_references
-from usd.files import atomic_directory
+from usd.files import atomic_directory, check_replaceable
 from usd.stages import run
 
+MARK = "references.json"
 
-def main(shards: str, judges: Path, base: str, control: Path, out: Path) -> None:
+
+def main(shards: str, judges: Path, base: Path, control: Path, out: Path) -> None:
     """Score the references on SHARDS; writes into OUT. BASE alone is one, and CONTROL alone if it is a whole model.
 
     JUDGES read the maps of generated images.
     """
+    check_replaceable(out, MARK)
     params, opened = config.load(), Shards.open(shards)
     check_counts(params.evaluate, opened)
     strategy, measure = params.variant("control").timesteps, Measure.of(opened, judges)
-    references = score_references(opened, base, control, strategy, params.train, params.evaluate, measure)
-    with atomic_directory(out) as scratch:
+    references = score_references(opened, str(base), control, strategy, params.train, params.evaluate, measure)
+    with atomic_directory(out, MARK) as scratch:
         references.write(scratch)
 
 

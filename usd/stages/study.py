@@ -7,13 +7,14 @@ from pathlib import Path
 from usd import config
 from usd.evaluation.page import page
 from usd.evaluation.plots import draw_quality
-from usd.files import atomic_directory, read_json
+from usd.files import atomic_directory, check_replaceable, read_json
 from usd.stages import RunDir, run
 from usd.study.findings import Findings
 from usd.study.report import render
 from usd.study.runs import Study
 
 TRIALS = "trials.csv"  # written by hand: the short trials by which the recipe was found
+MARK = "study.json"
 
 
 def main(
@@ -24,14 +25,15 @@ def main(
     JUDGES read the maps of generated images, CONTROL is the branch that variants start from, BENCHMARK has the speedup.
     RUN_DIR keeps finished runs and the checkpoint of the current one: run it again to go on.
     """
+    check_replaceable(out, MARK)
     params = config.load()
     speedup = read_json(benchmark)["speedup_end_to_end"]
     study = Study(shards, annotators, judges, control, run_dir)
     references = study.references()
     runs = {name: [study.run(name, seed) for seed in params.study.seeds] for name in params.study.variants}
     findings = Findings(runs, params.study.seeds, references, params.evaluate.seed)
-    with atomic_directory(out) as scratch:
-        (scratch / "study.json").write_text(json.dumps(findings.as_dict(speedup), indent=1) + "\n")
+    with atomic_directory(out, MARK) as scratch:
+        (scratch / MARK).write_text(json.dumps(findings.as_dict(speedup), indent=1) + "\n")
         findings.table().to_csv(scratch / "runs.csv", index=False, lineterminator="\n")
         draw_quality({name: [run.curve for run in each] for name, each in runs.items()}, scratch / "quality.png")
         text = render(findings, params.study, speedup)

@@ -12,7 +12,7 @@ from usd.config import Train, Variant
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.diffusion.timesteps import sampling_timesteps
-from usd.files import atomic_directory, check_writable, path_digest
+from usd.files import atomic_directory, check_replaceable, check_writable, path_digest
 from usd.model.base import Base, load_base, scale_factor
 from usd.model.control import Denoiser
 from usd.model.directory import save_model
@@ -23,6 +23,8 @@ from usd.training.checkpoint import CHECKPOINT, forget
 from usd.training.control import finetune
 from usd.training.loop import write_curve
 from usd.training.preview import Preview
+
+MARK = "adapter/config.json"  # a base from elsewhere has none
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Run:
     def train(self, out: Path, curve: Path) -> None:
         """Train, and write the model to `out` and the curve to `curve`. Run again after an interruption, it goes on."""
         check_writable(out, curve)
+        check_replaceable(out, MARK)
         accelerator = accelerator_for(self.params.device, self.params.precision)
         base = load_base(self.params.base)
         if accelerator.is_main_process and (warning := long_captions(base, self.shards["train"])):
@@ -97,7 +100,7 @@ class Run:
 def save(base: Base, denoiser: Denoiser, sampling: Mapping[str, Any] | None, card: str, size: int, out: Path) -> None:
     """Write the model directory with its card; `size` is the side of the trained pictures in pixels."""
     base.unet.register_to_config(sample_size=size // scale_factor(base.vae))  # a pretrained base may know another
-    with atomic_directory(out) as scratch:
+    with atomic_directory(out, MARK) as scratch:
         save_model(scratch, base, denoiser, sampling)
         (scratch / "README.md").write_text(card)
 

@@ -1,6 +1,6 @@
 """Demonstration: plant damage in a copy of the data and see which expectation names it.
 
-python -m usd.validation.damage SCENES ANNOTATED
+python -m benchmarks.damage data/scenes data/annotated
 """
 
 import shutil
@@ -21,9 +21,9 @@ from rich.table import Table
 from usd import config
 from usd.data.classes import CLASSES
 from usd.data.record import SPLITS, field_path, read_manifest, write_manifest
-from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import encode_png, read_png
+from usd.stages import run
 from usd.validation.expectations import Report, validate
 from usd.validation.inspection import FILES, inspect_samples
 from usd.validation.measures import ALIGNED
@@ -134,7 +134,7 @@ def empty_caption(copy: Copy, keys: list[str]) -> set[str]:
 
 
 def misfile(copy: Copy, keys: list[str]) -> set[str]:
-    """The samples of val, which both manifests count to train."""
+    """Samples of val that both manifests list under train."""
     moved = {key for key in keys if key.startswith("val")}
     for root, key in product((copy.scenes, copy.annotated), moved):
         declare(root, key, "split", "train")
@@ -205,7 +205,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except UsdError as error:
-        sys.exit(f"error: {error}")
+    run(main)
