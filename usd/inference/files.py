@@ -145,7 +145,7 @@ def _turned_with(photo: pictures.Picture, other: pictures.Picture, path: Path, o
 
 def _read(path: Path, size: int) -> pictures.Picture:
     try:
-        return pictures.read_picture(path, size, pictures.UNKNOWN)
+        return pictures.read_picture(path, size, pick=True)
     except pictures.Refused as error:
         raise UsdError(f"{path}: not a readable picture ({error})") from error
 

@@ -19,7 +19,6 @@ import PIL.ImageOps
 
 from usd.files import sha256
 from usd.images import few_colours
-from usd.tasks import MAPS
 
 SUFFIXES = {
     ".jpg": "JPEG",
@@ -39,13 +38,6 @@ DARKEST_16_BIT = 2**14  # the brightest pixel of a 16-bit photograph is brighter
 SHAPE_TOLERANCE = 0.02  # of width / height: networks round the sides of their maps
 JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PADDING = 64  # zeros at the end of a JPEG that is whole may be fewer
-UNKNOWN = "unknown"  # a field: a map if it has few colours, else an image
-RESAMPLING = {
-    "image": PIL.Image.Resampling.LANCZOS,
-    "continuous": PIL.Image.Resampling.BILINEAR,
-    "normal": PIL.Image.Resampling.BILINEAR,
-    "palette": PIL.Image.Resampling.NEAREST,
-}
 MODES = {"1": "grey", "L": "grey", "LA": "grey", "I": "grey", "P": "palette", "PA": "palette", "CMYK": "CMYK"}
 
 
@@ -99,10 +91,13 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def read_picture(path: Path, size: int, field: str = "image") -> Picture:
+def read_picture(path: Path, size: int, pick: bool = False) -> Picture:
     """A picture file as one sees it: upright, 8-bit RGB, its central square, `size` pixels a side.
 
-    `field` says how it is scaled: pixels of a class map are picked, not mixed.
+    Args:
+        path: The file.
+        size: Pixels a side.
+        pick: Whether one of few colours is taken for a map, whose pixels are picked when it is scaled, not mixed.
 
     Raises:
         Refused: the file is not a usable picture.
@@ -115,7 +110,7 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
             if narrowed(file):
                 repairs.append("16-bit")
             orientation = orientation_of(file)  # gone from a TIFF once decoded
-            pixels, shape, few = _decode(file, size, field, repairs)
+            pixels, shape, few = _decode(file, size, pick, repairs)
     except Refused:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -150,19 +145,17 @@ def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
     return ";16" in str(file.tile)  # it says so only here, until anything is decoded
 
 
-def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
+def _decode(file: PIL.ImageFile.ImageFile, size: int, pick: bool, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
     """Pixels (size, size, 3) uint8, the shape of the whole, and whether it has few colours; appends to `repairs`."""
-    kind = MAPS[field].kind if field in MAPS else "image"
-    if kind != "palette":
-        file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
+    file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
     if orientation_of(file) != 1:
         repairs.append("EXIF rotation")
     upright = PIL.ImageOps.exif_transpose(file)
     few = few_colours(upright)
-    if field == UNKNOWN and few:
-        kind = "palette"
-    picture = _sight(upright, repairs) if kind == "image" else _eight_bit(upright).convert("RGB")
-    pixels = np.asarray(PIL.ImageOps.fit(picture, (size, size), RESAMPLING[kind]))
+    picked = pick and few
+    picture = _eight_bit(upright).convert("RGB") if picked else _sight(upright, repairs)
+    method = PIL.Image.Resampling.NEAREST if picked else PIL.Image.Resampling.LANCZOS
+    pixels = np.asarray(PIL.ImageOps.fit(picture, (size, size), method))
     return pixels, upright.width / upright.height, few or upright.mode in ("P", "PA")
 
 
