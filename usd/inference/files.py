@@ -99,7 +99,7 @@ def queries_of(path: Path) -> list[Path]:
 
 
 def read_picture(path: Path, size: int) -> Tensor:
-    """A picture file as (1, 3, size, size) in [0, 1], decoded as `usd ingest` does: upright, its central square.
+    """A picture file as (1, 3, size, size) in [0, 1], decoded as the API does: upright, its central square.
 
     One of few colours is taken for a map of classes or lines, whose pixels are picked, not mixed.
 
