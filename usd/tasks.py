@@ -8,7 +8,6 @@ from typing import Literal
 
 Direction = Literal["image2map", "map2image"]
 DIRECTIONS: tuple[Direction, ...] = ("image2map", "map2image")
-Strategy = Literal["ess", "uniform"]  # how timesteps are spread: see `usd.diffusion.timesteps`
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ MAPS: dict[str, Map] = {
         Map("outpaint", "outpainting map", trained=False),  # the image with its border greyed out
     )
 }
+FIELDS: tuple[str, ...] = ("image", *MAPS)  # the pictures of a sample
 
 
 def task_name(map_name: str, direction: str) -> str:

@@ -101,6 +101,7 @@ def test_a_tiff_is_turned_once(orientation: int, own: bool, tmp_path: Path) -> N
 def test_a_new_map_is_taken_as_it_is_stored(directions: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MAPS, "posterize", Map("posterize", "posterized map", trained=True, directions=directions))
     monkeypatch.setitem(WORDS, "posterize", "posterize")
+    monkeypatch.setattr("usd.ingestion.scan.FIELDS", ("image", *MAPS))
     exif = PIL.Image.Exif()
     exif[274] = 6
     for number, levels in enumerate((256, 2)):

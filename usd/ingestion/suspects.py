@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from usd.ingestion.checking import Checked
-from usd.ingestion.findings import Finding, name_of, refused
+from usd.files import path_text
+from usd.ingestion.findings import Finding, refused
 from usd.ingestion.names import WORDS, one_form, spelt
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
@@ -26,7 +27,7 @@ class Series:
 
     def __str__(self) -> str:
         """As an error message names it."""
-        folder = "" if self.ending and self.folder == Path() else f"{name_of(self.folder)}/"
+        folder = "" if self.ending and self.folder == Path() else f"{path_text(self.folder)}/"
         return f"{folder}*{self.ending}" if self.ending else folder
 
     @property

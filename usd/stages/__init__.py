@@ -11,17 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from usd.errors import reported
+from usd.files import lasting
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-
-def _lasting(run_dir: str) -> Path:
-    """Below $USD_STATE, if that is set, as flows/experiments.py does: an experiment's own directory is removed."""
-    return Path(os.environ.get("USD_STATE", "")) / run_dir
-
-
-RunDir = Annotated[Path, typer.Argument(parser=_lasting)]  # the state of an interrupted run
+RunDir = Annotated[Path, typer.Argument(parser=lasting)]  # the state of an interrupted run
 
 
 def run(command: Callable[..., Any]) -> None:

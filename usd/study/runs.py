@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from usd import config
+from usd.config.values import Strategy
 from usd.data.shards import Shards
 from usd.determinism import device_for
 from usd.evaluation.evaluator import Evaluator, Measure
@@ -18,7 +19,7 @@ from usd.model.base import load_base
 from usd.model.directory import is_model
 from usd.provenance import code_digest
 from usd.study.regression import train_regression
-from usd.tasks import TRAINED, Strategy
+from usd.tasks import TRAINED
 from usd.training.checkpoint import forget, is_done, mark_done
 from usd.training.variant import Run
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from usd.config import Validate
 from usd.data.camera import FAR
-from usd.data.classes import CLASSES
+from usd.data.classes import CLASSES, MOST_CLASSES
 from usd.data.record import SPLITS
 from usd.validation.checking import checked, great_expectations, write_docs
-from usd.validation.dataset import MOST_CLASSES, STRAY
+from usd.validation.dataset import STRAY
 from usd.validation.measures import ALIGNED
 
 MOST_EMPTY = 0.9  # share of the Canny maps, which are made from the picture: soft pictures have no such edges
