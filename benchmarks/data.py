@@ -27,12 +27,13 @@ from benchmarks.dataset import ROUNDS, draw_scenes, packed
 from benchmarks.outcome import Outcome, printed_by
 from benchmarks.stages import packing, stages
 from usd.data import ranges
-from usd.data.index import FIELDS, schema, write_table
+from usd.data.index import schema, write_table
 from usd.data.loader import training_loader
 from usd.data.shards import Shards, upload
 from usd.data.stream import TrainingStream
 from usd.data.transforms import augment
 from usd.parallel import cores
+from usd.tasks import FIELDS
 
 ROWS = 1_000_000  # of the synthetic index
 BATCH = 4  # items of each task
@@ -103,7 +104,8 @@ OPEN = """
 import random, sys, time
 from pathlib import Path
 from benchmarks.outcome import peak
-from usd.data.index import FIELDS, Rows
+from usd.data.index import Rows
+from usd.tasks import FIELDS
 before = peak()
 began = time.perf_counter()
 rows = Rows(Path(sys.argv[1]))

@@ -19,6 +19,7 @@ from flows.stages import DVC_TASK, StageFailed, run_dvc
 from flows.turns import superseded
 from usd.diff.parameters import flatten
 from usd.errors import UsdError
+from usd.files import STATE
 
 Settings = dict[str, Any]  # "train.steps": 500
 
@@ -55,7 +56,7 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
     names = [f"{flow_run.name}-{number}" for number in range(1, len(combinations) + 1)]
     states = []
     for name, settings in zip(names, combinations, strict=True):
-        with Processes({"USD_STATE": state_of(settings)}) as processes:
+        with Processes({STATE: state_of(settings)}) as processes:
             states.append(run_experiment(name, settings, targets, force, gpu, processes, return_state=True))
     attempt(revision)
     attempt(lambda: tabulate(names, combinations, stages))

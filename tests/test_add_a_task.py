@@ -14,11 +14,13 @@ from tests.documents import blocks
 pytestmark = pytest.mark.slow
 
 CHECK = """
+import shutil
 import numpy as np
 from pathlib import Path
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
 from usd.images import read_png
+from usd.ingestion.ingest import Options, ingest
 from usd.stages import annotate, shard, validate
 from usd.tasks import TASKS
 
@@ -32,6 +34,13 @@ assert np.array_equal(read_png(made[0]), image // 64 * 85)
 tasks = (TASKS["image2posterize"], TASKS["posterize2image"])
 packet = TrainingStream(Shards.open("shards")["train"], seed=0, batch_size=1, flip=0.0, tasks=tasks).packet(0)
 assert np.array_equal(packet.pictures[1, 0].numpy(), packet.pictures[0, 0].numpy() // 64 * 85)
+
+Path("mine").mkdir()
+for path in (made[0], Path("scenes/train") / made[0].name.replace("posterize", "image")):
+    shutil.copy(path, Path("mine") / f"mine{'.posterize' if path == made[0] else ''}.png")
+ingest(Path("mine"), Path("ingested"), Options(size=64))
+(brought,) = Path("ingested").rglob("*.posterize.png")
+assert np.array_equal(read_png(brought), read_png(made[0]))
 """
 
 

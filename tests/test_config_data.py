@@ -1,10 +1,14 @@
 """The sections on data: what no stage could work with is refused when params.yaml is read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.conftest import ROOT
 from tests.test_config import edited
 from usd import config
 from usd.annotators.maps import depth, normal
@@ -49,3 +53,12 @@ def test_the_largest_values_leave_room_for_every_seed_and_map(tmp_path: Path) ->
     found = depth({"depth_mm": metres}, params.annotate)
     assert found[..., 0].tolist() == [[255, 255], [0, 0]]
     assert normal({"depth": found}, params.annotate).shape == (2, 2, 3)
+
+
+@given(st.floats(0.1, 100))
+def test_normals_are_the_same_however_large_the_scene_is(scale: float) -> None:
+    params = config.load(ROOT / "params.yaml").annotate
+    ramp = np.tile(np.linspace(0, 255, 16).astype(np.uint8)[:, None, None], (1, 16, 3))
+    found = [normal({"depth": ramp}, replace(params, near=params.near * s, far=params.far * s)) for s in (1, scale)]
+    assert np.abs(found[0].astype(int) - found[1]).max() <= 1  # a rounding
+    assert (found[0][1:] != (128, 128, 255)).any()

@@ -16,7 +16,7 @@ from usd.errors import UsdError
 from usd.files import atomic_directory
 from usd.images import decode_png, encode_png, read_png
 from usd.synthesis.scenes import SceneRenderer
-from usd.tasks import MAPS
+from usd.tasks import MAPS, Map
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,18 @@ def test_maps_have_the_declared_range(tiny: Path) -> None:
     assert np.array_equal(PALETTE[nearest_class(maps["seg"])], maps["seg"])
 
 
-def test_a_flip_mirrors_picture_and_normals_together() -> None:
+def test_a_flip_mirrors_picture_and_directions_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a map of directions is called."""
+    monkeypatch.setitem(MAPS, "flow", Map("flow", "flow map", trained=False, directions=True))
     rng = np.random.default_rng(0)
-    pictures = {name: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for name in ("image", "normal")}
+    pictures = {name: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for name in ("image", "depth", "normal", "flow")}
     flipped = {name: picture.copy() for name, picture in pictures.items()}
     assert augment(flipped, 1.0, (1,), "train-00000")
-    assert np.array_equal(flipped["image"], pictures["image"][:, ::-1])
-    assert np.array_equal(flipped["normal"][..., 1:], pictures["normal"][:, ::-1, 1:])
-    assert np.array_equal(flipped["normal"][..., 0], 255 - pictures["normal"][:, ::-1, 0])
+    for name, picture in pictures.items():
+        mirrored = picture[:, ::-1].copy()
+        if name in ("normal", "flow"):
+            mirrored[..., 0] = 255 - mirrored[..., 0]
+        assert np.array_equal(flipped[name], mirrored)
 
 
 def test_augmentation_depends_on_seed_and_key_alone() -> None:

@@ -106,7 +106,7 @@ def test_a_damaged_or_missing_column_is_named(columns: Path, real_base: Base, sh
     shutil.copytree(columns, tmp_path / "damaged")
     path = next((tmp_path / "damaged").glob("*.text.npy"))
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(UsdError, match=r"text.npy: damaged .*usd encode"):
+    with pytest.raises(UsdError, match=r"text.npy: damaged .sha256 differs from the index.; run `usd encode`"):
         opened(tmp_path / "damaged", real_base, shards)
     with pytest.raises(UsdError, match=r"nowhere: no readable encoded.json .*usd encode"):
         opened(tmp_path / "nowhere", real_base, shards)

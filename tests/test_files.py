@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from usd.errors import UsdError
-from usd.files import atomic_directory, atomic_write, check_writable, read_json, sole_writer
+from usd.files import (
+    STATE,
+    atomic_directory,
+    atomic_write,
+    check_writable,
+    lasting,
+    path_text,
+    read_json,
+    sole_writer,
+)
 
 
 @contextmanager
@@ -202,3 +211,15 @@ def test_a_killed_process_holds_no_folder_even_where_its_workers_live_on(tmp_pat
         pass
     os.close(kept)
     assert names(tmp_path) == []
+
+
+def test_a_path_is_text_whatever_its_bytes() -> None:
+    assert path_text(Path(os.fsdecode(b"a/caf\xe9\n"))) == "a/caf\\xe9\n"
+    assert path_text(Path("größe")) == "größe"
+
+
+def test_an_experiments_state_is_kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STATE, raising=False)
+    assert lasting(".usd") == Path(".usd")
+    monkeypatch.setenv(STATE, str(tmp_path))
+    assert lasting(".usd") == tmp_path / ".usd"

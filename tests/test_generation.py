@@ -14,11 +14,14 @@ import torch
 from typer.testing import CliRunner
 
 from tests.conftest import ROOT
+from tests.ingestion.scenery import image
+from tests.ingestion.test_ingest import KINDS
 from usd.cli import app
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.inference.arguments import check_task
 from usd.inference.files import generate_files, queries_of, read_example, read_picture
+from usd.inference.images import as_batch
 from usd.inference.pipeline import USDiffusionPipeline
 
 
@@ -274,3 +277,24 @@ def test_a_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(PIL.Image, "open", lambda *args, **options: loads.append(args) or load(*args, **options))
     read_picture(tmp_path / "a.png", 64)
     assert len(loads) == 1
+
+
+def test_the_api_decodes_pictures_as_the_commands_do(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 2**16, (90, 90), dtype=np.uint16)
+    PIL.Image.fromarray(noise).save(tmp_path / "noise.png")
+    image(1, width=900, height=600).save(tmp_path / "large.jpg")
+    for name in [name for name, (_, status, _) in KINDS.items() if status != "refused"]:
+        KINDS[name][0](tmp_path / name)
+    for path in tmp_path.iterdir():
+        assert torch.equal(as_batch("query", PIL.Image.open(path), 64), read_picture(path, 64)), path
+    assert len(read_picture(tmp_path / "noise.png", 64).unique()) > 64  # mixed, as a photograph is
+
+
+@pytest.mark.parametrize("most", [1, 255, 3000])
+def test_16_bits_that_are_measured_are_refused(most: int, tmp_path: Path) -> None:
+    picture = PIL.Image.fromarray((np.arange(90 * 90).reshape(90, 90) % (most + 1)).astype(np.uint16))
+    picture.save(tmp_path / "depth.png")
+    with pytest.raises(UsdError, match=rf"depth\.png: .*16-bit values of up to {most}, .*save it with 8 bits"):
+        read_picture(tmp_path / "depth.png", 64)
+    with pytest.raises(UsdError, match=f"^query: 16-bit values of up to {most}, "):
+        as_batch("query", picture, 64)

@@ -38,6 +38,16 @@ def test_items_are_taken_as_they_are_needed() -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+def process(_: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize(("count", "serial"), [(0, True), (2, True), (3, False)])
+def test_few_items_stay_in_this_process(count: int, serial: bool) -> None:
+    found = list(parallel_map(process, range(count), "process", count, serial_below=3))
+    assert (len(found), {os.getpid()} >= set(found)) == (count, serial)
+
+
 HEEDING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in a shell's background ignore it

@@ -14,12 +14,12 @@ from tests.conftest import connect
 from tests.flaky import Flaky
 from usd.cli import app
 from usd.data import storage
-from usd.data.index import FIELDS
 from usd.data.loader import training_loader
 from usd.data.shards import Shards, upload
 from usd.data.storage import read_bytes, write_bytes
 from usd.data.stream import TrainingStream
 from usd.errors import UsdError
+from usd.tasks import FIELDS
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from torch.utils.data import get_worker_info
 from usd.data.loader import training_loader
 from usd.data.order import permuted
 from usd.data.shards import Shards, Split
-from usd.data.stream import Packet, StreamItem, TrainingStream
+from usd.data.stream import AHEAD, Packet, StreamItem, TrainingStream
 from usd.errors import UsdError
 from usd.tasks import TASKS, TRAINED
 
@@ -190,6 +190,16 @@ def test_a_picture_of_another_size_is_named(split: Split) -> None:
     stream.shape = (4, 6, 32, 32, 3)  # as if the first sample were smaller
     with pytest.raises(UsdError, match=r"train-\d+\.\w+\.png is \(64, 64, 3\), but others \(32, 32, 3\)"):
         next(training_loader(stream, 0))
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("count", [0, 1, AHEAD, AHEAD + 3])
+def test_a_given_list_of_micro_batches_is_read_to_its_end(
+    split: Split, count: int, remote: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usd.data.stream.is_remote", lambda _: remote)
+    stream = TrainingStream(split, 3, 1, 0.5)
+    assert [packet.index for packet in stream.packets(iter(range(5, 5 + count)))] == list(range(5, 5 + count))
 
 
 def test_one_sample_is_too_few() -> None:

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from usd.config.values import Layout
 from usd.errors import UsdError, reported
+from usd.files import path_text
 
 USE, DATA, PROJECT = "Use a model", "Prepare data", "Work on the project"  # groups of commands in the help
 ABOUT = """US-Diffusion: show the model an example pair, and it does the same to your picture.
@@ -69,12 +71,11 @@ def generate(
     says how to make it again.
     """
     from usd.inference.files import Request, generate_files, model_of, queries_of
-    from usd.ingestion.findings import name_of
 
     queries, chosen = queries_of(query), model_of(model)
-    print(f"model: {name_of(chosen)}", file=sys.stderr)
+    print(f"model: {path_text(chosen)}", file=sys.stderr)
     for path in generate_files(chosen, queries, example, Request(prompt, task, steps, guidance, seed), out):
-        print(name_of(path))
+        print(path_text(path))
 
 
 @app.command(
@@ -84,7 +85,7 @@ def generate(
 def ingest(
     path: Annotated[Path, typer.Argument(help="A folder of pictures; it is only read.")],
     out: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="The dataset to make, such as data/mine.")],
-    layout: Annotated[Literal["folder", "instruct-pix2pix"], typer.Option(help="Its layout.")] = "folder",
+    layout: Annotated[Layout, typer.Option(help="Its layout.")] = "folder",
     size: Annotated[int | None, typer.Option(help="Side in pixels; else render.image_size of params.yaml.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 1,
     maps: Annotated[Path | None, typer.Option(help="YAML: what the values of your maps mean.")] = None,
@@ -117,10 +118,9 @@ def demo(
     """
     from usd.inference.demo import serve
     from usd.inference.files import model_of
-    from usd.ingestion.findings import name_of
 
     chosen = model_of(model)
-    print(f"model: {name_of(chosen)}", file=sys.stderr)
+    print(f"model: {path_text(chosen)}", file=sys.stderr)
     serve(chosen, examples, host, port)
 
 

@@ -20,6 +20,8 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
+STATE = "USD_STATE"  # environment variable: see `lasting`
+
 
 def sha256(data: bytes) -> str:
     """Hex digest."""
@@ -190,3 +192,16 @@ def atomic_write(target: Path, text: str | bytes) -> None:
         with suppress(OSError):  # where the folder is not one, this fails as well
             scratch.unlink()
         raise UsdError(f"{target}: could not be written: {error.strerror or error}") from error
+
+
+def path_text(path: Path) -> str:
+    r"""A path as text; bytes that are not UTF-8 appear as \xNN."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def lasting(path: str) -> Path:
+    """Where the project keeps state: below the folder that $USD_STATE names, if it does, as in an experiment.
+
+    The experiment's own copy of the project is removed after it.
+    """
+    return Path(os.environ.get(STATE, "")) / path

@@ -1,12 +1,16 @@
 """Pictures as PNG bytes, arrays, tensors and grids of labelled tiles."""
 
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import PIL.ImageDraw
+import PIL.ImageOps
 
 from usd.errors import UsdError
 
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FEW_COLOURS = 64
+DARKEST_16_BIT = 2**14  # the brightest pixel of a 16-bit photograph is brighter
+MODES = {"1": "grey", "L": "grey", "LA": "grey", "I": "grey", "P": "palette", "PA": "palette", "CMYK": "CMYK"}
 
 ZOOM, HEADER = 2, 16  # of a grid: its enlargement, and the height of its titles in pixels
 
@@ -61,7 +67,7 @@ def to_array(tensor: "Tensor") -> np.ndarray:
 
 def write_grid(rows: list[list[np.ndarray]], columns: list[str], path: Path) -> None:
     """Write rows of (H, W, 3) uint8 tiles under column titles as a PNG, twice enlarged."""
-    _height, width = rows[0][0].shape[:2]
+    width = rows[0][0].shape[1]
     sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
     picture = PIL.Image.fromarray(sheet).resize(
         (sheet.shape[1] * ZOOM, sheet.shape[0] * ZOOM), PIL.Image.Resampling.NEAREST
@@ -76,5 +82,77 @@ def write_grid(rows: list[list[np.ndarray]], columns: list[str], path: Path) -> 
 
 
 def few_colours(picture: PIL.Image.Image) -> bool:
-    """Whether it is taken for a map of classes or lines, whose pixels are picked when it is scaled, not mixed."""
-    return not picture.has_transparency_data and bool(picture.convert("RGB").getcolors(FEW_COLOURS))
+    """Whether it is taken for a map of classes or lines, whose pixels are picked when it is scaled, not mixed.
+
+    Raises:
+        UsdError: it has more than 8 bits a channel, and its values are not those of a picture to look at.
+    """
+    return not picture.has_transparency_data and bool(_eight_bit(picture).convert("RGB").getcolors(FEW_COLOURS))
+
+
+def square(picture: PIL.Image.Image, size: int, pick: bool, repairs: list[str]) -> np.ndarray:
+    """The central square of an upright picture as one sees it: sRGB, transparency on white. (size, size, 3) uint8.
+
+    Args:
+        picture: Of any mode.
+        size: Pixels a side.
+        pick: Whether pixels are picked as they are stored, as of a map, not mixed.
+        repairs: What had to be converted is appended to it.
+
+    Raises:
+        UsdError: it has more than 8 bits a channel, and its values are not those of a picture to look at.
+    """
+    seen = _eight_bit(picture).convert("RGB") if pick else _seen(picture, repairs)
+    method = PIL.Image.Resampling.NEAREST if pick else PIL.Image.Resampling.LANCZOS
+    return np.asarray(PIL.ImageOps.fit(seen, (size, size), method))
+
+
+def _seen(picture: PIL.Image.Image, repairs: list[str]) -> PIL.Image.Image:
+    """A picture of any mode as one sees it: sRGB, transparency on white; appends to `repairs`."""
+    profile = picture.info.get("icc_profile")
+    if repair := MODES.get(picture.mode.split(";")[0]):
+        repairs.append(repair)
+    picture = _eight_bit(picture)
+    if picture.has_transparency_data:
+        repairs.append("alpha")
+        layer = picture.convert("RGBA")
+        picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer)
+    if picture.mode not in ("L", "CMYK"):
+        picture = picture.convert("RGB")
+    return (_srgb(picture, profile, repairs) if profile else picture).convert("RGB")
+
+
+def _eight_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """16-bit grey as 8-bit grey, which Pillow itself would clip at 255; other modes as they are.
+
+    Raises:
+        UsdError: its values are no brightness of 16 bits.
+    """
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
+        raise UsdError("neither 8 nor 16 bits per channel; save it with 8 bits, as it looks")
+    if 0 < values.max() < DARKEST_16_BIT:
+        measured = f"16-bit values of up to {values.max()}, as of depth in millimetres or class ids"
+        raise UsdError(f"{measured}: a map, not a picture to look at; save it with 8 bits, as it looks")
+    return PIL.Image.fromarray((values // 257).astype(np.uint8))
+
+
+def _srgb(picture: PIL.Image.Image, profile: bytes, repairs: list[str]) -> PIL.Image.Image:
+    """The colours that the ICC profile means; a profile that does not fit is dropped. Appends to `repairs`."""
+    try:
+        source = PIL.ImageCms.ImageCmsProfile(BytesIO(profile))
+        if "sRGB" in PIL.ImageCms.getProfileDescription(source):
+            return picture
+        converted = PIL.ImageCms.ImageCmsTransform(source, _target(), picture.mode, "RGB").apply(picture)
+    except (PIL.ImageCms.PyCMSError, OSError, ValueError):
+        repairs.append("ICC profile dropped")
+        return picture
+    repairs.append("ICC profile")
+    return converted
+
+
+@cache
+def _target() -> PIL.ImageCms.ImageCmsProfile:
+    return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB"))

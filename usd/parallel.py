@@ -33,7 +33,12 @@ def cores() -> int:
 
 
 def parallel_map(
-    work: Callable[[Input], Result], items: Iterable[Input], title: str, total: int, item_bytes: int = CHUNK_BYTES // 8
+    work: Callable[[Input], Result],
+    items: Iterable[Input],
+    title: str,
+    total: int,
+    item_bytes: int = CHUNK_BYTES // 8,
+    serial_below: int = 0,
 ) -> Iterator[Result]:
     """`map` over processes, in order, under a progress bar with ETA; the first exception ends it.
 
@@ -43,7 +48,11 @@ def parallel_map(
         title: of the progress bar.
         total: how many items there are.
         item_bytes: about how many bytes an item reads and writes; the larger, the fewer go to a process together.
+        serial_below: with fewer items, this process does them itself, as starting others takes longer than the work.
     """
+    if total < serial_below:
+        yield from map(work, items)
+        return
     chunk = max(1, min(LONGEST_CHUNK, CHUNK_BYTES // max(1, item_bytes)))
     spread = resolve_name(os.environ[SPREAD]) if SPREAD in os.environ else processes
     with spread(work, iter(items), total, title, chunk) as results:  # forks here, before the bar starts its thread

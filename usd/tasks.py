@@ -8,7 +8,6 @@ from typing import Literal
 
 Direction = Literal["image2map", "map2image"]
 DIRECTIONS: tuple[Direction, ...] = ("image2map", "map2image")
-Strategy = Literal["ess", "uniform"]  # how timesteps are spread: see `usd.diffusion.timesteps`
 
 
 @dataclass(frozen=True)
@@ -17,23 +16,23 @@ class Map:
 
     name: str
     prompt: str  # the Image2Map prompt
-    meaning: str
-    kind: Literal["continuous", "palette", "normal"]  # how resampling and flips treat it
     trained: bool  # False: kept unseen in training, used to test generalisation
     feedback_weight: float = 1.0  # of FAL, 0 is off; 0.5 for segmentation (ControlNet++, arXiv 2404.07987)
+    directions: bool = False  # red is (x + 1) / 2, an x component: mirroring a picture changes its sign
 
 
 MAPS: dict[str, Map] = {
     row.name: row
     for row in (
-        Map("depth", "depth map", "inverse depth: 0 far plane, 1 near plane", "continuous", True),
-        Map("hed", "hed map", "soft edges: 0 flat, 1 strong edge", "continuous", True),
-        Map("seg", "segmentation map", "one palette colour per class", "palette", True, 0.5),
-        Map("normal", "normal map", "camera-space normal, (n + 1) / 2", "normal", False),
-        Map("canny", "canny map", "binary edges: 0 or 1", "palette", False),
-        Map("outpaint", "outpainting map", "the image with its border greyed out", "continuous", False),
+        Map("depth", "depth map", trained=True),  # inverse depth: 0 far plane, 1 near plane
+        Map("hed", "hed map", trained=True),  # soft edges: 0 flat, 1 strong edge
+        Map("seg", "segmentation map", trained=True, feedback_weight=0.5),  # one palette colour per class
+        Map("normal", "normal map", trained=False, directions=True),  # camera-space normal, (n + 1) / 2
+        Map("canny", "canny map", trained=False),  # binary edges: 0 or 1
+        Map("outpaint", "outpainting map", trained=False),  # the image with its border greyed out
     )
 }
+FIELDS: tuple[str, ...] = ("image", *MAPS)  # the pictures of a sample
 
 
 def task_name(map_name: str, direction: str) -> str:

@@ -46,7 +46,7 @@ def test_deleted_results_are_told_and_counted(project: Project) -> None:
 
 def test_a_new_task_shows_in_counts_metrics_and_gate(project: Project) -> None:
     code = (project.root / "usd/tasks.py").read_text()
-    row = '        Map("sketch", "sketch map", "lines", "palette", True),\n'
+    row = '        Map("sketch", "sketch map", trained=True),\n'
     marker = '        Map("normal"'
     assert marker in code
     project.write("usd/tasks.py", code.replace(marker, row + marker))

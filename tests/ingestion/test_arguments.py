@@ -2,14 +2,17 @@
 
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.ingestion.scenery import notes, save, sight, take
+from usd.config.values import Layout
 from usd.data.record import MANIFEST, read_manifest
 from usd.errors import UsdError
 from usd.ingestion.ingest import Options, ingest
+from usd.ingestion.sources import LAYOUTS
 
 
 @pytest.fixture
@@ -79,6 +82,17 @@ def test_a_size_of_params_yaml_is_named(source: Path, tmp_path: Path, monkeypatc
 def test_seeds_json_that_cannot_be_read_ends_it(source: Path, tmp_path: Path) -> None:
     (source / "seeds.json").write_text("{")
     with pytest.raises(UsdError, match=r"source/seeds\.json: not in its form: .*; correct it, or remove it"):
+        ingest(source, tmp_path / "out", Options("instruct-pix2pix", 32))
+
+
+def test_every_layout_has_its_reader() -> None:
+    assert set(get_args(Layout)) == LAYOUTS.keys()
+
+
+@pytest.mark.parametrize("maps", ["condition: depth", "folders: {A: image, B: seg}"])
+def test_what_a_layout_does_not_have_is_not_declared(maps: str, source: Path, tmp_path: Path) -> None:
+    (source / "maps.yaml").write_text(maps)
+    with pytest.raises(UsdError, match=rf"^--maps: {maps.split(':')[0]}: only layout folder has it; leave it out"):
         ingest(source, tmp_path / "out", Options("instruct-pix2pix", 32))
 
 

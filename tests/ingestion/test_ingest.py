@@ -22,15 +22,16 @@ from tests.ingestion.scenery import image, sight
 from usd.annotators.bundled import PerceptionNet
 from usd.cli import app
 from usd.config.profiles import apply
-from usd.data.index import FIELDS
 from usd.data.record import field_path, read_manifest
 from usd.data.shards import Shards
 from usd.errors import UsdError
+from usd.files import path_text
 from usd.images import read_png
-from usd.ingestion.findings import DATASET, Finding, name_of
+from usd.ingestion.findings import DATASET, Finding
 from usd.ingestion.ingest import Options, ingest
 from usd.ingestion.pictures import MOST_BYTES, read_picture
 from usd.stages import annotate, shard, validate
+from usd.tasks import FIELDS
 
 
 def grey16(seed: int) -> PIL.Image.Image:
@@ -147,7 +148,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Finding]
     for finding in ingest(source, folder / "out", Options(size=64)):
         found.setdefault(finding.file, []).append(finding)
     assert {path: path.lstat().st_mtime_ns for path in source.rglob("*")} == before
-    assert set(found) - {DATASET} == {name_of(path.relative_to(source)) for path in before}  # none is lost
+    assert set(found) - {DATASET} == {path_text(path.relative_to(source)) for path in before}  # none is lost
     report = pd.read_csv(folder / "out/report.csv", keep_default_na=False)
     assert set(report["file"]) == set(found)
     manifest = read_manifest(folder / "out")
@@ -162,7 +163,7 @@ def test_every_kind_of_file_has_its_answer(name: str, answers: dict[str, list[Fi
     if name == "locked.png" and os.geteuid() == 0:
         pytest.skip("nothing is locked to root")
     _, status, detail = KINDS[name]
-    finding = answers[name_of(Path(name))][-1]
+    finding = answers[path_text(Path(name))][-1]
     assert finding.status == status
     assert finding.detail.startswith(detail) if status == "refused" else finding.detail == detail
     assert bool(finding.key) == (status != "refused")

@@ -7,8 +7,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.ingestion.scenery import kept, save, sight, take
+from tests.ingestion.scenery import kept, notes, save, sight, take
 from usd.errors import UsdError
+from usd.ingestion.names import WORDS
+from usd.tasks import MAPS, Map
 
 METRES = np.tile(np.linspace(1, 9, 72), (72, 1))  # (72, 72), near on the left
 SHARE = (1 / METRES - 1 / 10) / (1 / 0.5 - 1 / 10)  # of the way from far to near
@@ -93,3 +95,31 @@ def test_a_tiff_is_turned_once(orientation: int, own: bool, tmp_path: Path) -> N
     upright = np.rot90(stored, {3: 2, 6: -1, 8: 1}[orientation])
     for field in ("image", "depth"):
         assert np.array_equal(kept(tmp_path, "a.tif", field)[..., 0], upright)
+
+
+@pytest.mark.parametrize("directions", [True, False])
+def test_a_new_map_is_taken_as_it_is_stored(directions: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MAPS, "posterize", Map("posterize", "posterized map", trained=True, directions=directions))
+    monkeypatch.setitem(WORDS, "posterize", "posterize")
+    monkeypatch.setattr("usd.ingestion.scan.FIELDS", ("image", *MAPS))
+    exif = PIL.Image.Exif()
+    exif[274] = 6
+    for number, levels in enumerate((256, 2)):
+        save(tmp_path / f"source/{number}.png", sight(number, 96, 96))
+        save(
+            tmp_path / f"source/posterize/{number}.png",
+            sight(number, 96, 96) // (256 // levels) * (255 // (levels - 1)),
+        )
+    save(tmp_path / "source/grey.png", sight(3, 72, 72))
+    save(tmp_path / "source/posterize/grey.png", sight(4, 72, 72)[..., 0])
+    for folder in ("", "posterize/"):
+        (tmp_path / f"source/{folder}").mkdir(exist_ok=True)
+        PIL.Image.fromarray(sight(5, 72, 72)).save(tmp_path / f"source/{folder}turned.png", exif=exif)
+    found = take(tmp_path, size=72)
+    assert f"{3 if directions else 4} posterize maps read as colours as stored" in notes(tmp_path)
+    assert set(np.unique(kept(tmp_path, "1.png", "posterize"))) == {0, 255}
+    assert np.array_equal(kept(tmp_path, "grey.png", "posterize")[..., 1], sight(4, 72, 72)[..., 0])
+    if directions:
+        assert "a posterize map of a turned picture; save both upright" in found["posterize/turned.png"].detail
+    else:
+        assert np.array_equal(kept(tmp_path, "turned.png", "posterize"), np.rot90(sight(5, 72, 72), -1))

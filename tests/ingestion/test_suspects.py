@@ -1,12 +1,13 @@
 """Grey pictures whose names are those of other pictures with an ending: maps, and refused."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from tests.ingestion.scenery import save, sight, take
+from tests.ingestion.scenery import notes, save, sight, take
 from usd.data.record import read_manifest
 
 
@@ -59,3 +60,21 @@ def test_maps_that_are_numbered_go_together(tmp_path: Path) -> None:
     found = take(tmp_path)
     refused = {name for name, each in found.items() if each.status == "refused"}
     assert refused == {"x_0_part_12.png", *(f"x_{number}_part_1.png" for number in range(4))}
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    {
+        "x_0_class_id.png": "an ending: 1, such as x_0_class_id.png beside x_0.png; if they are maps",
+        "x_0_2.png": "",  # numbered, as pictures of one thing are
+        "old/x_0_bw.png": "",
+        "z_0_bw.png": "",
+    }.items(),
+)
+def test_a_single_picture_that_may_be_a_map_is_noted(other: str, named: str, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"source/x_{number}.png", sight(number))
+    save(tmp_path / "source" / other, sight(20)[..., 0])
+    take(tmp_path)
+    assert len(read_manifest(tmp_path / "out")) == 4
+    assert bool(re.search(named or "named like another", notes(tmp_path))) == bool(named)

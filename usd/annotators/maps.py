@@ -39,7 +39,8 @@ def seg(fields: Fields, params: Annotate) -> np.ndarray:
 def normal(fields: Fields, params: Annotate) -> np.ndarray:
     """Camera-space normals of the depth map, where none were rendered. (S, S, 3) uint8."""
     value = fields["depth"][..., 0] / 255
-    return normals(1 / (value * (1 / params.near - 1 / params.far) + 1 / params.far), FIELD_OF_VIEW)
+    metres = 1 / (value * (1 / params.near - 1 / params.far) + 1 / params.far)
+    return normals(metres, FIELD_OF_VIEW, params.far)
 
 
 def canny(fields: Fields, params: Annotate) -> np.ndarray:

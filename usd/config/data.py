@@ -1,7 +1,7 @@
 """The sections on data: where they are, how they are made, checked and packed."""
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
@@ -12,6 +12,7 @@ from usd.config.values import (
     Amount,
     Count,
     Distinct,
+    Layout,
     Number,
     Share,
     Text,
@@ -89,7 +90,7 @@ class Render:
 class Ingest:
     """Section `ingest`: datasets made of your own pictures."""
 
-    layout: Literal["folder", "instruct-pix2pix"]
+    layout: Layout
     seed: Whole
 
 

@@ -17,12 +17,12 @@ from usd.config.values import (
     Number,
     Precision,
     Share,
+    Strategy,
     Text,
     Timestep,
     Timesteps,
     Whole,
 )
-from usd.tasks import Strategy
 
 BASELINE, OURS = VARIANTS = ("prompt_diffusion", "us_diffusion")  # in params.yaml, whatever else is there
 NO_START = "models/no_start"  # a folder in git that stands for a copy of the base, as DVC must depend on one

@@ -36,6 +36,8 @@ Distinct = AfterValidator(distinct)
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "fp16", "bf16"]
+Layout = Literal["folder", "instruct-pix2pix"]  # of your own pictures: see `usd.ingestion.sources.LAYOUTS`
+Strategy = Literal["ess", "uniform"]  # how timesteps are spread: see `usd.diffusion.timesteps`
 
 
 def at_least(high: N, lower: str, info: ValidationInfo, strictly: bool = False) -> N:

@@ -1,1 +1,1 @@
-"""Samples: where they come from, how they are checked, stored and read."""
+"""Samples: how they are stored, packed into shards and read."""

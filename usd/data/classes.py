@@ -26,6 +26,7 @@ OBJECTS: tuple[str, ...] = (
     "robot dog",
     "beam",
 )
+MOST_CLASSES = 256  # colours in all class maps of a dataset together
 CLASSES: tuple[str, ...] = ("sky", "floor", *OBJECTS)
 
 

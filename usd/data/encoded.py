@@ -1,10 +1,10 @@
 """What a base's encoders say of the samples, computed once: columns beside the shards, written by `usd encode`.
 
-For each shard `train-000000.tar` there are two NumPy files in half precision, with a row per sample, in its order:
+For each shard `train-0000.tar` there are two NumPy files in half precision, with a row per sample, in its order:
 
-    train-000000.latents.npy  (N, F, 2, C, h, w)   latents of the image and of each trained map, as it is and mirrored
-    train-000000.text.npy     (N + M, L, D)        text states of the caption; then those of the mirrored picture's
-                                                   caption, for the M samples in which left and right change places
+    train-0000.latents.npy  (N, F, 2, C, h, w)   latents of the image and of each trained map, as it is and mirrored
+    train-0000.text.npy     (N + M, L, D)        text states of the caption; then those of the mirrored picture's
+                                                 caption, for the M samples in which left and right change places
 
 `prompts.npy` (P, L, D) has the text states of the maps' prompts, and `encoded.json` says whose they are. Rows have a
 fixed size, so that a row is one `pread` or one range request. The shards themselves stay as they are: their digest
@@ -24,7 +24,7 @@ import numpy as np
 
 from usd.data.index import File
 from usd.data.integrity import check
-from usd.data.ranges import Extent, Files, fetch
+from usd.data.ranges import Extent, OpenFiles, fetch
 from usd.data.shards import Split
 from usd.data.storage import Root, is_remote, read_bytes
 from usd.errors import UsdError
@@ -35,7 +35,7 @@ PROMPTS = "prompts.npy"
 FIELDS = ("image", *(name for name, row in MAPS.items() if row.trained))
 HEADER = 128  # bytes of a .npy file before its values
 TYPE = np.dtype(np.float16)
-REMEDY = "run `usd encode` again, with another folder"
+ENCODE_AGAIN = "run `usd encode` again, with another folder"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Encoded:
     """The columns of one split."""
 
     def __init__(self, root: Root, split: Split, columns: Columns) -> None:
-        self._root, self._columns, self._files = root, columns, Files()
+        self._root, self._columns, self._files = root, columns, OpenFiles()
         self._names, self._shard = columns.shards[split.name], split.rows.shard
         self._first = np.searchsorted(self._shard, np.arange(len(self._names)))  # the number of each shard's first row
         states = np.load(io.BytesIO(read_bytes(f"{root}/{PROMPTS}")))
@@ -86,8 +86,8 @@ class Encoded:
         columns = read_columns(root)
         for name, found, wanted in (("base", columns.base, base), ("shards", columns.data, data)):
             if found != wanted:
-                raise UsdError(f"{root}: encoded from other {name} than this training's; {REMEDY}")
-        check(root, [File(**file) for file in columns.files], REMEDY)
+                raise UsdError(f"{root}: encoded from other {name} than this training's; {ENCODE_AGAIN}")
+        check(root, [File(**file) for file in columns.files], ENCODE_AGAIN)
         return cls(root, split, columns)
 
     def latents(self, pictures: Sequence[LatentKey]) -> np.ndarray:

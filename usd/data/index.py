@@ -17,14 +17,13 @@ import pyarrow as pa
 from usd.data.storage import Root, read_bytes
 from usd.errors import UsdError
 from usd.files import sha256
-from usd.tasks import MAPS
+from usd.tasks import FIELDS
 
 INDEX = "index.json"
 MEANS = "means.safetensors"  # the mean map of the training split, for every map
-FIELDS = ("image", *MAPS)
 SUFFIX = {field: f".{field}.png\0".encode() for field in FIELDS}  # of a name in a tar file
 FORMAT = 2
-REMEDY = "run `dvc repro shard`"
+PACK_AGAIN = "run `dvc repro shard`"
 MORE_SAMPLES = "render or ingest samples"
 
 
@@ -113,15 +112,15 @@ def read_index(root: Root) -> Index:
     try:
         found = json.loads(read_bytes(f"{root}/{INDEX}"))
     except (UsdError, ValueError) as error:
-        raise UsdError(f"{root}: no readable index ({error}); {REMEDY}") from error
+        raise UsdError(f"{root}: no readable index ({error}); {PACK_AGAIN}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise UsdError(f"{root}: shards without offsets, as an earlier version packed them; {REMEDY}")
+        raise UsdError(f"{root}: shards without offsets, as an earlier version packed them; {PACK_AGAIN}")
     splits = {split: [Shard(**shard) for shard in shards] for split, shards in found["splits"].items()}
     for split, shards in splits.items():
         if not sum(shard.samples for shard in shards):
-            raise UsdError(f"{root}: split '{split}' is empty; {MORE_SAMPLES} for it, then {REMEDY}")
+            raise UsdError(f"{root}: split '{split}' is empty; {MORE_SAMPLES} for it, then {PACK_AGAIN}")
     if not splits:
-        raise UsdError(f"{root}: no samples; {MORE_SAMPLES}, then {REMEDY}")
+        raise UsdError(f"{root}: no samples; {MORE_SAMPLES}, then {PACK_AGAIN}")
     return Index(splits, [File(**file) for file in found["files"]])
 
 
@@ -154,11 +153,11 @@ class Rows:
             file = pa.ipc.open_file(pa.memory_map(str(path)))
             batch = file.get_batch(0) if file.num_record_batches else None
         except (OSError, pa.ArrowInvalid) as error:
-            raise UsdError(f"{path}: not a readable index ({error}); {REMEDY}") from error
+            raise UsdError(f"{path}: not a readable index ({error}); {PACK_AGAIN}") from error
         if not batch:
-            raise UsdError(f"{path}: no samples; {MORE_SAMPLES}, then {REMEDY}")
+            raise UsdError(f"{path}: no samples; {MORE_SAMPLES}, then {PACK_AGAIN}")
         if batch.schema.names != schema().names:
-            raise UsdError(f"{path}: has other fields than {', '.join(FIELDS)}; {REMEDY}")
+            raise UsdError(f"{path}: has other fields than {', '.join(FIELDS)}; {PACK_AGAIN}")
         self._keys, self._captions = _Text(batch.column("key")), _Text(batch.column("caption"))
         self.shard = np.asarray(_numbers(batch.column("shard"), "I"))
         self._offsets = {field: _numbers(batch.column(f"{field}.offset"), "Q") for field in FIELDS}

@@ -5,19 +5,19 @@ What was found good is remembered by size, time of change and inode, below `.usd
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from usd.data.index import INDEX, REMEDY, File
+from usd.data.index import INDEX, PACK_AGAIN, File
 from usd.data.storage import Root, is_remote, sizes
 from usd.errors import UsdError
-from usd.files import atomic_write, sha256
+from usd.files import atomic_write, lasting, sha256
 
+KEPT = ".usd"  # what this project can do without
 Stamp = list[int]  # size, time of change in ns, inode
 
 
-def check(root: Root, files: Iterable[File], remedy: str = REMEDY) -> None:
+def check(root: Root, files: Iterable[File], remedy: str = PACK_AGAIN) -> None:
     """Compare files with the index; those of a URL by their sizes. `remedy` ends the message for those of a folder.
 
     Raises:
@@ -52,7 +52,7 @@ def _checked(root: Path, file: File, known: list[object] | None, remedy: str) ->
     except OSError as error:
         raise UsdError(f"{path}: not readable ({error.strerror}); {remedy}") from error
     if found != file.sha256:
-        raise UsdError(f"{path}: damaged (its sha256 is another); {remedy}")
+        raise UsdError(f"{path}: damaged (sha256 differs from the index); {remedy}")
     return entry
 
 
@@ -71,13 +71,8 @@ def _stamp(path: Path) -> Stamp:
     return [found.st_size, found.st_mtime_ns, found.st_ino]
 
 
-def state() -> Path:
-    """Where this project keeps what it can do without: below $USD_STATE if that is set, as an experiment has it."""
-    return Path(os.environ.get("USD_STATE", "")) / ".usd"
-
-
 def _memory(root: Path) -> Path:
-    return state() / "checked" / f"{sha256(str(root.resolve()).encode())[:16]}.json"
+    return lasting(KEPT) / "checked" / f"{sha256(str(root.resolve()).encode())[:16]}.json"
 
 
 def _read(memory: Path) -> dict[str, list[object]]:

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import webdataset as wds
 
-from usd.data.index import FIELDS, Shard, schema
+from usd.data.index import Shard, schema
 from usd.data.record import field_path
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png
-from usd.tasks import MAPS
+from usd.tasks import FIELDS, MAPS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from usd.data.storage import read_ranges
 
-OPEN_FILES = 128  # at once, of a process
+MOST_OPEN = 128  # at once, of a process
 WASTE = 0.05  # of the bytes that a request is made for: what it may fetch beside them to save another request
 
 
@@ -24,14 +24,14 @@ class Extent(NamedTuple):
         return self.start + self.length
 
 
-class Files:
+class OpenFiles:
     """Files of this machine, kept open for reading."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, int] = OrderedDict()
 
-    def __reduce__(self) -> tuple[type["Files"], tuple[()]]:
-        return Files, ()
+    def __reduce__(self) -> tuple[type["OpenFiles"], tuple[()]]:
+        return OpenFiles, ()
 
     def __del__(self) -> None:
         for descriptor in self._open.values():
@@ -42,7 +42,7 @@ class Files:
         if path in self._open:
             self._open.move_to_end(path)
             return self._open[path]
-        if len(self._open) >= OPEN_FILES:
+        if len(self._open) >= MOST_OPEN:
             os.close(self._open.popitem(last=False)[1])
         self._open[path] = os.open(path, os.O_RDONLY)
         return self._open[path]

@@ -1,7 +1,7 @@
 """The record: one sample on disk and in a shard, and the folder dataset with its manifest.
 
 A folder dataset holds `<split>/<key>.<field>.png` and `manifest.parquet`, one row a sample.
-A shard holds the same fields under the same names, and the caption as `<key>.txt`.
+A shard holds the same fields under the same names, and the caption as `<key>.caption.txt`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ EMPTY_REMEDY = "render or ingest samples, then run `dvc repro`"
 AT_ONCE = 1024  # rows
 GROUP = 16 * AT_ONCE  # rows of a row group
 READ_AHEAD = 2**16  # bytes of a column
-FILES = 8  # of a sample
+FILES_PER_SAMPLE = 8  # about
 
 
 def field_path(root: Path, key: str, field: str) -> Path:
@@ -131,6 +131,6 @@ def _spooled(file: IO[bytes]) -> Iterator[pa.Table]:
 def sample_bytes(root: Path, key: str) -> int:
     """About how many bytes all files of a sample have, judged by its image."""
     try:
-        return FILES * field_path(root, key, "image").stat().st_size
+        return FILES_PER_SAMPLE * field_path(root, key, "image").stat().st_size
     except FileNotFoundError as error:
         raise UsdError(f"{error.filename}: not found; run the stage that makes it") from None

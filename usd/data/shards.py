@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from usd.data.index import INDEX, MEANS, REMEDY, SUFFIX, Index, Rows, Shard, read_index, table_name
-from usd.data.integrity import check, state
-from usd.data.ranges import Extent, Files, fetch
+from usd.data.index import INDEX, MEANS, PACK_AGAIN, SUFFIX, Index, Rows, Shard, read_index, table_name
+from usd.data.integrity import KEPT, check
+from usd.data.ranges import Extent, OpenFiles, fetch
 from usd.data.storage import Root, is_remote, read_bytes, write_bytes
 from usd.errors import UsdError
-from usd.files import atomic_write, sha256
+from usd.files import atomic_write, lasting, sha256
 from usd.images import decode_png
 from usd.tasks import MAPS
 
@@ -34,7 +34,7 @@ class Split:
     def __init__(self, root: Root, name: str, shards: Sequence[Shard], rows: Rows) -> None:
         self.root, self.name, self.rows = root, name, rows
         self._urls = [f"{root}/{shard.name}" for shard in shards]
-        self._files = Files()
+        self._files = OpenFiles()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,7 +69,7 @@ class Split:
         """The number of a key's row."""
         found = self.rows.number(key)
         if found < 0:
-            raise UsdError(f"{self.root}: split '{self.name}' has no sample '{key}'; {REMEDY}")
+            raise UsdError(f"{self.root}: split '{self.name}' has no sample '{key}'; {PACK_AGAIN}")
         return found
 
     def read(self, wanted: Sequence[Wanted]) -> list[list[bytes]]:
@@ -81,7 +81,7 @@ class Split:
         try:
             return self._fetched(wanted) if is_remote(self.root) else [self._read(each) for each in wanted]
         except OSError as error:
-            raise UsdError(f"{error.filename or self.root}: {error.strerror or error}; {REMEDY}") from error
+            raise UsdError(f"{error.filename or self.root}: {error.strerror or error}; {PACK_AGAIN}") from error
 
     def each(self, wanted: Sequence[Wanted]) -> Iterator[list[bytes]]:
         """The same, read one sample at a time, so that its bytes are in the processor's cache when it is decoded."""
@@ -104,9 +104,11 @@ class Split:
         try:
             picture = decode_png(data, field, out)
         except UsdError:
-            raise UsdError(f"{self._place(wanted, field)} does not decode; the shard is damaged, {REMEDY}") from None
+            raise UsdError(
+                f"{self._place(wanted, field)} does not decode; the shard is damaged, {PACK_AGAIN}"
+            ) from None
         if out is not None and picture is not out:
-            raise UsdError(f"{self._place(wanted, field)} is {picture.shape}, but others {out.shape}; {REMEDY}")
+            raise UsdError(f"{self._place(wanted, field)} is {picture.shape}, but others {out.shape}; {PACK_AGAIN}")
         return picture
 
     def _read(self, wanted: Wanted) -> list[bytes]:
@@ -128,7 +130,9 @@ class Split:
         name = f"{self.rows.key(wanted.number)}.{field}.png"
         if len(name) < NAME and name.isascii():
             other = found.decode(errors="replace")
-            raise UsdError(f"{self._place(wanted, field)} is not there but '{other}'; shard and index differ, {REMEDY}")
+            raise UsdError(
+                f"{self._place(wanted, field)} is not there but '{other}'; shard and index differ, {PACK_AGAIN}"
+            )
 
     def _fetched(self, wanted: Sequence[Wanted]) -> list[list[bytes]]:
         """Fields from object storage, without headers: a tenth less to fetch."""
@@ -145,7 +149,7 @@ class Split:
         return [[next(parts) for _ in each.fields] for each in wanted]
 
     def _cut_off(self, wanted: Wanted, field: str) -> UsdError:
-        return UsdError(f"{self._place(wanted, field)} is cut off; the shard is damaged, {REMEDY}")
+        return UsdError(f"{self._place(wanted, field)} is cut off; the shard is damaged, {PACK_AGAIN}")
 
     def _place(self, wanted: Wanted, field: str) -> str:
         return f"{self._urls[self.rows.shard[wanted.number]]}: {self.rows.key(wanted.number)}.{field}.png"
@@ -172,7 +176,7 @@ class Shards:
 
     def __getitem__(self, split: str) -> Split:
         if split not in self.splits:
-            raise UsdError(f"{self.root}: no split '{split}'; {REMEDY}")
+            raise UsdError(f"{self.root}: no split '{split}'; {PACK_AGAIN}")
         return self.splits[split]
 
     def mean_maps(self) -> dict[str, np.ndarray]:
@@ -189,11 +193,11 @@ def _rows(root: Root, index: Index, split: str) -> Rows:
     if not is_remote(root):
         return Rows(Path(root) / name)
     digest = next(file.sha256 for file in index.files if file.name == name)
-    kept = state() / "index" / f"{digest}.arrow"
+    kept = lasting(KEPT) / "index" / f"{digest}.arrow"
     if not kept.exists():
         data = read_bytes(f"{root}/{name}")
         if sha256(data) != digest:
-            raise UsdError(f"{root}/{name}: damaged (sha256 differs from {INDEX}); upload the shards again")
+            raise UsdError(f"{root}/{name}: damaged (sha256 differs from the index); upload the shards again")
         atomic_write(kept, data)
     return Rows(kept)
 

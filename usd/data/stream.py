@@ -106,9 +106,9 @@ class TrainingStream:
         threads = ThreadPoolExecutor(AHEAD)
         try:
             reading = deque(threads.submit(self._read, *plan) for plan in islice(plans, AHEAD))
-            for plan in plans:
+            while reading:
                 found = reading.popleft().result()
-                reading.append(threads.submit(self._read, *plan))
+                reading.extend(threads.submit(self._read, *plan) for plan in islice(plans, 1))
                 yield self._decoded(found, place)
         finally:  # without waiting: Python may collect an abandoned stream in the thread that answers its requests
             threads.shutdown(wait=False, cancel_futures=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from usd.tasks import MAPS
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 SIDE = re.compile(r"\b(left|right)(?=(most|wards?|hand|handed)?\b)", re.IGNORECASE)
@@ -35,8 +37,8 @@ def _flip(probability: float) -> Any:
 def augment(pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...], key: str) -> bool:
     """Flip the picture fields of one sample together, in place, and say whether; (H, W, 3) uint8 each.
 
-    The draw depends on `seed` and `key` alone, so workers and restarts do not change it. A flipped normal map gets
-    the x component of its normals mirrored as well.
+    The draw depends on `seed` and `key` alone, so workers and restarts do not change it. In a flipped map of
+    directions, such as normals, the x components are mirrored as well.
 
     The result is that of `A.Compose` with the transform's seed set, as a test shows. This calls the transform itself,
     since for a picture of 64 pixels the checks of `Compose`, and its second generator, take ten times as long.
@@ -50,6 +52,6 @@ def augment(pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...],
         return False
     for field, picture in pictures.items():
         picture[:] = transform.apply(picture)
-        if field == "normal":
+        if field in MAPS and MAPS[field].directions:
             np.subtract(255, picture[..., 0], out=picture[..., 0])
     return True

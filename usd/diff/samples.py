@@ -12,9 +12,8 @@ from usd.diff.dag import read_stages
 from usd.diff.layout import PictureChange
 from usd.diff.revision import Revision
 from usd.errors import UsdError
-from usd.tasks import MAPS
+from usd.tasks import FIELDS
 
-FIELDS = ("image", *MAPS)
 MOST = 2  # fields that are shown of a changed sample
 
 

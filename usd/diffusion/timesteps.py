@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from usd.config.values import Strategy
 from usd.errors import UsdError
-from usd.tasks import Strategy
 
 LAST = 999  # the last of the 1000 training timesteps
 LISTS: dict[int, list[int]] = {  # paper, section on ESS

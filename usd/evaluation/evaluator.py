@@ -12,6 +12,7 @@ from torch import Tensor
 from usd import config
 from usd.annotators.bundled import Annotator
 from usd.annotators.loading import load_annotators
+from usd.config.values import Strategy
 from usd.data.shards import Shards
 from usd.errors import UsdError
 from usd.evaluation import bootstrap
@@ -21,7 +22,7 @@ from usd.evaluation.metrics import efficientnet_features, frechet_distance, kern
 from usd.evaluation.names import HEADLINE
 from usd.evaluation.sampling import USUAL, Candidate, Shown, generate
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.tasks import TRAINED, Direction, Strategy, Task
+from usd.tasks import TRAINED, Direction, Task
 
 Scores = dict[str, float]
 

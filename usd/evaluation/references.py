@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from usd import config
+from usd.config.values import Strategy
 from usd.data.shards import Shards
 from usd.determinism import device_for
 from usd.diffusion.prediction import clean_estimate
@@ -31,7 +32,7 @@ from usd.evaluation.metrics import blurred, efficientnet_features, frechet_dista
 from usd.evaluation.sampling import NAMED
 from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.directory import is_model
-from usd.tasks import DIRECTIONS, TASKS, TRAINED, Strategy, Task
+from usd.tasks import DIRECTIONS, TASKS, TRAINED, Task
 
 STARTS = (BASE_ALONE, CONTROL_ALONE)  # what variants are trained from
 T_BASE_ALONE = 998  # the highest of the ESS timesteps

@@ -8,13 +8,14 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from usd.config.values import Strategy
 from usd.determinism import generator
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Item, Samples
 from usd.inference.images import Pair
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.tasks import Strategy, Task
+from usd.tasks import Task
 
 
 @dataclass(frozen=True, order=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from usd import config
+from usd.config.values import Strategy
 from usd.data.shards import Shards
 from usd.determinism import device_for
 from usd.diffusion.timesteps import sampling_timesteps
@@ -22,7 +23,7 @@ from usd.evaluation.names import HEADLINE
 from usd.evaluation.pictures import draw_grid
 from usd.evaluation.sampling import Candidate, Shown
 from usd.files import atomic_directory
-from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Strategy, Task
+from usd.tasks import DIRECTIONS, TRAINED, UNSEEN, Task
 
 
 def evaluate_model(

@@ -17,14 +17,13 @@ from rich.progress import track
 from torch import Tensor
 
 from usd.errors import UsdError
-from usd.files import atomic_write, check_writable, sha256
+from usd.files import atomic_write, check_writable, path_text, sha256
 from usd.images import to_tensor
 from usd.inference.arguments import check_task, per_query
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.inference.prompts import unread
 from usd.inference.results import no_empty_folder, results_of
 from usd.ingestion import pictures
-from usd.ingestion.findings import name_of
 from usd.ingestion.maps import TURNS, turn_with, turned
 
 GLANCE = 16  # pixels a side of pictures that are only checked
@@ -92,14 +91,14 @@ def queries_of(path: Path) -> list[Path]:
     found = [p for p in inside if p.suffix.lower() in pictures.SUFFIXES and not p.is_dir()]
     if not found:
         raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {kinds} files, not of folders")
-    others = [name_of(p) for p in inside if p not in found and p.suffix != ".json" and not p.name.startswith(".")]
+    others = [path_text(p) for p in inside if p not in found and p.suffix != ".json" and not p.name.startswith(".")]
     if others:
         print(f"left out, as folders and other files than {kinds} are not read: {', '.join(others)}", file=sys.stderr)
     return found
 
 
 def read_picture(path: Path, size: int) -> Tensor:
-    """A picture file as (1, 3, size, size) in [0, 1], decoded as `usd ingest` does: upright, its central square.
+    """A picture file as (1, 3, size, size) in [0, 1], decoded as the API does: upright, its central square.
 
     One of few colours is taken for a map of classes or lines, whose pixels are picked, not mixed.
 
@@ -145,7 +144,7 @@ def _turned_with(photo: pictures.Picture, other: pictures.Picture, path: Path, o
 
 def _read(path: Path, size: int) -> pictures.Picture:
     try:
-        return pictures.read_picture(path, size, pictures.UNKNOWN)
+        return pictures.read_picture(path, size, pick=True)
     except pictures.Refused as error:
         raise UsdError(f"{path}: not a readable picture ({error})") from error
 
@@ -210,7 +209,7 @@ def _write(image: PIL.Image.Image, picture: Path, note: dict[str, Any]) -> None:
     """Write a result, its JSON file first: a picture that has none is not taken for a result."""
     written = io.BytesIO()
     image.save(written, format="PNG")
-    note = note | {"output": {"path": name_of(picture), "sha256": sha256(written.getvalue())}}
+    note = note | {"output": {"path": path_text(picture), "sha256": sha256(written.getvalue())}}
     atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
     atomic_write(picture, written.getvalue())
 
@@ -219,11 +218,11 @@ def _origin(model: Path) -> dict[str, Any]:
     """The model's weights and the versions of what ran them."""
     weights = sorted(model.rglob("*.safetensors"))
     return {
-        "model": name_of(model),
+        "model": path_text(model),
         "weights_sha256": {str(path.relative_to(model)): sha256(path.read_bytes()) for path in weights},
         "versions": {name: version(name) for name in ("us-diffusion", "torch", "diffusers")},
     }
 
 
 def _file(path: Path) -> dict[str, str]:
-    return {"path": name_of(path), "sha256": sha256(path.read_bytes())}
+    return {"path": path_text(path), "sha256": sha256(path.read_bytes())}

@@ -11,7 +11,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from usd.errors import UsdError
-from usd.images import few_colours, to_array
+from usd.images import few_colours, square, to_array
 
 Picture = PIL.Image.Image | np.ndarray | Tensor
 Images = Picture | list[Picture]  # a list is a batch
@@ -70,7 +70,7 @@ def as_output(images: Tensor, output_type: OutputType) -> Any:
 
 def _batch(name: str, image: Picture, size: int) -> Tensor:
     if isinstance(image, PIL.Image.Image):
-        image = _square(image, size) if min(image.size) else np.zeros((0, 0, 3), np.uint8)
+        image = _square(name, image, size) if min(image.size) else np.zeros((0, 0, 3), np.uint8)
     if isinstance(image, np.ndarray) and image.dtype.kind not in "uifb":
         raise UsdError(f"{name}: an array of {image.dtype} is not an image; give numbers from 0 to 1, or uint8")
     if isinstance(image, np.ndarray):
@@ -89,11 +89,10 @@ def _batch(name: str, image: Picture, size: int) -> Tensor:
     return image if image.ndim == 4 else image[None]
 
 
-def _square(picture: PIL.Image.Image, size: int) -> np.ndarray:
-    """(size, size, 3) uint8: upright, transparency on white, the central square."""
+def _square(name: str, picture: PIL.Image.Image, size: int) -> np.ndarray:
+    """(size, size, 3) uint8: upright, the central square, as `usd generate` decodes a file."""
     upright = PIL.ImageOps.exif_transpose(picture)
-    method = PIL.Image.Resampling.NEAREST if few_colours(upright) else PIL.Image.Resampling.LANCZOS
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        upright = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer)
-    return np.asarray(PIL.ImageOps.fit(upright.convert("RGB"), (size, size), method))
+    try:
+        return square(upright, size, few_colours(upright), [])
+    except UsdError as error:
+        raise UsdError(f"{name}: {error}") from error

@@ -1,17 +1,15 @@
 """The check of a sample: all its files read, by what the values of its maps mean."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from usd.data.likeness import perceptual_hash
 from usd.errors import UsdError
-from usd.files import sha256
+from usd.files import path_text, sha256
 from usd.images import encode_png
 from usd.ingestion.classmaps import Surveyed, form_of, settle
 from usd.ingestion.colormaps import is_grey
-from usd.ingestion.findings import Finding, name_of, refused
+from usd.ingestion.findings import Finding, refused
 from usd.ingestion.maps import to_picture
 from usd.ingestion.meanings import Maps, Segmentation
 from usd.ingestion.pictures import Picture, Refused, read_picture
@@ -20,8 +18,6 @@ from usd.ingestion.scan import Sample
 from usd.parallel import parallel_map
 
 SERIAL = 32  # files; below, starting worker processes takes longer than the work
-Input = TypeVar("Input")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -52,11 +48,6 @@ class Checked:
     plain: bool = False  # whether the image is grey or of few colours, as maps are
 
 
-def spread(work: Callable[[Input], Result], jobs: list[Input], title: str) -> Iterable[Result]:
-    """`map`, over processes where that pays."""
-    return map(work, jobs) if len(jobs) < SERIAL else parallel_map(work, jobs, title, len(jobs))
-
-
 def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
     """The declarations, with one meaning for all class maps of the source.
 
@@ -68,7 +59,8 @@ def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
     if not files:
         return maps
     declared = maps.seg or Segmentation()
-    found = spread(survey, [Survey(source, file, declared) for file in files], "class maps")
+    jobs = [Survey(source, file, declared) for file in files]
+    found = parallel_map(survey, jobs, "class maps", len(jobs), serial_below=SERIAL)
     try:
         settled = settle([each for each in found if each is not None], declared)
     except Refused as reason:
@@ -114,9 +106,9 @@ def check(job: SampleCheck) -> Checked:
         except Refused as reason:
             bad.append(refused(file, str(reason)))
     if bad:
-        why = f"taken with all its files or not at all: {name_of(Path(bad[0].file))} is refused"
+        why = f"taken with all its files or not at all: {path_text(Path(bad[0].file))} is refused"
         named = {each.file for each in bad}
-        rest = [file for file in job.sample.files.values() if name_of(file) not in named]
+        rest = [file for file in job.sample.files.values() if path_text(file) not in named]
         return Checked(job, bad + [refused(file, why) for file in rest], {})
     row: dict[str, object] = {}
     for field, picture in pictures.items():
@@ -139,4 +131,4 @@ def _outside(file: Path) -> bool:
 
 
 def _sound(file: Path, picture: Picture) -> Finding:
-    return Finding(name_of(file), "repaired" if picture.repairs else "accepted", ", ".join(picture.repairs))
+    return Finding(path_text(file), "repaired" if picture.repairs else "accepted", ", ".join(picture.repairs))

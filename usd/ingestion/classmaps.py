@@ -10,14 +10,13 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from usd.data.classes import CLASSES, PALETTE, bit_colours
-from usd.ingestion.findings import name_of
+from usd.data.classes import CLASSES, MOST_CLASSES, PALETTE, bit_colours
+from usd.files import path_text
 from usd.ingestion.meanings import Segmentation, Settled, rgb
 from usd.ingestion.pictures import Refused
 from usd.ingestion.raw import Raw
 
 Kind = Literal["ids", "colours", "greys"]  # greys of three channels: colours where other class maps are coloured
-MOST_CLASSES = 256
 FEW = 8  # values that any class map may have; of more, half must fill an area
 BLOCK = np.ones((3, 3), np.uint8)  # the smallest area
 VOID_REMEDY = "say `seg: {void: 255}` or `void: none`"
@@ -164,7 +163,7 @@ def _void(found: list[Surveyed]) -> int:
         raise Refused(f"grey values up to 255: is 255 void or a class? {VOID_REMEDY}")
     if mask := next((each for each in found if each.mask), None):
         raise Refused(
-            f"{name_of(mask.file)} holds 255 and one id, but for specks, and there are other ids: is 255 void or a "
+            f"{path_text(mask.file)} holds 255 and one id, but for specks, and there are other ids: is 255 void or a "
             f"class? {VOID_REMEDY}"
         )
     return 255

@@ -1,6 +1,5 @@
 """What became of every file of a source: the report of `usd ingest`."""
 
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Literal
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
+
+from usd.files import path_text
 
 REPORT = "report.csv"
 DATASET = "(dataset)"
@@ -25,14 +26,9 @@ class Finding:
     key: str = ""  # of the sample that it is in
 
 
-def name_of(path: Path) -> str:
-    r"""A path as text; bytes that are not UTF-8 appear as \xNN."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
-
-
 def refused(path: Path, reason: str) -> Finding:
     """A file that cannot be used."""
-    return Finding(name_of(path), "refused", reason)
+    return Finding(path_text(path), "refused", reason)
 
 
 def noted(detail: str) -> Finding:

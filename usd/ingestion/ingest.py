@@ -30,6 +30,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
 | of more than two, one of grey pictures, or of a palette, named like one in colour; most `0_B` beside `0_A` | refused |
 | most `0_class_id` grey or of a palette, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
+| fewer than three such pictures, beside one in colour | accepted, but noted |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
@@ -50,21 +51,22 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from usd import config
 from usd.config.data import LARGEST_SIDE
+from usd.config.values import Layout
 from usd.data.record import MANIFEST, SPLITS, field_path, write_manifest
 from usd.errors import UsdError
-from usd.files import atomic_directory
-from usd.ingestion.checking import Checked, SampleCheck, check, settle_classes, spread
-from usd.ingestion.findings import REPORT, Finding, as_csv, name_of, noted, reasons, refused
+from usd.files import atomic_directory, path_text
+from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check, settle_classes
+from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refused
 from usd.ingestion.meanings import Maps, read_maps
 from usd.ingestion.names import one_form
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, read_splits
 from usd.ingestion.suspects import without_suspects
+from usd.parallel import parallel_map
 
 STEP = 8  # pixels; the networks halve a picture three times
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
@@ -75,7 +77,7 @@ MADE = re.compile(rf"{MANIFEST}|{REPORT}|({'|'.join(SPLITS)})(/\1-[0-9a-f]{{{KEY
 class Options:
     """How a source is read: `usd ingest --help`."""
 
-    layout: Literal["folder", "instruct-pix2pix"] = "folder"
+    layout: Layout = "folder"
     size: int | None = None  # pixels a side; None: render.image_size of params.yaml
     seed: int = 1  # of the splits
     maps: Path | None = None  # what the values of maps mean; None: maps.yaml in the source, if it is there
@@ -99,7 +101,8 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         incoming = scratch / "incoming"
         incoming.mkdir()
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
-        checked, suspects = without_suspects(list(spread(check, jobs, "ingest")))
+        found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
+        checked, suspects = without_suspects(list(found))
         checked, twice = _once(checked)
         taken = [each for each in checked if each.row]
         left = [finding for each in checked if not each.row for finding in each.findings]
@@ -128,7 +131,7 @@ def _once(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
         if other is each:
             kept.append(each)
         else:
-            why = f"the same picture as {name_of(other.job.sample.files['image'])}, byte for byte"
+            why = f"the same picture as {path_text(other.job.sample.files['image'])}, byte for byte"
             findings += [refused(file, why) for file in each.job.sample.files.values()]
     return kept, findings
 
@@ -139,7 +142,7 @@ def _store(
     """Give the samples their splits and keys, move their pictures there and write the manifest."""
     for split in SPLITS:
         (scratch / split).mkdir()
-    files = [one_form(name_of(each.job.sample.files["image"])) for each in taken]
+    files = [one_form(path_text(each.job.sample.files["image"])) for each in taken]
     findings = []
     if lost := sorted((splits.keys() & refusals) - set(files)):
         why = f"{len(lost)} of its pictures are refused, such as {lost[0]}"
@@ -158,7 +161,7 @@ def _store(
         for field in sample.files:
             each.job.path(field).replace(field_path(scratch, key, field))
         row = {"key": key, "split": split, "seed": options.seed, "caption": sample.caption}
-        rows.append(row | {"source": name_of(sample.files["image"]), "source_sha256": each.content} | each.row)
+        rows.append(row | {"source": path_text(sample.files["image"]), "source_sha256": each.content} | each.row)
         findings += [replace(finding, key=key) for finding in each.findings]
     write_manifest(rows, scratch)
     counts = Counter(chosen)

@@ -5,11 +5,13 @@ import PIL.Image
 import PIL.ImageOps
 from scipy.ndimage import distance_transform_edt
 
+from usd.images import few_colours
 from usd.ingestion import colormaps
 from usd.ingestion.classmaps import form_of, recolour
 from usd.ingestion.meanings import Depth, Maps, Normals, Segmentation, SoftEdges
 from usd.ingestion.pictures import Picture, Refused, same_shape
 from usd.ingestion.raw import Raw
+from usd.tasks import MAPS
 
 DEPTH_REMEDY = "say what they mean with --maps, such as `depth: {kind: depth, unit: mm, near: 0.5, far: 10}`"
 UNIT_REMEDY = (
@@ -40,6 +42,8 @@ def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> P
     """
     turn, repairs = _turn(raw, maps, image), list(raw.repairs)
     if turn != 1:
+        if MAPS[field].directions:
+            raise Refused(f"a {field} map of a turned picture; save both upright, since its vectors would turn too")
         repairs.append("EXIF rotation")
     shape = 1 / raw.shape if turn >= 5 else raw.shape
     if not same_shape(shape, image.shape):
@@ -59,9 +63,11 @@ def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> P
         colours, known = recolour(form_of(raw, meaning).values, meaning)
         pixels, missing = _fill_classes(turned(colours, turn), turned(known, turn), size, meaning)
     elif field == "normal":
-        pixels = _normals(turned(_three(raw, field), turn), turn, size, maps.normal or Normals())
-    else:
+        pixels = _normals(turned(_three(raw, field), turn), size, maps.normal or Normals())
+    elif field == "hed":
         pixels = _edges(turned(_three(raw, field), turn), size, maps.hed or SoftEdges())
+    else:
+        pixels = _stored(turned(_three(raw, field), turn), size)
     if missing:
         repairs.append(f"missing readings filled: {missing:.1%}" if field == "depth" else f"void filled: {missing:.1%}")
     return Picture(pixels, shape, tuple(repairs), raw.sha256, missing=missing)
@@ -142,8 +148,7 @@ def _grey(values: np.ndarray, colormap: str | None) -> np.ndarray:
     if values.ndim == 2:
         return values
     if colormaps.is_grey(values):
-        grey: np.ndarray = values[..., 1]
-        return grey
+        return np.asarray(values[..., 1])
     if name := colormaps.detect(values):
         raise Refused(f"coloured with {name}: declare it with --maps, `depth: {{colormap: {name}}}`, or save grey")
     raise Refused("in colour: a depth map is grey, or declares its `depth: {colormap: …}` with --maps")
@@ -193,9 +198,8 @@ def _fill_classes(colours: np.ndarray, known: np.ndarray, size: int, meaning: Se
     missing = 1 - float(known.mean())
     if missing > meaning.most_missing:
         raise Refused(f"more than {meaning.most_missing:.0%} of it is void (seg.most_missing)")
-    nearest = PIL.Image.Resampling.NEAREST
-    small = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(colours), (size, size), nearest))
-    inside = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(known.astype(np.uint8)), (size, size), nearest)) > 0
+    small = _fit(colours, size, pick=True)
+    inside = _fit(known.astype(np.uint8), size, pick=True) > 0
     if not inside.any():
         raise Refused("only void in the central square")
     return _nearest(small, inside), missing
@@ -217,18 +221,20 @@ def _edges(picture: np.ndarray, size: int, meaning: SoftEdges) -> np.ndarray:
         picture = 255 - picture
     if 0 < picture.max() <= DIMMEST * 255:
         raise Refused(f"soft edges of up to {picture.max()} of 255: save them so that the strongest are near 255")
-    small = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(picture), (size, size), PIL.Image.Resampling.BILINEAR))
+    small = _fit(picture, size)
     if np.median(small) > 127:
         raise Refused("mostly bright, so its edges are dark; declare with --maps `hed: {bright: flat}`")
     return small
 
 
-def _normals(picture: np.ndarray, turn: int, size: int, meaning: Normals) -> np.ndarray:
+def _stored(picture: np.ndarray, size: int) -> np.ndarray:
+    """A map of which nothing is known but its colours; a few colours are not mixed."""
+    return _fit(picture, size, pick=few_colours(PIL.Image.fromarray(picture)))
+
+
+def _normals(picture: np.ndarray, size: int, meaning: Normals) -> np.ndarray:
     """Vectors of length 1 again; towards the viewer where there is none."""
-    if turn != 1:
-        raise Refused("a normal map of a turned picture; save both upright, since its vectors would turn too")
-    vector = np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(picture), (size, size), PIL.Image.Resampling.BILINEAR))
-    normal = vector / 127.5 - 1
+    normal = _fit(picture, size) / 127.5 - 1
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     if float((np.abs(length - 1) > 0.3).mean()) > MOST_OFF_NORMAL or float((normal[..., 2] < 0).mean()) > 0.5:
         raise Refused("not camera-space normals, (n + 1) / 2 with z towards the viewer")
@@ -238,7 +244,7 @@ def _normals(picture: np.ndarray, turn: int, size: int, meaning: Normals) -> np.
     return np.rint((normal + 1) * 127.5).astype(np.uint8)
 
 
-def _fit(values: np.ndarray, size: int) -> np.ndarray:
-    """The central square of (H, W) float32, (size, size)."""
-    picture = PIL.ImageOps.fit(PIL.Image.fromarray(values, "F"), (size, size), PIL.Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+def _fit(values: np.ndarray, size: int, pick: bool = False) -> np.ndarray:
+    """The central square of (H, W) float32 or (H, W, …) uint8, `size` pixels a side, which are picked or mixed."""
+    method = PIL.Image.Resampling.NEAREST if pick else PIL.Image.Resampling.BILINEAR
+    return np.asarray(PIL.ImageOps.fit(PIL.Image.fromarray(values), (size, size), method))

@@ -209,6 +209,8 @@ class Maps(_Meaning):
         """The meaning of a field, and how it is known."""
         meanings = {"depth": self.depth, "seg": self.seg, "hed": self.hed, "normal": self.normal}
         defaults = {"depth": Depth(), "seg": Segmentation(), "hed": SoftEdges(), "normal": Normals()}
+        if field not in meanings:
+            return "colours as stored"
         found = meanings[field]
         if found is None:
             return f"{defaults[field]} (assumed)"

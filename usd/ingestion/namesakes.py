@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 from usd.errors import UsdError
-from usd.ingestion.findings import name_of
+from usd.files import path_text
 from usd.ingestion.names import SPLIT, Words, one_form, spelt
 
 FEWEST = 3  # names that two folders share; fewer may be chance
@@ -68,8 +68,8 @@ def _kind(part: str) -> str:
 
 def _question(one: Path, other: Path, parts: list[str]) -> str:
     """What the message says, with a declaration to copy."""
-    shown = " and ".join(f"{name_of(each)}/" for each in (one, other))
-    named = [name_of(Path(part)) for part in parts if part]
+    shown = " and ".join(f"{path_text(each)}/" for each in (one, other))
+    named = [path_text(Path(part)) for part in parts if part]
     mine = ", ".join(f"{part}: {field}" for part, field in zip(reversed(named), ("depth", "image"), strict=False))
     return (
         f"{shown}: pictures of the same names, and nothing says whether the ones are maps of the others; say with "

@@ -6,20 +6,18 @@
 import stat
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
-import PIL.ImageCms
 import PIL.ImageFile
 import PIL.ImageOps
 
+from usd.errors import UsdError
 from usd.files import sha256
-from usd.images import few_colours
-from usd.tasks import MAPS
+from usd.images import few_colours, square
 
 SUFFIXES = {
     ".jpg": "JPEG",
@@ -35,18 +33,9 @@ FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
 LEAST_SIDE = 16  # pixels
 MOST_PIXELS = 100_000_000
 MOST_BYTES = 2**28
-DARKEST_16_BIT = 2**14  # the brightest pixel of a 16-bit photograph is brighter
 SHAPE_TOLERANCE = 0.02  # of width / height: networks round the sides of their maps
 JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PADDING = 64  # zeros at the end of a JPEG that is whole may be fewer
-UNKNOWN = "unknown"  # a field: a map if it has few colours, else an image
-RESAMPLING = {
-    "image": PIL.Image.Resampling.LANCZOS,
-    "continuous": PIL.Image.Resampling.BILINEAR,
-    "normal": PIL.Image.Resampling.BILINEAR,
-    "palette": PIL.Image.Resampling.NEAREST,
-}
-MODES = {"1": "grey", "L": "grey", "LA": "grey", "I": "grey", "P": "palette", "PA": "palette", "CMYK": "CMYK"}
 
 
 class Refused(Exception):
@@ -99,10 +88,14 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def read_picture(path: Path, size: int, field: str = "image") -> Picture:
+def read_picture(path: Path, size: int, pick: bool = False) -> Picture:
     """A picture file as one sees it: upright, 8-bit RGB, its central square, `size` pixels a side.
 
-    `field` says how it is scaled: pixels of a class map are picked, not mixed.
+    Args:
+        path: The file.
+        size: Pixels a side.
+        pick: Whether one of few colours is taken for a map, whose pixels are picked when it is scaled, not mixed.
+            Then all pixels of a JPEG are decoded, as the pipeline's API does.
 
     Raises:
         Refused: the file is not a usable picture.
@@ -115,9 +108,11 @@ def read_picture(path: Path, size: int, field: str = "image") -> Picture:
             if narrowed(file):
                 repairs.append("16-bit")
             orientation = orientation_of(file)  # gone from a TIFF once decoded
-            pixels, shape, few = _decode(file, size, field, repairs)
+            pixels, shape, few = _decode(file, size, pick, repairs)
     except Refused:
         raise
+    except UsdError as error:
+        raise Refused(str(error)) from error
     except PIL.Image.DecompressionBombError as error:
         raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels") from error
     except PIL.UnidentifiedImageError as error:
@@ -150,63 +145,13 @@ def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
     return ";16" in str(file.tile)  # it says so only here, until anything is decoded
 
 
-def _decode(file: PIL.ImageFile.ImageFile, size: int, field: str, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
+def _decode(file: PIL.ImageFile.ImageFile, size: int, pick: bool, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
     """Pixels (size, size, 3) uint8, the shape of the whole, and whether it has few colours; appends to `repairs`."""
-    kind = MAPS[field].kind if field in MAPS else "image"
-    if kind != "palette":
+    if not pick:
         file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
     if orientation_of(file) != 1:
         repairs.append("EXIF rotation")
     upright = PIL.ImageOps.exif_transpose(file)
     few = few_colours(upright)
-    if field == UNKNOWN and few:
-        kind = "palette"
-    picture = _sight(upright, repairs) if kind == "image" else _eight_bit(upright).convert("RGB")
-    pixels = np.asarray(PIL.ImageOps.fit(picture, (size, size), RESAMPLING[kind]))
+    pixels = square(upright, size, pick and few, repairs)
     return pixels, upright.width / upright.height, few or upright.mode in ("P", "PA")
-
-
-def _sight(picture: PIL.Image.Image, repairs: list[str]) -> PIL.Image.Image:
-    """A picture of any mode as one sees it: sRGB, transparency on white; appends to `repairs`."""
-    profile = picture.info.get("icc_profile")
-    if repair := MODES.get(picture.mode.split(";")[0]):
-        repairs.append(repair)
-    picture = _eight_bit(picture)
-    if picture.has_transparency_data:
-        repairs.append("alpha")
-        layer = picture.convert("RGBA")
-        picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer)
-    if picture.mode not in ("L", "CMYK"):
-        picture = picture.convert("RGB")
-    return (_srgb(picture, profile, repairs) if profile else picture).convert("RGB")
-
-
-def _eight_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """16-bit grey as 8-bit grey, which Pillow itself would clip at 255; other modes as they are."""
-    if not picture.mode.startswith(("I", "F")):
-        return picture
-    values = np.asarray(picture)
-    if picture.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
-        raise Refused("neither 8 nor 16 bits per channel")
-    if 255 < values.max() < DARKEST_16_BIT:
-        raise Refused("16-bit values that are measured, such as depth in millimetres: a map, not a picture to look at")
-    return PIL.Image.fromarray((values // 257).astype(np.uint8))
-
-
-def _srgb(picture: PIL.Image.Image, profile: bytes, repairs: list[str]) -> PIL.Image.Image:
-    """The colours that the ICC profile means; a profile that does not fit is dropped. Appends to `repairs`."""
-    try:
-        source = PIL.ImageCms.ImageCmsProfile(BytesIO(profile))
-        if "sRGB" in PIL.ImageCms.getProfileDescription(source):
-            return picture
-        converted = PIL.ImageCms.ImageCmsTransform(source, _target(), picture.mode, "RGB").apply(picture)
-    except (PIL.ImageCms.PyCMSError, OSError, ValueError):
-        repairs.append("ICC profile dropped")
-        return picture
-    repairs.append("ICC profile")
-    return converted
-
-
-@cache
-def _target() -> PIL.ImageCms.ImageCmsProfile:
-    return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB"))

@@ -26,7 +26,8 @@ ARRAY = ".npy"
 UNREAD = (".exr", ".pfm", ".npz", ".mat", ".hdr", ".h5", ".hdf5", ".pgm", ".ppm", ".dpt", ".raw", ".tfrecord")
 LOSSY = ("JPEG", "MPO")
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # how a TIFF may be compressed; its WebP does not say whether it is lossless
-SCALES = {"L;2": 85, "L;4": 17}  # of grey PNGs of 2 and 4 bits: Pillow brings their values to 8, but not the clear one
+BITS = 24  # the byte of a PNG's header that says how many bits a channel has
+SCALES = {2: 85, 4: 17}  # by the bits of a grey PNG: Pillow brings its values to 8 bits, but not the clear one
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def read_raw(path: Path) -> Raw:
             check_header(file)
             repairs = () if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ("wrong extension",)
             narrow = narrowed(file) and not file.mode.startswith("I")
-            scale = next((SCALES[bits] for bits in SCALES if f"'{bits}'" in str(file.tile)), 1)
+            scale = SCALES.get(data[BITS], 1) if file.format == "PNG" and file.mode == "L" else 1
             # taken out, since Pillow turns TIFF files by it when it decodes them
             orientation = orientation_of(file)
             file.getexif().pop(PIL.ExifTags.Base.Orientation, None)

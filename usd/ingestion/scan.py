@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from usd.files import path_text
 from usd.ingestion.captions import one_line
-from usd.ingestion.findings import Finding, name_of, refused
+from usd.ingestion.findings import Finding, refused
 from usd.ingestion.names import FOREIGN
 from usd.ingestion.pictures import SUFFIXES, Refused, read_file
-from usd.tasks import MAPS
+from usd.tasks import FIELDS
 
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
 OPTIONS = {MAPS_FILE: MAPS_FILE, "maps.yml": MAPS_FILE, SPLITS_FILE: SPLITS_FILE}  # as they may be spelt
@@ -62,7 +63,7 @@ def walk(root: Path, scan: Scan) -> list[Path]:
             if name.startswith("."):
                 scan.findings.append(refused(path, "a hidden file"))
             elif path.as_posix() in (MAPS_FILE, SPLITS_FILE):
-                scan.findings.append(Finding(name_of(path), "accepted"))
+                scan.findings.append(Finding(path_text(path), "accepted"))
             elif name.lower() in OPTIONS:
                 own = OPTIONS[name.lower()]
                 why = f"not read by itself: call it {own}, at the top of the folder, or name it with --{Path(own).stem}"
@@ -95,7 +96,7 @@ def assemble(claims: Claims, scan: Scan) -> dict[str, dict[str, Path]]:
         elif "image" not in fields:
             why = "a map without its image"
         else:
-            samples[name] = {place: fields[place][0] for place in ("image", *MAPS) if place in fields}
+            samples[name] = {place: fields[place][0] for place in FIELDS if place in fields}
             continue
         scan.findings += [refused(file, why) for files in fields.values() for file in files]
     return samples
@@ -112,7 +113,7 @@ def read_text(root: Path, file: Path, scan: Scan, parse: Callable[[str], Parsed]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         reason = f"not in its form: {one_line(repr(error))}"
     else:
-        scan.findings.append(Finding(name_of(file), "accepted"))
+        scan.findings.append(Finding(path_text(file), "accepted"))
         return found
     scan.findings.append(refused(file, reason))
     return None

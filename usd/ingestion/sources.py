@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from usd.config.values import Layout
 from usd.errors import UsdError
+from usd.files import path_text
 from usd.ingestion.captions import from_name, from_prompt, from_seeds, from_text, one_line
-from usd.ingestion.findings import Finding, name_of, refused
+from usd.ingestion.findings import Finding, refused
 from usd.ingestion.meanings import Maps
 from usd.ingestion.names import (
     CONDITION,
@@ -148,12 +150,12 @@ def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:
     """The claims with the map that the layout leaves open named."""
     for fields in claims.values():
         left = fields.pop(LEFT_OUT, [])
-        scan.findings += [Finding(name_of(file), "accepted", "left out: its folder is none") for file in left]
+        scan.findings += [Finding(path_text(file), "accepted", "left out: its folder is none") for file in left]
         if files := fields.pop(CONDITION, None):
             if condition is None:
-                raise UsdError(f"{name_of(files[0])}: the layout does not say which map this is; {CONDITION_REMEDY}")
+                raise UsdError(f"{path_text(files[0])}: the layout does not say which map this is; {CONDITION_REMEDY}")
             if condition == "none":
-                scan.findings += [Finding(name_of(file), "accepted", "left out: condition: none") for file in files]
+                scan.findings += [Finding(path_text(file), "accepted", "left out: condition: none") for file in files]
             else:
                 fields.setdefault(condition, []).extend(files)
     return {name: fields for name, fields in claims.items() if fields}
@@ -185,8 +187,14 @@ def _captions(
     return captions
 
 
-def instruct_pix2pix(root: Path, _: Maps) -> Scan:
-    """The samples of a dataset in InstructPix2Pix's layout; those of one prompt, before and after, are one group."""
+def instruct_pix2pix(root: Path, maps: Maps) -> Scan:
+    """The samples of a dataset in InstructPix2Pix's layout; those of one prompt, before and after, are one group.
+
+    Raises:
+        UsdError: `maps` declares what this layout does not have, or seeds.json cannot be read.
+    """
+    if strange := [name for name in ("condition", "folders") if getattr(maps, name)]:
+        raise UsdError(f"--maps: {strange[0]}: only layout folder has it; leave it out, or say --layout folder")
     scan = Scan()
     claims: Claims = {}
     prompts: dict[str, dict[str, str]] = {}
@@ -205,7 +213,7 @@ def instruct_pix2pix(root: Path, _: Maps) -> Scan:
                     f"{root / file}: {scan.findings[-1].detail}; correct it, or remove it to take all pictures"
                 )
         elif file.name == "metadata.jsonl":
-            scan.findings.append(Finding(name_of(file), "accepted", "not needed"))
+            scan.findings.append(Finding(path_text(file), "accepted", "not needed"))
         else:
             scan.findings.append(refused(file, "not <seed>_0 or <seed>_1, a map of theirs, or prompt.json"))
     samples = assemble(claims, scan)
@@ -223,4 +231,4 @@ def instruct_pix2pix(root: Path, _: Maps) -> Scan:
     return scan
 
 
-LAYOUTS: dict[str, Callable[[Path, Maps], Scan]] = {"folder": folder, "instruct-pix2pix": instruct_pix2pix}
+LAYOUTS: dict[Layout, Callable[[Path, Maps], Scan]] = {"folder": folder, "instruct-pix2pix": instruct_pix2pix}

@@ -15,7 +15,7 @@ from usd.errors import UsdError
 from usd.ingestion.names import one_form
 
 SHARES = {"test": 0.05, "val": 0.05}  # of the families; train has the rest
-REMEDY = "decide by hand: splits.csv beside the pictures or --splits FILE, or folders train/, val/, test/"
+BY_HAND = "decide by hand: splits.csv beside the pictures or --splits FILE, or folders train/, val/, test/"
 
 
 def families(hashes: list[int], groups: list[str]) -> np.ndarray:
@@ -79,10 +79,10 @@ def assign(
     notes = [] if any(fixed) else _fill(chosen, drawn)
     split = [own or chosen[number] for own, number in zip(fixed, family.tolist(), strict=True)]
     if torn := sum(len(each) > 1 for each in wanted.values()):
-        notes.append(f"{torn} families of near-duplicates lie in several of the splits that were given; {REMEDY}")
+        notes.append(f"{torn} families of near-duplicates lie in several of the splits that were given; {BY_HAND}")
     if empty := [name for name in SPLITS if name not in split]:
         why = "the splits that were given" if any(fixed) else f"{len(members)} families of near-duplicates in all"
-        notes.append(f"no sample in {' and '.join(empty)} ({why}), so stage `validate` will fail; {REMEDY}")
+        notes.append(f"no sample in {' and '.join(empty)} ({why}), so stage `validate` will fail; {BY_HAND}")
     return split, notes
 
 
@@ -97,7 +97,7 @@ def _fill(chosen: dict[int, str], drawn: dict[int, float]) -> list[str]:
             filled.append(name)
     if not filled:
         return []
-    return [f"{' and '.join(filled)}: empty by chance, so one family of pictures was moved there; or {REMEDY}"]
+    return [f"{' and '.join(filled)}: empty by chance, so one family of pictures was moved there; or {BY_HAND}"]
 
 
 def _chosen(draw: float) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from usd.files import path_text
 from usd.ingestion.checking import Checked
-from usd.ingestion.findings import Finding, name_of, refused
+from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.names import WORDS, one_form, spelt
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
 ODD = 0.05  # share of a series that may be unlike the others, and one of those whose names end alike
+ENDING_REMEDY = "give their pictures' whole names an ending depth, hed, seg or normal"
 MARK = re.compile("(?<=.)[._ -](?=.)")  # where an ending of a file's name may begin
 
 
@@ -26,14 +28,13 @@ class Series:
 
     def __str__(self) -> str:
         """As an error message names it."""
-        folder = "" if self.ending and self.folder == Path() else f"{name_of(self.folder)}/"
+        folder = "" if self.ending and self.folder == Path() else f"{path_text(self.folder)}/"
         return f"{folder}*{self.ending}" if self.ending else folder
 
     @property
     def remedy(self) -> str:
         """What to do if they are maps."""
-        names = "give their pictures' whole names an ending" if self.ending else "call the folder"
-        return f"{names} depth, hed, seg or normal"
+        return ENDING_REMEDY if self.ending else "call the folder depth, hed, seg or normal"
 
     def add(self, own: str, picture: Checked) -> None:
         """Take in one picture."""
@@ -63,7 +64,7 @@ class Series:
 
 
 def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
-    """The samples without those that look like maps of others, and the findings on these.
+    """The samples without those that look like maps of others, and the findings on these; and a note on doubtful ones.
 
     A series is suspect if all its pictures are grey or of few colours, none has a map, and each has a namesake in
     another series that is not like that: `gt/0.png` beside `photographs/0.jpg`, `0_depth_mask.png` beside `0.jpg` or
@@ -96,7 +97,28 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
             for own in some.plain & others.members.keys() if others else ():
                 file = some.members[own].job.sample.files["image"]
                 findings.setdefault(id(some.members[own]), refused(file, f"{why}; or give pictures other names"))
-    return [each for each in checked if id(each) not in findings], list(findings.values())
+    kept = [each for each in checked if id(each) not in findings]
+    return kept, [*findings.values(), *_hint(kept, series, coloured)]
+
+
+def _hint(
+    kept: list[Checked], series: dict[tuple[Path, str], Series], coloured: dict[str, list[Series]]
+) -> Iterator[Finding]:
+    """A note on pictures too few to be suspect, but named like one in colour in their folder with an ending."""
+    found: list[tuple[Path, Path]] = []
+    for each in kept:
+        if each.row and each.plain and len(each.job.sample.files) == 1:
+            for folder, own, ending in _places(each.job.sample.files["image"]):
+                others = [other for other in coloured.get(own, []) if other.folder == folder and other.whole]
+                pairs = [other.members[own] for other in others if own not in other.plain]
+                few = len(series[folder, ending].members) < FEWEST and any(map(str.isalpha, ending))
+                found += [(each.job.sample.files["image"], pair.job.sample.files["image"]) for pair in pairs if few]
+    if found:
+        one, other = map(path_text, found[0])
+        yield noted(
+            f"pictures that are grey or of few colours, and named like another with an ending: {len(dict(found))}, "
+            f"such as {one} beside {other}; if they are maps, {ENDING_REMEDY}"
+        )
 
 
 def _places(image: Path) -> Iterator[tuple[Path, str, str]]:

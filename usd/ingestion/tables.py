@@ -127,6 +127,7 @@ def _of_json(number: int, line: str) -> Row:
         return Row("", fault=f'{FORM} {number}: {why}; each line is an object such as {{"file_name": "a.jpg"}}')
     if not isinstance(found, dict):
         return Row("", fault=f'{FORM} {number}: must be an object such as {{"file_name": "a.jpg", "text": "a cat"}}')
+    _check_once([spelt(name.strip()) for name in found], number)
     return _row(found, number)
 
 
@@ -137,7 +138,6 @@ def _check_once(names: list[str], number: int) -> None:
 
 
 def _row(given: Mapping[str, object], number: int) -> Row:
-    _check_once([spelt(name.strip()) for name in given], number)
     row = {spelt(name.strip()): value for name, value in given.items() if value}
     column = next((name for name in IMAGE_COLUMNS if name in row), None)
     if column is None:

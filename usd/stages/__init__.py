@@ -11,14 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from usd.errors import reported
+from usd.files import lasting
 
-
-def _lasting(run_dir: str) -> Path:
-    """Below $USD_STATE, if that is set, as flows/experiments.py does: an experiment's own directory is removed."""
-    return Path(os.environ.get("USD_STATE", "")) / run_dir
-
-
-RunDir = Annotated[Path, typer.Argument(parser=_lasting)]  # the state of an interrupted run
+RunDir = Annotated[Path, typer.Argument(parser=lasting)]  # the state of an interrupted run
 
 
 def run(command: Callable[..., Any]) -> None:

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from usd.data.classes import MOST_CLASSES
 from usd.data.likeness import near_duplicates
 from usd.data.record import SPLITS
 
-MOST_CLASSES = 256  # colours in all class maps together
 LISTED = 5  # colours and keys that a warning names
 STRAY = 3  # levels in red, green and blue, by which no two class colours differ
 

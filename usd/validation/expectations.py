@@ -9,9 +9,9 @@ import pandas as pd
 
 from usd.config import Validate
 from usd.data.camera import FAR
-from usd.data.classes import CLASSES
+from usd.data.classes import CLASSES, MOST_CLASSES
 from usd.data.record import SPLITS
-from usd.validation.dataset import MOST_CLASSES, STRAY
+from usd.validation.dataset import STRAY
 from usd.validation.gx import checked, great_expectations, write_docs
 from usd.validation.measures import ALIGNED
 

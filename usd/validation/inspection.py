@@ -114,7 +114,7 @@ def inspected(scenes: Path, annotated: Path) -> Iterator[Row]:
     count = max(map(len, manifests.values()))
     panel = Panel.of(scenes)
     jobs = (Inspection(declared, scenes, annotated, panel) for declared in _declared(manifests))
-    return map(inspect, jobs) if count < SERIAL else parallel_map(inspect, jobs, "validate", count)
+    return parallel_map(inspect, jobs, "validate", count, serial_below=SERIAL)
 
 
 def _declared(manifests: dict[str, Manifest]) -> Iterator[Row]:
