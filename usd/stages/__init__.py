@@ -3,7 +3,6 @@
 Every module has a typer command `main`; `run` turns bad input into one line and exit code 1.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
