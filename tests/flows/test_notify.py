@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.notify import NAME, notify_failures
 from tests.flows.project import api, change_rate, run, send_everything
 from tests.serving import wait_for
 
@@ -13,6 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_chat_is_told_of_a_run_that_fails(inside: Path, chat: tuple[str, list[str]]) -> None:
+    from flows.notify import NAME, notify_failures
     from flows.pipeline import train
 
     url, posted = chat
