@@ -1,9 +1,7 @@
 """`usd demo`: the API's picture and the command's, in a real browser too."""
 
 import io
-import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,34 +63,6 @@ def test_the_page_the_command_and_the_api_give_the_same_picture(model: Path, url
     assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "out" / "query.png")), wanted)
     assert seconds.endswith(" s (cpu)") or "cuda" in seconds
     assert len(indicator["confidences"]) == 3
-
-
-def test_a_clone_that_pulls_serves_the_model_without_training(model: Path, bucket: str, tmp_path: Path) -> None:
-    pytest.importorskip("gradio", reason="gradio, the extra `demo`, is not installed")
-    from usd.inference.demo import serve
-
-    first, clone = tmp_path / "first", tmp_path / "clone"
-    first.mkdir()
-
-    def command(folder: Path, words: str) -> None:
-        done = subprocess.run(words.split(), cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-
-    command(first, "git init --quiet")
-    command(first, "dvc init --quiet")
-    command(first, f"dvc remote add --default storage {bucket}/clone")
-    stage = {"cmd": f"cp -r {model} models/us_diffusion", "outs": ["models/us_diffusion"]}
-    (first / "dvc.yaml").write_text(json.dumps({"stages": {"train": stage}}))
-    (first / "models").mkdir()
-    command(first, "dvc repro")
-    command(first, "dvc push")
-    command(first, "git add --all")
-    command(first, "git -c user.name=t -c user.email=t@example.org commit --quiet --message models")
-    shutil.rmtree(model)  # it cannot be trained again
-    command(tmp_path, f"git clone --quiet {first} {clone}")
-    command(clone, "dvc pull")
-    command(clone, "dvc status --quiet")  # exit code 1 if something had to run
-    serve(clone / "models/us_diffusion", ROOT / "data" / "examples", wait=False).close()
 
 
 def test_in_a_browser(model: Path, url: str) -> None:

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from usd.evaluation.metrics import (
     blurred,
@@ -29,6 +28,8 @@ def test_distances_are_zero_for_equals_and_grow_with_the_shift() -> None:
 
 
 def test_the_frechet_distance_is_that_of_torchmetrics() -> None:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     class Given(torch.nn.Module):
         num_features = 8
 

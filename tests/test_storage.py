@@ -139,7 +139,7 @@ def test_missing_credentials_are_named(bucket: str, monkeypatch: pytest.MonkeyPa
         write_bytes(f"{bucket}/file", b"content")
 
 
-def test_dvc_pushes_and_pulls(bucket: str, tmp_path: Path) -> None:
+def test_dvc_pushes_and_pulls_a_folder(bucket: str, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
 
@@ -150,10 +150,11 @@ def test_dvc_pushes_and_pulls(bucket: str, tmp_path: Path) -> None:
     command("git", "init", "--quiet")
     command("dvc", "init", "--quiet")
     command("dvc", "remote", "add", "--default", "storage", f"{bucket}/dvc")
-    (folder / "data.txt").write_text("data")
-    command("dvc", "add", "data.txt")
+    (folder / "model").mkdir()
+    (folder / "model/config.json").write_text("{}")
+    command("dvc", "add", "model")
     command("dvc", "push")
     shutil.rmtree(folder / ".dvc/cache")
-    (folder / "data.txt").unlink()
+    shutil.rmtree(folder / "model")
     command("dvc", "pull")
-    assert (folder / "data.txt").read_text() == "data"
+    assert (folder / "model/config.json").read_text() == "{}"

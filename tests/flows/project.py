@@ -1,5 +1,6 @@
 """A small DVC project with the shape of ours, and how to look at what its flows did."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -100,6 +101,7 @@ stages:
 metrics: [results/a/metrics.json, results/b/metrics.json]
 """
 
+RATES = itertools.count(100)  # of `change_rate`; the tests name smaller ones
 OURS = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 DEPLOYMENTS = [f"{each['entrypoint'].split(':')[1]}/{each['name']}" for each in OURS["deployments"]]
 
@@ -175,12 +177,20 @@ def assert_unlocked(project: Path) -> None:
     in_project(project, sys.executable, "-m", "dvc", "repro", "--single-item", "render")  # takes DVC's lock
 
 
+def change_rate() -> None:
+    """Give the trainings a rate that they have not had, so that they run again, and nothing before them does."""
+    Path("params.yaml").write_text(f"train: {{rate: {next(RATES)}}}\n")
+
+
 def start_waiting(project: Path, stage: str = "train@a", what: str = "wait") -> tuple[Any, int]:
     """Start the deployment with a stage that never ends: its flow run, and the stage's process."""
     from prefect.deployments import run_deployment
 
     (project / f".usd/{what}-{stage}").touch()
-    parameters = {"targets": [stage], "force": True}
+    training = stage.startswith("train")
+    if training:
+        change_rate()
+    parameters = {"targets": [stage], "force": not training}
     flow_run = run_deployment("reproduce/test", parameters=parameters, timeout=0)
     wait_for((project / ".usd/pid").exists)
     return flow_run, int(wait_for((project / ".usd/pid").read_text))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.experiments import run_experiments
 from tests.flows.project import artifact, in_project, run, tasks_of
 from usd.errors import UsdError
 
 
 def test_a_path_that_dvc_cannot_write_is_named_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.experiments import run_experiments
+
     (tmp_path / "my projèct").mkdir()
     monkeypatch.chdir(tmp_path / "my projèct")
     with pytest.raises(UsdError, match=r"/my projèct: DVC runs no experiment .*; move the project to one of ASCII"):

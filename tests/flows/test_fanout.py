@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.flows.project import api, run, tasks_of
+from usd.errors import UsdError
 
 pytestmark = pytest.mark.slow
 
@@ -18,9 +19,14 @@ def test_the_work_of_a_stage_fans_out_over_tasks(inside: Path, dask: str) -> Non
         state = run(reproduce, targets=["render"], force=True, dask=scheduler)
         assert tasks_of(state, 6).keys() == {"render"} | parts
 
-    Path(".usd/spread-render").touch()
-    state = run(reproduce, targets=["render"], force=True, dask="tcp://127.0.0.1:9")
-    assert "no scheduler at tcp://127.0.0.1:9" in state.message
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("prefect_dask", reason="prefect-dask, the extra `dask`, is not installed")
+    from flows import fanout
+
+    monkeypatch.setenv(fanout.CLUSTER, "tcp://127.0.0.1:9")
+    with pytest.raises(UsdError, match=r"no scheduler at tcp://127\.0\.0\.1:9"):
+        fanout._task_runner()
 
 
 @pytest.mark.usefixtures("serving")

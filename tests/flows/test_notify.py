@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from flows.notify import NAME, notify_failures
-from tests.flows.project import api, run, send_everything
+from tests.flows.project import api, change_rate, run, send_everything
 from tests.serving import wait_for
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_chat_is_told_of_a_run_that_fails(inside: Path, chat: tuple[str, list[str]]) -> None:
+    from flows.notify import NAME, notify_failures
     from flows.pipeline import train
 
     url, posted = chat
     Path(".usd/fail-train@a").touch()
-    assert run(train, variant="a", force=True).is_failed()
+    change_rate()
+    assert run(train, variant="a").is_failed()
     send_everything()
     text = wait_for(lambda: [each for each in posted if "train@a is not sound" in each])[0]
     assert json.loads(text)["text"].startswith("train/")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.dag import read_dag
-from tests.flows.project import api, artifact, diary, in_project, run, tasks_of
+from tests.flows.project import api, artifact, change_rate, diary, in_project, run, tasks_of
 from tests.serving import wait_for
 
 pytestmark = pytest.mark.slow
@@ -103,7 +103,8 @@ def test_a_missing_gpu_limit_is_an_error(inside: Path, monkeypatch: pytest.Monke
     from flows.pipeline import train
 
     monkeypatch.setattr(stages, "GPU", "no-such-limit")
-    state = run(train, variant="a", force=True)
+    change_rate()
+    state = run(train, variant="a")
     assert state.is_failed()
     assert "prefect gcl create no-such-limit --limit 1" in state.message
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from flows.propose import check_possible, propose
 from tests.flows.project import in_project, run
 from usd.errors import UsdError
 
@@ -80,6 +79,8 @@ def change(folder: Path) -> None:
 def test_changed_results_are_proposed_once_and_the_checkout_stays(
     clone: Path, github: list[tuple[str, dict[str, Any]]], tmp_path: Path
 ) -> None:
+    from flows.propose import propose
+
     assert propose.fn([*RESULTS], "the run x").name == "Unchanged"
     in_project(clone, sys.executable, "-m", "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
     in_project(clone, "git", "commit", "--quiet", "--all", "--message", "Add a remote")
@@ -104,6 +105,8 @@ def test_changed_results_are_proposed_once_and_the_checkout_stays(
 
 
 def test_what_github_refuses_is_proposed_again(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.propose import propose
+
     def refuse(*_: object) -> str:
         raise UsdError("propose: gh api: HTTP 502")
 
@@ -129,6 +132,8 @@ def test_what_github_refuses_is_proposed_again(clone: Path, monkeypatch: pytest.
 def test_what_stands_in_the_way_is_named_before_the_work(
     clone: Path, obstacle: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from flows.propose import check_possible
+
     change(clone)
     monkeypatch.setattr("flows.propose.shutil.which", lambda name: None if obstacle == "no gh" else name)
     if obstacle in ("edit", "stage"):
@@ -144,6 +149,8 @@ def test_what_stands_in_the_way_is_named_before_the_work(
 
 
 def test_results_alone_stand_in_no_way(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.propose import check_possible
+
     monkeypatch.setattr("flows.propose.shutil.which", lambda name: name)
     change(clone)
     check_possible([*RESULTS])

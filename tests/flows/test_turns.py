@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.states import Cancelled, Pending, Scheduled
 
-from flows.turns import superseded
 from tests.flows.project import DEPLOYMENTS, api, assert_unlocked, diary, start_waiting, state_of
 from tests.serving import wait_for
 
@@ -51,6 +49,8 @@ def test_another_deployment_waits_for_its_turn(inside: Path) -> None:
 @pytest.mark.usefixtures("inside")
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_a_second_run_of_a_deployment_waits_for_the_first(deployment: str) -> None:
+    from prefect.states import Cancelled, Pending, Scheduled
+
     later = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1))
     with api() as client:
         deployment_id = client.read_deployment_by_name(deployment).id
@@ -67,6 +67,10 @@ def test_a_second_run_of_a_deployment_waits_for_the_first(deployment: str) -> No
 
 @pytest.mark.usefixtures("inside")
 def test_of_scheduled_runs_that_piled_up_only_the_latest_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.states import Cancelled, Scheduled
+
+    from flows.turns import superseded
+
     def due(minutes: int, scheduled: bool) -> Any:
         """A run that has been waiting for some minutes."""
         when = datetime.now(UTC) - timedelta(minutes=minutes)

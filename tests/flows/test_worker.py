@@ -45,7 +45,7 @@ def test_a_killed_worker_takes_its_stage_along_and_a_new_start_resumes(
 
     again = serving_process.start(inside, int(os.environ["PREFECT_API_URL"].split(":")[2].split("/")[0]))
     assert state_of(flow_run).is_crashed()
-    parameters = {"targets": ["train@a"], "force": True}
+    parameters = {"targets": ["train@a"]}
     assert run_deployment("reproduce/test", parameters=parameters, timeout=180).state.is_completed()
     assert ("resume", "train@a") in diary()
 

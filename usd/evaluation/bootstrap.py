@@ -6,9 +6,12 @@ the differences between them are the paired bootstrap distribution, whatever pro
 """
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEVEL = 0.95  # share of the replicates that an interval holds
 
@@ -47,7 +50,7 @@ def rmse_replicates(squared: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return found
 
 
-def fd_replicates(real: Tensor, fake: Tensor, draws: np.ndarray) -> np.ndarray:
+def fd_replicates(real: "Tensor", fake: "Tensor", draws: np.ndarray) -> np.ndarray:
     """Fréchet distance of every replicate, (R,), from features (N, D) of truths and results.
 
     A repeated item counts as a weight w. With rows √(w / (N − 1)) · (x − mean) for the distinct items the covariance is

@@ -19,7 +19,7 @@ from usd.errors import UsdError
 from usd.files import atomic_write, read_json
 from usd.images import to_tensor
 from usd.model.base import Base, PatchCodec, encode, encode_text
-from usd.tasks import TRAINED
+from usd.tasks import MAPS, TRAINED
 
 SPLIT = "train"
 BEGUN = "begun.json"  # whose columns an unfinished folder has
@@ -83,9 +83,18 @@ def _latents(base: Base, split: Split, rows: list[int], batch_size: int) -> Iter
     """(B, F, 2, C, h, w) of the samples with these numbers."""
     for start in range(0, len(rows), batch_size):
         keys = [split.rows.key(row) for row in rows[start : start + batch_size]]
-        fields = [to_tensor(split.pictures(keys, field)).to(base.unet.device) for field in FIELDS]  # (B, 3, H, W) each
-        both = [[_half(encode(base.vae, image)) for image in (field, field.flip(-1))] for field in fields]
-        yield np.stack([np.stack(pair, axis=1) for pair in both], axis=1)
+        fields = {field: to_tensor(split.pictures(keys, field)).to(base.unet.device) for field in FIELDS}
+        both = [[image, _mirrored(field, image)] for field, image in fields.items()]  # (B, 3, H, W) each
+        latents = [np.stack([_half(encode(base.vae, image)) for image in pair], axis=1) for pair in both]
+        yield np.stack(latents, axis=1)
+
+
+def _mirrored(field: str, image: Tensor) -> Tensor:
+    """A field (B, 3, H, W) in [0, 1], mirrored as `usd.data.transforms.augment` does it."""
+    flipped = image.flip(-1)
+    if field in MAPS and MAPS[field].directions:
+        flipped[:, 0] = 1 - flipped[:, 0]
+    return flipped
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from usd.data.camera import FAR
 from usd.data.classes import CLASSES, MOST_CLASSES
 from usd.data.record import SPLITS
 from usd.validation.dataset import STRAY
-from usd.validation.gx import checked, great_expectations, write_docs
+from usd.validation.gx import checked, great_expectations, pandas_batches, write_docs
 from usd.validation.measures import ALIGNED
 
 MOST_EMPTY = 0.9  # share of the Canny maps, which are made from the picture: soft pictures have no such edges
@@ -101,7 +101,8 @@ def validate(table: pd.DataFrame, params: Validate, docs: Path | None = None) ->
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     suite = context.suites.add(gx.ExpectationSuite("samples", expectations=list(_suite(table, params))))
-    results = [checked(context, expectation, table) for expectation in suite.expectations]
+    batches = pandas_batches(context)
+    results = [checked(batches, expectation, table) for expectation in suite.expectations]
     if docs is not None:
         write_docs(context, results, docs)
     return Report([_outcome(each) for each in results])

@@ -26,17 +26,19 @@ def great_expectations() -> Any:
     return great_expectations
 
 
-def checked(context: Any, expectation: Any, table: pd.DataFrame) -> Any:
+def pandas_batches(context: Any) -> Any:
+    """A source of batches, one for all expectations: for each that is added the library writes its settings as YAML."""
+    source = context.data_sources.add_pandas("samples")
+    return source.add_dataframe_asset("table").add_batch_definition_whole_dataframe("all")
+
+
+def checked(batches: Any, expectation: Any, table: pd.DataFrame) -> Any:
     """The result of one expectation; of failing samples it has the first NAMED."""
     own = {getattr(expectation, name, None) for name in ("column", "column_A", "column_B")}
     columns = [name for name in table.columns if name in own | {"key", "split"}]
     labels = [name for name in columns if isinstance(table[name].dtype, pd.CategoricalDtype)]
     frame = table[columns].astype(dict.fromkeys(labels, str))  # the library compares categories of one set only
-    source = context.data_sources.add_pandas("samples")
-    batch = source.add_dataframe_asset("table").add_batch_definition_whole_dataframe("all")
-    result = batch.get_batch({"dataframe": frame}).validate(expectation, result_format=RESULT_FORMAT)
-    context.data_sources.delete("samples")
-    return result
+    return batches.get_batch({"dataframe": frame}).validate(expectation, result_format=RESULT_FORMAT)
 
 
 def write_docs(context: Any, results: list[Any], docs: Path) -> None:
