@@ -17,13 +17,14 @@ from usd.data.loader import training_loader
 from usd.data.record import read_manifest, write_manifest
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
-from usd.data.transforms import mirrored_caption
+from usd.data.transforms import augment, mirrored_caption
 from usd.determinism import accelerator_for
 from usd.errors import UsdError
+from usd.images import to_array, to_tensor
 from usd.model.base import Base, encode, encode_text, load_base
 from usd.stages import shard
 from usd.training.control import finetune
-from usd.training.encoding import encode_samples
+from usd.training.encoding import _mirrored, encode_samples
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +137,11 @@ def test_a_training_on_columns_learns_the_same_and_runs_no_encoder(
         encoded.append(0)
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     assert encoded[-2:] == [0, 0]
+
+
+def test_maps_of_directions_are_mirrored_as_in_training() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    for field in ("normal", "depth"):
+        flipped = {field: picture.copy()}
+        assert augment(flipped, 1.0, (1,), "key")
+        assert np.array_equal(to_array(_mirrored(field, to_tensor(picture[None])))[0], flipped[field])
