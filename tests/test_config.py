@@ -272,7 +272,6 @@ def test_your_own_pictures_are_used_and_left_again(tmp_path: Path) -> None:
     [
         ("photos", r"photos\.dvc is not there; track the folder first: `dvc add photos`"),
         ("../photos", "expected 'rendered', or a folder beside params.yaml"),
-        ("scenes", r"usd use scenes: data/scenes is the pipeline's own; rename your folder scenes"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, name: str, message: str) -> None:

@@ -52,13 +52,15 @@ def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(traina
     change([FEW])
     annotators, control, out = Path("annotators"), Path("models/control"), Path("study")
     places = (annotators, annotators, control, ROOT / "results/benchmark.json", out, Path("runs"))
+    out.mkdir()
+    (out / "trials.csv").write_text("trial\n")  # by hand
     study.main("shards", *places)
     page = (out / "study.md").read_text()
     assert "| US-Diffusion |" in page
     assert "| without ESS |" in page
     finished = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/identity.json")}
     assert len(finished) == 7  # three variants with two seeds each, and the references
-    (out / "trials.csv").write_text("trial\n")
+    shutil.rmtree("runs/us_diffusion-2/model")  # to make room
     evaluating = Path("runs/us_diffusion-1")  # as if killed there
     trained = (evaluating / "model/model_index.json").stat().st_mtime_ns
     (evaluating / "identity.json").unlink()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,11 +81,19 @@ def test_a_start_of_another_base_or_of_a_trained_variant_is_refused(base, tmp_pa
     control, variant = (new_denoiser(base, VARIANTS[name], PARAMS) for name in ("control", "us_diffusion"))
     save_model(tmp_path / "control", base, control)
     save_model(tmp_path / "variant", base, variant)
-    other = load_base(str(ROOT / "models/base")).freeze()
+    other, third = (load_base(str(ROOT / "models/base")).freeze() for _ in range(2))
     other.unet.down_blocks[0].resnets[0].conv1.weight.mul_(1.01)
-    for taken, source, reason in ((other, "control", "down_blocks"), (base, "variant", "it is a trained variant")):
-        with pytest.raises(UsdError, match=rf"warm_start: .*{source} is of another base or adapter \(.*{reason}"):
-            new_denoiser(taken, VARIANTS["us_diffusion"], replace(PARAMS, warm_start=str(tmp_path / source)))
+    kinds = ("CrossAttnDownBlock2D", *third.unet.config.down_block_types[1:])
+    third.unet = UNet2DConditionModel.from_config(third.unet.config, down_block_types=kinds)
+    for taken, reason in ((other, "down_blocks.0.resnets.0.conv1.weight"), (third, "down_blocks.0.attentions")):
+        with pytest.raises(
+            UsdError, match=rf"warm_start: .*control is of another base or adapter \({reason}.* differs"
+        ):
+            new_denoiser(taken, VARIANTS["us_diffusion"], replace(PARAMS, warm_start=str(tmp_path / "control")))
+    with pytest.raises(
+        UsdError, match=r"warm_start: .*variant is a trained variant; name the model of stage `control`"
+    ):
+        new_denoiser(base, VARIANTS["us_diffusion"], replace(PARAMS, warm_start=str(tmp_path / "variant")))
     halve(tmp_path / "control")
     new_denoiser(base, VARIANTS["us_diffusion"], replace(PARAMS, warm_start=str(tmp_path / "control")))
     params = replace(PARAMS, warm_start=str(tmp_path / "control"), unlock="all")

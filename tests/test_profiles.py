@@ -62,10 +62,12 @@ def test_a_second_folder_does_not_drop_the_first(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_a_folder_of_the_pipelines_own_is_named(tmp_path: Path, name: str) -> None:
+    path = edited(tmp_path)
     with pytest.raises(
         UsdError, match=f"^usd use {name}: data/{name} is the pipeline's own; rename your folder {name}$"
     ):
-        use(name, edited(tmp_path))
+        use(name, path)
+    assert path.read_text() == TEXT
 
 
 @pytest.mark.parametrize("listed", ["photos: [[a]]", "pictures: []"])

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from usd.config.values import Layout
 from usd.errors import UsdError, reported
 from usd.files import path_text
 
@@ -85,7 +84,7 @@ def generate(
 def ingest(
     path: Annotated[Path, typer.Argument(help="A folder of pictures; it is only read.")],
     out: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="The dataset to make, such as data/mine.")],
-    layout: Annotated[Layout, typer.Option(help="Its layout.")] = "folder",
+    layout: Annotated[Literal["folder", "instruct-pix2pix"], typer.Option(help="Its layout.")] = "folder",
     size: Annotated[int | None, typer.Option(help="Side in pixels; else render.image_size of params.yaml.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 1,
     maps: Annotated[Path | None, typer.Option(help="YAML: what the values of your maps mean.")] = None,

@@ -126,7 +126,7 @@ def _eight_bit(picture: PIL.Image.Image) -> PIL.Image.Image:
     """16-bit grey as 8-bit grey, which Pillow itself would clip at 255; other modes as they are.
 
     Raises:
-        UsdError: its values are no brightness of 16 bits.
+        UsdError: its values are not brightness in 16 bits.
     """
     if not picture.mode.startswith(("I", "F")):
         return picture

@@ -2,12 +2,13 @@
 
 import shutil
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.ingestion.scenery import notes, save, sight, take
+from usd import cli
 from usd.config.values import Layout
 from usd.data.record import MANIFEST, read_manifest
 from usd.errors import UsdError
@@ -87,6 +88,8 @@ def test_seeds_json_that_cannot_be_read_ends_it(source: Path, tmp_path: Path) ->
 
 def test_every_layout_has_its_reader() -> None:
     assert set(get_args(Layout)) == LAYOUTS.keys()
+    offered = get_args(get_type_hints(cli.ingest)["layout"])  # written there again, as the command must start at once
+    assert offered == get_args(Layout)
 
 
 @pytest.mark.parametrize("maps", ["condition: depth", "folders: {A: image, B: seg}"])

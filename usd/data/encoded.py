@@ -32,7 +32,7 @@ from usd.tasks import MAPS
 
 INDEX = "encoded.json"
 PROMPTS = "prompts.npy"
-FIELDS = ("image", *(name for name, row in MAPS.items() if row.trained))
+ENCODED_FIELDS = ("image", *(name for name, row in MAPS.items() if row.trained))
 HEADER = 128  # bytes of a .npy file before its values
 TYPE = np.dtype(np.float16)
 ENCODE_AGAIN = "run `usd encode` again, with another folder"
@@ -93,7 +93,8 @@ class Encoded:
     def latents(self, pictures: Sequence[LatentKey]) -> np.ndarray:
         """The latents (B, C, h, w) of pictures, float16."""
         places = [
-            (self._row(picture.number) * len(FIELDS) + FIELDS.index(picture.field)) * 2 + picture.mirrored
+            (self._row(picture.number) * len(ENCODED_FIELDS) + ENCODED_FIELDS.index(picture.field)) * 2
+            + picture.mirrored
             for picture in pictures
         ]
         return self._read("latents", self._columns.latents, [picture.number for picture in pictures], places)

@@ -1,1 +1,1 @@
-"""The noise schedule, timestep lists, the sampling loop and losses."""
+"""Timestep lists, predictions, the sampling loop and losses."""

@@ -28,9 +28,9 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | class map saved as JPEG or lossy WebP, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
-| of more than two, one of grey pictures, or of a palette, named like one in colour; most `0_B` beside `0_A` | refused |
-| most `0_class_id` grey or of a palette, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
-| fewer than three such pictures, beside one in colour | accepted, but noted |
+| of more than two, one grey or of few colours, named like one in colour; most `0_B` beside `0_A` | refused |
+| most `0_class_id` grey or of few colours, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
+| fewer than three such pictures | accepted; noted where `0_class_id` is beside `0` in colour in one folder |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |

@@ -25,14 +25,15 @@ def main(
     JUDGES read the maps of generated images, CONTROL is the branch that variants start from, BENCHMARK has the speedup.
     RUN_DIR keeps finished runs and the checkpoint of the current one: run it again to go on.
     """
-    check_replaceable(out, MARK)
+    mark = TRIALS if (out / TRIALS).is_file() else MARK
+    check_replaceable(out, mark)
     params = config.load()
     speedup = read_json(benchmark)["speedup_end_to_end"]
     study = Study(shards, annotators, judges, control, run_dir)
     references = study.references()
     runs = {name: [study.run(name, seed) for seed in params.study.seeds] for name in params.study.variants}
     findings = Findings(runs, params.study.seeds, references, params.evaluate.seed)
-    with atomic_directory(out, MARK) as scratch:
+    with atomic_directory(out, mark) as scratch:
         (scratch / MARK).write_text(json.dumps(findings.as_dict(speedup), indent=1) + "\n")
         findings.table().to_csv(scratch / "runs.csv", index=False, lineterminator="\n")
         draw_quality({name: [run.curve for run in each] for name, each in runs.items()}, scratch / "quality.png")

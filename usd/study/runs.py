@@ -51,12 +51,12 @@ class Study:
         folder = self.run_dir / f"{variant}-{seed}"
         identity = self.identity | {"variant": asdict(self.variants[variant]), "seed": seed}
         model, settings = folder / "model", self.variants[variant]
-        if not is_done(model, identity):
-            params = replace(self.train, steps=self.params.training_steps, seed=seed)
-            run = Run(variant, "study", settings, params, self.shards, self.annotators, folder / "run")
-            run.train(model, folder / "curve.csv")
-            mark_done(model, identity)
         if not is_done(folder, identity):
+            if not is_done(model, identity):
+                params = replace(self.train, steps=self.params.training_steps, seed=seed)
+                run = Run(variant, "study", settings, params, self.shards, self.annotators, folder / "run")
+                run.train(model, folder / "curve.csv")
+                mark_done(model, identity)
             steps = self.train.ess_steps
             evaluator = Evaluator.of_model(model, self.device, settings.timesteps, steps, self.evaluate, self.measure)
             with atomic_directory(folder / "results") as scratch:

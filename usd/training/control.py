@@ -53,16 +53,16 @@ def start(denoiser: Denoiser, params: Train) -> None:
     """Take over the weights of stage `control`'s model, or the control branch of a ControlNet or Prompt Diffusion.
 
     Raises:
-        UsdError: it does not fit the base or the adapter, or its U-Net is that of another base.
+        UsdError: it is a trained variant, does not fit the base or the adapter, or has the U-Net of another base.
     """
     source = params.warm_start
     if not is_model(Path(source)):
         warm_start(denoiser.control, source)
         return
     _, trained = load_model(Path(source))
+    if trained.adapter.example is not None:
+        raise UsdError(f"train.warm_start: {source} is a trained variant; name the model of stage `control`")
     try:
-        if trained.adapter.example is not None:
-            raise RuntimeError("it is a trained variant")
         if params.unlock != "all":
             _check_encoder(denoiser.unet, trained.unet)
         denoiser.unet.load_state_dict(trained.unet.state_dict())
@@ -77,10 +77,12 @@ def start(denoiser: Denoiser, params: Train) -> None:
 
 
 def _check_encoder(unet: UNet2DConditionModel, trained: UNet2DConditionModel) -> None:
-    """Raise a RuntimeError unless both have one encoder, which is never trained; the one may be in half precision."""
+    """Raise a RuntimeError if the encoders, which are not trained, differ by more than half precision rounds."""
+    known = trained.down_blocks.state_dict()
     for name, weight in unet.down_blocks.state_dict().items():
-        if not torch.allclose(weight, trained.down_blocks.get_parameter(name), rtol=1e-3, atol=1e-6):
-            raise RuntimeError(f"down_blocks.{name} of its U-Net is another")
+        other = known.get(name, weight.new_zeros(0))
+        if weight.shape != other.shape or not torch.allclose(weight, other, rtol=1e-3, atol=1e-6):
+            raise RuntimeError(f"down_blocks.{name} differs")
 
 
 def rates(params: Train) -> Rate:

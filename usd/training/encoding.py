@@ -11,7 +11,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from usd.data.encoded import FIELDS, HEADER, INDEX, PROMPTS, TYPE, Columns
+from usd.data.encoded import ENCODED_FIELDS, HEADER, INDEX, PROMPTS, TYPE, Columns
 from usd.data.index import described, read_index
 from usd.data.shards import Shards, Split
 from usd.data.transforms import mirrored_caption
@@ -83,7 +83,7 @@ def _latents(base: Base, split: Split, rows: list[int], batch_size: int) -> Iter
     """(B, F, 2, C, h, w) of the samples with these numbers."""
     for start in range(0, len(rows), batch_size):
         keys = [split.rows.key(row) for row in rows[start : start + batch_size]]
-        fields = {field: to_tensor(split.pictures(keys, field)).to(base.unet.device) for field in FIELDS}
+        fields = {field: to_tensor(split.pictures(keys, field)).to(base.unet.device) for field in ENCODED_FIELDS}
         both = [[image, _mirrored(field, image)] for field, image in fields.items()]  # (B, 3, H, W) each
         latents = [np.stack([_half(encode(base.vae, image)) for image in pair], axis=1) for pair in both]
         yield np.stack(latents, axis=1)
