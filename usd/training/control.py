@@ -119,9 +119,9 @@ def finetune(
     A checkpoint is resumed if parameters, code, data and base are the same, and so are `inputs`: digests of the rest.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
-    base.freeze().to(accelerator.device)
-    digest = base.digest()
+    digest = base.freeze().digest()
     denoiser = new_denoiser(base, variant, params).to(accelerator.device)
+    base.to(accelerator.device)
     channels_last(denoiser.train())
     if params.compile:
         denoiser.unet.compile()
