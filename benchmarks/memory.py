@@ -1,11 +1,13 @@
-"""What one training step of each profile needs in memory: computed on fake tensors, without any GPU.
+"""What one training step of each profile needs in memory: computed on fake tensors, and measured if there is a GPU.
 
 python -m benchmarks.memory
 """
 
+import gc
 import tempfile
 import weakref
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from usd import config
 from usd.annotators.bundled import PerceptionNet
 from usd.config.profiles import apply
 from usd.config.training import NO_START
+from usd.determinism import device_for
 from usd.diffusion.prediction import clean_estimate
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.model.adapter import SeparateGather
@@ -81,6 +84,11 @@ class Ledger(TorchDispatchMode):
         self.seen: Any = WeakIdKeyDictionary()
         self.now = self.peak = 0
 
+    def settle(self) -> int:
+        """What is alive now; the peak counts from here."""
+        self.peak = self.now
+        return self.now
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         tree_map_only(torch.Tensor, self._enter, found)
@@ -99,6 +107,36 @@ class Ledger(TorchDispatchMode):
         self.now -= size
 
 
+class Allocated:
+    """The same of a GPU, as PyTorch counts it."""
+
+    def settle(self) -> int:
+        """What is allocated now; the peak counts from here."""
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+
+    @property
+    def peak(self) -> int:
+        """The most since then."""
+        return torch.cuda.max_memory_allocated()
+
+
+@contextmanager
+def on_paper() -> Iterator[Ledger]:
+    """Tensors without values."""
+    with FakeTensorMode(), Ledger() as ledger:
+        yield ledger
+
+
+@contextmanager
+def on_gpu() -> Iterator[Allocated]:
+    """Tensors on a GPU."""
+    device_for("cuda")
+    gc.collect()  # what an earlier step has left
+    with torch.device("cuda"):
+        yield Allocated()
+
+
 def feedback_items(train: config.Train) -> int:
     """Items that FAL decodes at most: timesteps come in pairs, of which one at most is in the lower half."""
     drawn = sampling_timesteps("ess", train.ess_steps)
@@ -108,49 +146,52 @@ def feedback_items(train: config.Train) -> int:
     return min(items, train.batch_size * len(TRAINED) // 2) if low < 0.5 else items
 
 
-def step(params: config.Params) -> tuple[float, float]:
+def step(params: config.Params, gauge: Ledger | Allocated) -> tuple[float, float]:
     """GiB of weights, average, gradients and optimiser, and GiB at the worst moment of US-Diffusion's training step."""
     train, count, size = params.train, params.train.batch_size * len(TRAINED), params.render.image_size
-    with FakeTensorMode(), Ledger() as ledger:
-        base = base_of(params).freeze()
-        denoiser = new_denoiser(base, params.variants["us_diffusion"], train)
-        weights = [weight for weight in denoiser.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(weights)
-        average = EMAModel(weights, decay=train.ema_decay) if train.ema_decay else None
-        for weight in weights:
-            weight.grad = torch.zeros_like(weight)
-        optimizer.step()  # makes its state
-        ledger.peak = lasting = ledger.now
-        query, pair = torch.rand(count, 3, size, size), torch.rand(count, 6, size, size)
-        t = torch.full((count,), 500)
-        autocast = torch.autocast("cpu", torch.bfloat16) if train.precision == "bf16" else nullcontext()
-        with autocast:
-            with torch.no_grad():
-                x_t = encode(base.vae, query)
-                width = int(base.text_encoder.config.hidden_size)
-                text = torch.rand(count, 77, width)
-            features = encoded(denoiser.adapter.query, query) + encoded(denoiser.adapter.example, pair)
-            prediction = predict(denoiser.unet, denoiser.control, x_t, t, text, features)
-            estimate = clean_estimate(base.scheduler, prediction.float(), x_t, t)
-            generated = decode(base.vae, estimate[: feedback_items(train)])
-            read = PerceptionNet(params.annotators.channels)(generated.float())
-            loss = sum(part.float().square().mean() for part in (prediction, *read))
-        loss.backward()
-        optimizer.step()
-        if average:
-            average.step(weights)
-        return lasting / GIB, ledger.peak / GIB
+    base = base_of(params).freeze()
+    denoiser = new_denoiser(base, params.variants["us_diffusion"], train)
+    weights = [weight for weight in denoiser.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights)
+    average = EMAModel(weights, decay=train.ema_decay) if train.ema_decay else None
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()  # makes its state
+    lasting = gauge.settle()
+    query, pair = torch.rand(count, 3, size, size), torch.rand(count, 6, size, size)
+    t = torch.full((count,), 500)
+    autocast = torch.autocast(query.device.type, torch.bfloat16) if train.precision == "bf16" else nullcontext()
+    with autocast:
+        with torch.no_grad():
+            x_t = encode(base.vae, query)
+            width = int(base.text_encoder.config.hidden_size)
+            text = torch.rand(count, 77, width)
+        features = encoded(denoiser.adapter.query, query) + encoded(denoiser.adapter.example, pair)
+        prediction = predict(denoiser.unet, denoiser.control, x_t, t, text, features)
+        estimate = clean_estimate(base.scheduler, prediction.float(), x_t, t)
+        generated = decode(base.vae, estimate[: feedback_items(train)])
+        read = PerceptionNet(params.annotators.channels)(generated.float())
+        loss = sum(part.float().square().mean() for part in (prediction, *read))
+    loss.backward()
+    optimizer.step()
+    if average:
+        average.step(weights)
+    return lasting / GIB, gauge.peak / GIB
 
 
 def main() -> None:
     """Print the table."""
-    print("| profile | pixels | items a micro-batch | weights, average, gradients, optimiser | with activations |")
-    print("|---|---|---|---|---|")
+    modes = {"computed": on_paper} | ({"measured": on_gpu} if torch.cuda.is_available() else {})
+    print("| profile | pixels | items a micro-batch | | weights, average, gradients, optimiser | with activations |")
+    print("|---|---|---|---|---|---|")
     for profile in PROFILES:
         params = parameters(profile)
         items = params.train.batch_size * len(TRAINED)
-        lasting, peak = step(params)
-        print(f"| {profile} | {params.render.image_size} | {items} | {lasting:.2f} GiB | {peak:.2f} GiB |", flush=True)
+        for name, mode in modes.items():
+            with mode() as gauge:
+                lasting, peak = step(params, gauge)
+            row = f"| {profile} | {params.render.image_size} | {items} | {name} | {lasting:.2f} GiB | {peak:.2f} GiB |"
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 FEW = {
     "control": {"steps": 2},
-    "reference": {"steps": 2},
+    "reference": {"steps": 2, "batch_size": 1},
     "train": {"warmup": 1},
     "study": {"steps": [1], "items": 2, "curve_items": 2},
     "evaluate": {"validation_items": 2, "unseen_items": 2, "guidance_scales": [1.0]},

@@ -105,6 +105,7 @@ class Reference:
 
     seed: Whole
     steps: Count
+    batch_size: Count
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)

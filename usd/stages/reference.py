@@ -35,7 +35,7 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     params, opened, trained = config.load(), Shards.open(shards), run_dir / "model"
     check_counts(params.evaluate, opened)
     settings = params.variant(OURS)
-    own = replace(params.train, seed=params.reference.seed, steps=params.reference.steps)
+    own = replace(params.train, **asdict(params.reference))
     identity = identity_of(own, "train", opened.digest) | {"variant": asdict(settings)}
     given = {"annotators": annotators, "base": Path(own.base), "start": Path(own.warm_start)}
     identity |= {name: path_digest(path) for name, path in given.items()}
