@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.documents import commands
 from usd.diffusion.sampling import ddim, set_timesteps
 from usd.errors import UsdError
-from usd.model.base import encode_text, load_base
+from usd.model.base import encode_text, load_base, save_base
 from usd.model.card import Origin, origin_of
 
 BUNDLED = ROOT / "models/base"
@@ -29,6 +29,17 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 def copy(tmp_path: Path) -> Path:
     """A copy of the bundled base, to be changed."""
     return Path(shutil.copytree(BUNDLED, tmp_path / "base"))
+
+
+def test_what_is_stored_does_not_depend_on_what_was_encoded_before(tmp_path: Path) -> None:
+    """A training that is resumed after its last step encodes nothing, and the tests set HF_HUB_OFFLINE."""
+    base = load_base(str(BUNDLED))
+    for name in ("before", "after"):
+        save_base(base, tmp_path / name)
+        encode_text(base, ["a red cube"])
+    assert "local_files_only" not in (tmp_path / "before/tokenizer/tokenizer_config.json").read_text()
+    for path in (tmp_path / "before").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "after" / path.relative_to(tmp_path / "before")).read_bytes(), path.name
 
 
 def set_in(name: str, **values: Any) -> Callable[[Path], None]:

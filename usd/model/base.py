@@ -151,6 +151,9 @@ def load_base(path: str) -> Base:
 
 def save_base(base: Base, root: Path) -> None:
     """Write the base in diffusers' layout, weights as safetensors."""
+    base.tokenizer.backend_tokenizer.no_truncation()  # as its last call left it; a resumed training may make none
+    base.tokenizer.backend_tokenizer.no_padding()
+    base.tokenizer.init_kwargs.pop("local_files_only", None)  # true where HF_HUB_OFFLINE is set
     for part in COMPONENTS:
         getattr(base, part).save_pretrained(root / part)
     (root / "model_index.json").write_text(
