@@ -35,6 +35,11 @@ MAPS: dict[str, Map] = {
 FIELDS: tuple[str, ...] = ("image", *MAPS)  # the pictures of a sample
 
 
+def has_directions(field: str) -> bool:
+    """Whether red is an x component, so that mirroring the picture changes its sign; the image itself has none."""
+    return field in MAPS and MAPS[field].directions
+
+
 def task_name(map_name: str, direction: str) -> str:
     """`image2depth` or `depth2image`."""
     return f"image2{map_name}" if direction == "image2map" else f"{map_name}2image"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from usd.tasks import MAPS
+from usd.tasks import has_directions
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -52,6 +52,6 @@ def augment(pictures: dict[str, np.ndarray], flip: float, seed: tuple[int, ...],
         return False
     for field, picture in pictures.items():
         picture[:] = transform.apply(picture)
-        if field in MAPS and MAPS[field].directions:
+        if has_directions(field):
             np.subtract(255, picture[..., 0], out=picture[..., 0])
     return True

@@ -19,7 +19,7 @@ from usd.errors import UsdError
 from usd.files import atomic_write, read_json
 from usd.images import to_tensor
 from usd.model.base import Base, PatchCodec, encode, encode_text
-from usd.tasks import MAPS, TRAINED
+from usd.tasks import TRAINED, has_directions
 
 SPLIT = "train"
 BEGUN = "begun.json"  # whose columns an unfinished folder has
@@ -92,7 +92,7 @@ def _latents(base: Base, split: Split, rows: list[int], batch_size: int) -> Iter
 def _mirrored(field: str, image: Tensor) -> Tensor:
     """A field (B, 3, H, W) in [0, 1], mirrored as `usd.data.transforms.augment` does it."""
     flipped = image.flip(-1)
-    if field in MAPS and MAPS[field].directions:
+    if has_directions(field):
         flipped[:, 0] = 1 - flipped[:, 0]
     return flipped
 
