@@ -126,6 +126,14 @@ def test_pictures_arrays_and_tensors_are_the_same(pipeline) -> None:
             assert torch.equal(call(pipeline, 2, image_pair=pair, query=query).images, wanted)
 
 
+def test_pictures_are_taken_without_a_warning(pipeline) -> None:
+    picture = PIL.Image.new("RGB", (64, 64))
+    torch.set_warn_always(True)  # else once in a process
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        call(pipeline, 1, image_pair=(picture, picture), query=picture)
+    torch.set_warn_always(False)
+
+
 def test_a_picture_of_any_size_becomes_an_upright_square(pipeline) -> None:
     photo = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8))
     turned = photo.transpose(PIL.Image.Transpose.ROTATE_90)

@@ -74,7 +74,8 @@ def _batch(name: str, image: Picture, size: int) -> Tensor:
     if isinstance(image, np.ndarray) and image.dtype.kind not in "uifb":
         raise UsdError(f"{name}: an array of {image.dtype} is not an image; give numbers from 0 to 1, or uint8")
     if isinstance(image, np.ndarray):
-        image = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, -3) if image.ndim >= 3 else image
+        writable = np.require(image, requirements=("C", "W"))  # a PIL picture's memory is not, and PyTorch would warn
+        image = torch.from_numpy(writable).movedim(-1, -3) if image.ndim >= 3 else image
     if not isinstance(image, Tensor):
         kind = type(image).__name__
         raise UsdError(f"{name}: {kind} is not an image; give a PIL picture, a tensor or an array with three channels")
