@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from rich import get_console
 from rich.progress import track
 from torch import Tensor
 
@@ -77,7 +78,8 @@ def generate(
     task = items[0].task
     images, indicators = [], []
     pipeline.set_progress_bar_config(disable=True)  # one bar over all items is enough
-    for part in track(list(_parts(items, batch_size)), description=title, transient=True):
+    in_log = not get_console().is_terminal  # which would get a blank line from a bar that goes away
+    for part in track(list(_parts(items, batch_size)), description=title, transient=True, disable=in_log):
         output = pipeline(
             _examples(samples, part, shown),
             samples.pictures([item.query for item in part], task.source),

@@ -8,6 +8,7 @@ with the paper's list: the one that a variant with ESS was trained on, ESS-10 in
 from pathlib import Path
 
 import numpy as np
+from rich.progress import track
 
 from usd import config
 from usd.config.values import Strategy
@@ -50,15 +51,17 @@ def evaluate_model(
 
 def evaluate_variant(evaluator: Evaluator, validation: Samples, test: Samples, grids: Path | None = None) -> Evaluation:
     """Choose on `validation`, score on `test`; picture grids go to `grids`."""
-    choices = {direction: evaluator.choose(validation, direction) for direction in DIRECTIONS}
+    directions = track(DIRECTIONS, description="choose on validation")
+    choices = {direction: evaluator.choose(validation, direction) for direction in directions}
     found = Evaluation({direction: {} for direction in DIRECTIONS})
     found.metrics |= {
         "unseen": {direction: {} for direction in DIRECTIONS},
         "sampling": {direction: choice.as_dict() for direction, choice in choices.items()},
         "paper": {},
     }
-    accuracy = [score_trained(evaluator, test, task, choices[task.direction], found, grids) for task in TRAINED]
-    for task in UNSEEN:
+    trained = track(TRAINED, description="score trained tasks")
+    accuracy = [score_trained(evaluator, test, task, choices[task.direction], found, grids) for task in trained]
+    for task in track(UNSEEN, description="score unseen tasks"):
         score_unseen(evaluator, test, task, choices[task.direction].best, found, grids)
     found.metrics["obeys"] = min(share for tested in found.context.values() for share in tested["obeys"].values())
     if evaluator.pipeline.adapter.indicator is not None:

@@ -3,6 +3,8 @@
 Every module has a typer command `main`; `run` turns bad input into one line and exit code 1.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +14,15 @@ import typer
 from usd.errors import reported
 from usd.files import lasting
 
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers reads it; a stage downloads nothing
 RunDir = Annotated[Path, typer.Argument(parser=lasting)]  # the state of an interrupted run
 
 
 def run(command: Callable[..., Any]) -> None:
-    """Run a stage's command line."""
+    """Run a stage's command line. The bars that libraries show while they read or write a model are off."""
+    if "diffusers" in sys.modules:
+        from diffusers.utils import logging
+
+        logging.disable_progress_bar()
     with reported():
         typer.run(command)
