@@ -16,6 +16,7 @@ from usd.config.data import KINDS, SEEDS
 from usd.data.classes import OBJECTS
 from usd.data.record import SPLITS
 from usd.errors import UsdError
+from usd.stages import annotators, run
 
 
 @pytest.mark.parametrize(
@@ -32,12 +33,25 @@ from usd.errors import UsdError
         ("patch_size: 2", "patch_size: 3", r"base\.patch_size: must divide render\.image_size, which is 64, found 3"),
         ("[16, 32, 64]", f"{[8] * 7}", r"base\.channels: at most 6 widths, as the network halves 32 between"),
         ("[24, 48, 96]", f"{[8] * 7}", r"annotators\.channels: at most 6 widths, as the network halves 32"),
+        ("data/shards", "data/my shards", r"paths\.shards: must not contain ' ', which a shell would not"),
+        ("base: models/base", "base: models/$new", r"train\.base: must not contain '\$', which a shell would"),
         ("val: 200", "val: 10000001", r"render\.val: must be at most 1e\+07, found 10000001"),
     ],
 )
 def test_a_value_that_no_stage_can_work_with_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(UsdError, match=rf"^{tmp_path}/params\.yaml: {message}"):
         config.load(edited(tmp_path, (old, new)))
+
+
+def test_a_path_that_became_two_arguments_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited(tmp_path, ("data/shards", "data/my shards"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["annotators", "data/my", "shards", *"abc"])
+    with pytest.raises(SystemExit, match="1"):
+        run(annotators.main)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: params.yaml: paths.shards: must not contain ' '")
 
 
 def test_a_scene_has_no_more_objects_than_there_are() -> None:

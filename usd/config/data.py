@@ -14,6 +14,7 @@ from usd.config.values import (
     Distinct,
     Layout,
     Number,
+    Place,
     Share,
     Text,
     Whole,
@@ -46,11 +47,11 @@ def free_name(name: str) -> str:
 class Paths:
     """Section `paths`: what dvc.yaml's commands and dependencies take from here."""
 
-    scenes: Text
+    scenes: Place
     photos: Annotated[list[Annotated[str, Field(pattern=f"^{FOLDER}$"), AfterValidator(free_name)]], Distinct]
-    shards: Text
-    annotators: Text
-    judges: Text
+    shards: Place
+    annotators: Place
+    judges: Place
     launch: Text
 
     @field_validator("shards")

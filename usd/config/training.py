@@ -15,10 +15,10 @@ from usd.config.values import (
     Device,
     Flag,
     Number,
+    Place,
     Precision,
     Share,
     Strategy,
-    Text,
     Timestep,
     Timesteps,
     Whole,
@@ -112,8 +112,8 @@ class Reference:
 class Train(Optimisation):
     """Section `train`: what all variants share."""
 
-    base: Text
-    warm_start: Text
+    base: Place
+    warm_start: Place
     unlock: Literal["none", "decoder", "all"]
     zero_rate: Amount
     pretrained_rate: Amount

@@ -19,6 +19,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # a whole nu
 Amount = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+READ_BY_SHELLS = re.compile(r"""[\s'"\\$`&;|<>()*?\[\]{}#]""")
 Timestep = Annotated[int, Field(strict=True, ge=0, le=999)]
 Timesteps = Annotated[Count, Field(le=999)]  # how many: see `usd.diffusion.timesteps`
 Tried = Annotated[list[Annotated[Count, Field(le=998)]], Field(min_length=1)]  # ESS takes one more and leaves it out
@@ -33,6 +34,16 @@ def distinct(values: list[T]) -> list[T]:
 
 
 Distinct = AfterValidator(distinct)
+
+
+def one_argument(path: str) -> str:
+    """The path, if dvc.yaml's commands hand it on as one argument."""
+    if found := READ_BY_SHELLS.search(path):
+        raise ValueError(f"must not contain {found[0]!r}, which a shell would not hand on; rename the folder {path!r}")
+    return path
+
+
+Place = Annotated[Text, AfterValidator(one_argument)]  # a folder or URL that stands in dvc.yaml's commands
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "fp16", "bf16"]

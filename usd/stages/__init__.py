@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from usd import config
 from usd.errors import reported
 from usd.files import lasting
 
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers reads it; a stage downloads nothing
+WRONG_USE = 2  # typer's exit code
 RunDir = Annotated[Path, typer.Argument(parser=lasting)]  # the state of an interrupted run
 
 
@@ -25,4 +27,9 @@ def run(command: Callable[..., Any]) -> None:
 
         logging.disable_progress_bar()
     with reported():
-        typer.run(command)
+        try:
+            typer.run(command)
+        except SystemExit as ended:
+            if ended.code == WRONG_USE:  # as with a blank in a path of params.yaml, which makes two arguments of it
+                config.load()
+            raise
