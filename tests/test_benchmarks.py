@@ -1,8 +1,19 @@
 """The benchmarks that no other test runs, at their smallest."""
 
-from benchmarks import memory
+import pytest
+
+from benchmarks import memory, samplers
 
 
 def test_the_memory_of_a_training_step_is_computed() -> None:
-    lasting, peak = memory.step(memory.parameters("cpu"))
+    with memory.on_paper() as gauge:
+        lasting, peak = memory.step(memory.parameters("cpu"), gauge)
     assert 0.01 < lasting < peak < 1  # GiB; docs/performance.md has the figures
+
+
+def test_both_samplers_are_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(samplers, "SIDES", {"100 DDIM steps": [998, 500, 1], "ESS-10": [998]})
+    samplers.main(turns=1, most=2)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[1:]] == ["| 1", "| 2"]
+    assert all(float(cell.strip(" |")) > 0 for row in rows[1:] for cell in row[2:])
