@@ -6,6 +6,7 @@ trained on the ground truth; soft edges are a fixed operator.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,7 @@ Annotator = Callable[[Tensor], Tensor]  # (B, 3, H, W) in [0, 1] → (B, 3, H, W
 
 def soft_edges(image: Tensor) -> Tensor:
     """Soft edges of (B, 3, H, W): Gaussian-smoothed Sobel magnitude over the colours, squashed into [0, 1)."""
-    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=image.device) / 8
-    blur = torch.tensor([1.0, 2.0, 1.0], device=image.device) / 4
-    kernels = torch.stack([sobel, sobel.T, torch.outer(blur, blur)])[:, None].to(image.dtype)  # (3, 1, 3, 3)
+    kernels = _sobel_and_blur(image.device).to(image.dtype)
     batch, channels, height, width = image.shape
     padded = F.pad(image.reshape(-1, 1, height, width), (1, 1, 1, 1), mode="replicate")
     slope = F.conv2d(padded, kernels[:2]).square().sum(1, keepdim=True)  # (B·3, 1, H, W)
@@ -28,6 +27,14 @@ def soft_edges(image: Tensor) -> Tensor:
     magnitude = (strongest + 1e-6).sqrt()  # the offset keeps the gradient finite where the image is flat
     smooth = F.conv2d(F.pad(magnitude, (1, 1, 1, 1), mode="replicate"), kernels[2:])
     return torch.tanh(6 * (smooth - 1e-3).clamp(min=0)).expand(-1, 3, -1, -1)
+
+
+@cache
+def _sobel_and_blur(device: torch.device) -> Tensor:
+    """The kernels (3, 1, 3, 3) of `soft_edges`; once for each device, as a copy to a GPU would keep it waiting."""
+    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+    blur = torch.tensor([1.0, 2.0, 1.0]) / 4
+    return torch.stack([sobel, sobel.T, torch.outer(blur, blur)])[:, None].to(device)
 
 
 class PerceptionNet(nn.Module):
@@ -83,7 +90,8 @@ def segmentation_annotator(net: PerceptionNet) -> Annotator:
     palette = torch.from_numpy(PALETTE).float() / 255
 
     def annotate(image: Tensor) -> Tensor:
-        logits = net.to(image.device)(image)[1]
-        return torch.einsum("bkhw,kc->bchw", logits.softmax(1), palette.to(image.device))
+        nonlocal palette
+        palette = palette.to(image.device)
+        return torch.einsum("bkhw,kc->bchw", net.to(image.device)(image)[1].softmax(1), palette)
 
     return annotate
