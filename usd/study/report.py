@@ -37,12 +37,12 @@ End-to-end speedup when the study was made, by stage `benchmark`: {{ speedup }} 
 {{ matched }}
 
 ![quality against evaluations](quality.png)
-{% if published %}
-## As published: without self-estimates
+{% if paper_parts %}
+## Without self-estimates
 
 The paper has no self-estimates, and the baseline is not given any. US-Diffusion without them, against the baseline:
 
-{{ published }}
+{{ paper_parts }}
 {% endif %}
 ## Every variant as chosen
 
@@ -84,7 +84,7 @@ Unseen tasks, RMSE:
 """
 )
 
-PUBLISHED = "no_self_estimates"  # the variant with all three parts of the paper, and nothing else
+PAPER_PARTS = "no_self_estimates"  # the variant with the three parts of the paper, and no other
 REMOVAL = ["variant", "metric", "US-Diffusion", "this variant", "difference [95 %]", "US-Diffusion is"]
 
 
@@ -98,7 +98,7 @@ def render(findings: Findings, params: Study, speedup: float) -> str:
         speedup=speedup,
         paper=compared(findings, ["paper"]),
         matched=compared(findings, everywhere[1:]),
-        published=compared(findings, everywhere, PUBLISHED) if PUBLISHED in findings.runs else "",
+        paper_parts=compared(findings, everywhere, PAPER_PARTS) if PAPER_PARTS in findings.runs else "",
         variants_table=variants_table(findings),
         removals=removals_table(findings),
         in_full=removals_in_full(findings),
