@@ -32,7 +32,7 @@ from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.pictures import draw_grid
 from usd.evaluation.references import base_alone
 from usd.evaluation.sampling import NAMED, Candidate, Shown
-from usd.files import read_json
+from usd.files import read_json, sha256
 from usd.model.base import load_base
 from usd.stages import shard
 from usd.tasks import TASKS, Task
@@ -130,6 +130,13 @@ def rows(origin: str, task: Task, found: dict[str, Scored], params: config.Evalu
     return lines
 
 
+def weights_of(model: str, models: Path = Path("models")) -> str:
+    """Digest of a model's U-Net, which says what was measured; none of the mean map."""
+    folder = {BASE_ALONE: "base", CONTROL_ALONE: "control"}.get(model, model.partition(",")[0])
+    path = models / folder / "unet/diffusion_pytorch_model.safetensors"
+    return sha256(path.read_bytes())[:12] if path.exists() else ""
+
+
 def main(
     photographs: Annotated[Path, typer.Argument(help="A folder of photographs.")],
     out: Annotated[Path, typer.Argument(help="Where transfer.csv and the pictures go.")],
@@ -151,6 +158,7 @@ def main(
                 lines += rows(origin, task, found, params.evaluate)
                 shown = {name: found[name].images[: params.evaluate.grid_items] for name in (BASELINE, OURS, REFERENCE)}
                 draw_grid(samples, task, params.evaluate, shown, out / f"{origin}_{task.name}.png")
+    lines = [line | {"weights": weights_of(str(line["model"]))} for line in lines]
     with (out / "transfer.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()

@@ -1,6 +1,6 @@
 """Drives `usd demo` in a headless Chromium; as a program it takes the README's pictures of it and of Prefect's page.
 
-python -m docs.screenshot demo models/us_diffusion results/demo.png
+python -m docs.screenshot demo models/reference results/demo.png
 python -m docs.screenshot prefect http://127.0.0.1:4200 results/prefect.png
 """
 
@@ -14,6 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 app = typer.Typer()
+SEGMENTS = 5  # the row of image2seg
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -38,10 +39,10 @@ def tab() -> Iterator[Page]:
         chromium.close()
 
 
-def try_out(page: Page, url: str, example: str, upload: Path | None = None, steps: int = 10, seed: int = 0) -> bytes:
-    """Click the example pair whose row shows `example`, run it on `upload` or its own query; the result's PNG."""
+def try_out(page: Page, url: str, row: int, upload: Path | None = None, steps: int = 0, seed: int = 0) -> bytes:
+    """Click the example pair of a row, counted from 0, run it on `upload` or its own query; the result's PNG."""
     page.goto(url, wait_until="domcontentloaded")
-    page.locator("#examples").get_by_text(example, exact=True).click()
+    page.locator("#examples tbody tr").nth(row).click()
     page.locator("#query img").wait_for()
     if upload:
         page.locator("#query").get_by_label("Remove Image").click()
@@ -57,12 +58,12 @@ def try_out(page: Page, url: str, example: str, upload: Path | None = None, step
 
 @app.command()
 def demo(model: Path, out: Path) -> None:
-    """Serve MODEL, try the first example pair, write a picture of the page to OUT."""
+    """Serve MODEL, try the example pair of segments, write a picture of the page to OUT."""
     from usd.inference.demo import serve
 
     served = serve(model, ROOT / "data" / "examples", wait=False)
     with tab() as page:
-        try_out(page, served.local_url, "", steps=1)
+        try_out(page, served.local_url, SEGMENTS)
         page.wait_for_timeout(1000)  # until nothing moves
         page.screenshot(path=out, full_page=True)
     served.close()

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 EXAMPLE = ROOT / "data" / "examples" / "image2depth"
 OTHER = ROOT / "data" / "examples" / "image2hed" / "query.png"
+ROW = sorted(EXAMPLE.parent.iterdir()).index(EXAMPLE)
 PROMPT, STEPS, SEED = "depth map", 3, 7
 
 
@@ -42,11 +43,11 @@ def url(model: Path) -> Iterator[str]:
     page.close()
 
 
-def by_api(model: Path, query: Path) -> np.ndarray:
+def by_api(model: Path, query: Path, prompt: str) -> np.ndarray:
     pipeline = USDiffusionPipeline.from_pretrained(model)
     source, target, asked = (read_picture(path, 64) for path in (EXAMPLE / "source.png", EXAMPLE / "target.png", query))
     seed = torch.Generator().manual_seed(SEED)
-    return np.asarray(pipeline((source, target), asked, PROMPT, num_inference_steps=STEPS, generator=seed).images[0])
+    return np.asarray(pipeline((source, target), asked, prompt, num_inference_steps=STEPS, generator=seed).images[0])
 
 
 def test_the_page_the_command_and_the_api_give_the_same_picture(model: Path, url: str, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_the_page_the_command_and_the_api_give_the_same_picture(model: Path, url
     options = ["--model", model, "--prompt", PROMPT, "--steps", STEPS, "--seed", SEED, "--out", tmp_path / "out"]
     arguments = ["generate", "--query", OTHER, "--example", *example, *options]
     assert CliRunner().invoke(app, list(map(str, arguments))).exit_code == 0
-    wanted = by_api(model, OTHER)
+    wanted = by_api(model, OTHER, PROMPT)
     assert np.array_equal(np.asarray(PIL.Image.open(by_page)), wanted)
     assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "out" / "query.png")), wanted)
     assert seconds.endswith(" s (cpu)") or "cuda" in seconds
@@ -72,10 +73,10 @@ def test_in_a_browser(model: Path, url: str) -> None:
     if not browser():
         pytest.skip("no Chromium: none on the path, and `playwright install chromium` has not run")
     with tab() as page:
-        shown = try_out(page, url, PROMPT, upload=OTHER, steps=STEPS, seed=SEED)
+        shown = try_out(page, url, ROW, upload=OTHER, steps=STEPS, seed=SEED)
         assert page.locator("#result img").is_visible()
         assert " s (" in page.locator("#time textarea").input_value()
-    assert np.array_equal(np.asarray(PIL.Image.open(io.BytesIO(shown))), by_api(model, OTHER))
+    assert np.array_equal(np.asarray(PIL.Image.open(io.BytesIO(shown))), by_api(model, OTHER, ""))
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

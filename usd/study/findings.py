@@ -140,7 +140,9 @@ def seed_differences(ours: list[np.ndarray], theirs: list[np.ndarray], seed: int
     def means(runs: list[np.ndarray]) -> np.ndarray:
         table, count = np.stack(runs), len(runs)  # (S, R)
         drawn = np.take_along_axis(table, rng.integers(count, size=table.shape), axis=0).mean(0)
-        whole: np.ndarray = table.mean(0)
-        return whole + student * np.sqrt(count / max(1, count - 1)) * (drawn - whole)
+        whole = table.mean(0)
+        found: np.ndarray = whole + student * np.sqrt(count / max(1, count - 1)) * (drawn - whole)
+        return found
 
-    return means(ours) - means(theirs)
+    differences: np.ndarray = means(ours) - means(theirs)
+    return differences
