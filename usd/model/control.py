@@ -38,8 +38,8 @@ def warm_start(control: ControlNetModel, source: str) -> None:
 
     Their condition encoders are left out: the adapter replaces them.
 
-    `source` is a directory or hub id in diffusers' layout, or a .safetensors file in the layout of the original
-    repositories (`control_model.…`).
+    `source` is a directory in diffusers' layout, or a .safetensors file in the layout of the original repositories
+    (`control_model.…`).
 
     Raises:
         UsdError: it is unreadable, or of another architecture; pickled weights are not loaded.
