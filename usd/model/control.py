@@ -88,8 +88,8 @@ class Denoiser(nn.Module):
 
     def features(self, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor) -> Tensor:
         """The adapter's features (B, C, h, w), which do not depend on the timestep."""
-        shown = self.adapter.read_pair(pair, indicator) * keep_pair[:, None, None, None]
-        features: Tensor = self.adapter.read_query(query, indicator) + shown
+        from_pair = self.adapter.read_pair(pair, indicator) * keep_pair[:, None, None, None]
+        features: Tensor = self.adapter.read_query(query, indicator) + from_pair
         return features
 
 
