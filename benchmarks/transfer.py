@@ -156,8 +156,8 @@ def main(
             for task in (TASKS[name] for name in LOOKED_AT[origin]):
                 found = scored(samples, task, models, params.evaluate)
                 lines += rows(origin, task, found, params.evaluate)
-                shown = {name: found[name].images[: params.evaluate.grid_items] for name in (BASELINE, OURS, REFERENCE)}
-                draw_grid(samples, task, params.evaluate, shown, out / f"{origin}_{task.name}.png")
+                grid = {name: found[name].images[: params.evaluate.grid_items] for name in (BASELINE, OURS, REFERENCE)}
+                draw_grid(samples, task, params.evaluate, grid, out / f"{origin}_{task.name}.png")
     lines = [line | {"weights": weights_of(str(line["model"]))} for line in lines]
     with (out / "transfer.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")

@@ -105,7 +105,7 @@ def test_all_mistakes_are_named_at_once_a_line_each(tmp_path: Path) -> None:
     with pytest.raises(UsdError) as found:
         config.load(path)
     assert [line.removeprefix(f"{path}: ") for line in str(found.value).splitlines()] == [
-        "render.image_size: must be at least 1, found -8",
+        "render.image_size: must be at least 16, found -8",
         "base.ema_decay: must be less than 1, found 1",
         "train.unlock: is missing; add it, or get it back with `git restore params.yaml`",
         "train.unlok: unknown key; did you mean unlock?",

@@ -28,9 +28,24 @@ from usd.stages import annotators, run
         ("objects: [2, 5]", "objects: [1, 100]", r"render\.objects\.1: must be at most 20, found 100"),
         ("  seed: 1", "  seed: 9223372036", r"render\.seed: must be at most 9\.2\S+, found 9223372036"),
         ("test_seed: 2", f"test_seed: {2**63 - 1}", r"render\.test_seed: must be at most 9\.2"),
+        ("image_size: 64", "image_size: 8", r"render\.image_size: must be at least 16, found 8"),
+        (
+            "scenes: data/scenes",
+            "scenes: s3://b/scenes",
+            r"paths\.scenes: must be a folder on this mac.*, found 's3:",
+        ),
+        (
+            "annotators: models/annotators",
+            "annotators: s3://b/x",
+            r"paths\.annotators: must be a folder on this",
+        ),
+        ("judges: models/judges", "judges: s3://b/x", r"paths\.judges: must be a folder on this machine"),
+        ("networks: models/no_networks", "networks: s3://b/x", r"annotate\.networks: must be a folder on this machine"),
+        ("launch: python -m", "launch: ' '", r"paths\.launch: must not be empty"),
+        ("batch_size: 16", "batch_size: 15", r"annotators\.batch_size: must be a multiple of 2, found 15"),
         ("image_size: 64", "image_size: 800000", r"render\.image_size: must be at most 4096, found 800000"),
         ("train: 4000", f"train: {9 * 10**18}", r"render\.train: must be at most 1e\+07, found 9"),
-        ("patch_size: 2", "patch_size: 3", r"base\.patch_size: must divide render\.image_size, which is 64, found 3"),
+        ("patch_size: 2", "patch_size: 128", r"base\.patch_size: must be a power of two that divides .* 64, found 128"),
         ("[16, 32, 64]", f"{[8] * 7}", r"base\.channels: at most 6 widths, as the network halves 32 between"),
         ("[24, 48, 96]", f"{[8] * 7}", r"annotators\.channels: at most 6 widths, as the network halves 32"),
         ("data/shards", "data/my shards", r"paths\.shards: must not contain ' ', which a shell would not"),
@@ -41,6 +56,12 @@ from usd.stages import annotators, run
 def test_a_value_that_no_stage_can_work_with_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(UsdError, match=rf"^{tmp_path}/params\.yaml: {message}"):
         config.load(edited(tmp_path, (old, new)))
+
+
+def test_a_side_that_the_adapter_cannot_halve_to_is_named(tmp_path: Path) -> None:
+    wanted = r"base\.patch_size: must be a power of two that divides render\.image_size, which is 96, found 3"
+    with pytest.raises(UsdError, match=wanted):
+        config.load(edited(tmp_path, ("image_size: 64", "image_size: 96"), ("patch_size: 2", "patch_size: 3")))
 
 
 def test_a_path_that_became_two_arguments_is_named(

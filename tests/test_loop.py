@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors import safe_open
 from torch import nn
 
@@ -100,6 +101,23 @@ def test_a_gradient_that_is_not_finite_ends_the_run_before_the_weights_change(tm
         fit(model, batches, loss, params, accelerator_for("cpu", "no"), tmp_path, {}, log=lambda step, row: None)
     assert torch.equal(model.weight, before)
     assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_trained_model_computes_as_one_that_is_loaded(tmp_path: Path, precision: str) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process keeps one precision
+    model, fresh = nn.Linear(WIDE, WIDE), nn.Linear(WIDE, WIDE)
+    params = dataclasses.replace(PARAMS, steps=1)
+    x = torch.randn(4, WIDE, generator=torch.Generator().manual_seed(0))
+
+    def loss(wrapped: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"denoising": wrapped(x).square().mean()}
+
+    fit(model, batches, loss, params, accelerator_for("cpu", precision), tmp_path, {})
+    AcceleratorState._reset_state(reset_partial_state=True)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(model(x), fresh(x))
+    assert "forward" not in vars(model)  # its class's own, with all that decorates it
 
 
 def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path) -> None:

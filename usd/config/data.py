@@ -13,6 +13,7 @@ from usd.config.values import (
     Count,
     Distinct,
     Layout,
+    Local,
     Number,
     Place,
     Share,
@@ -47,11 +48,11 @@ def free_name(name: str) -> str:
 class Paths:
     """Section `paths`: what dvc.yaml's commands and dependencies take from here."""
 
-    scenes: Place
+    scenes: Annotated[Place, Local]
     photos: Annotated[list[Annotated[str, Field(pattern=f"^{FOLDER}$"), AfterValidator(free_name)]], Distinct]
     shards: Place
-    annotators: Place
-    judges: Place
+    annotators: Annotated[Place, Local]
+    judges: Annotated[Place, Local]
     launch: Text
 
     @field_validator("shards")
@@ -68,7 +69,7 @@ class Render:
 
     seed: SceneSeed
     test_seed: SceneSeed
-    image_size: Annotated[Count, Field(multiple_of=8, le=LARGEST_SIDE)]
+    image_size: Annotated[int, Field(strict=True, ge=16, multiple_of=8, le=LARGEST_SIDE)]
     objects: Annotated[list[Annotated[Count, Field(le=KINDS)]], Field(min_length=2, max_length=2)]
     train: Scenes
     val: Scenes
@@ -104,7 +105,7 @@ class Annotate:
     canny_low: Gradient
     canny_high: Gradient
     outpaint_margin: Annotated[Share, Field(le=0.49)]
-    networks: Text
+    networks: Annotated[Text, Local]
 
     @field_validator("far", "canny_high")
     @classmethod

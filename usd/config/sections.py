@@ -49,8 +49,9 @@ class Params:
             rows = f"{self.evaluate.grid_items} rows of evaluate.grid_items"
             raise ValueError(f"study.curve_items: {rows} need as many, found {self.study.curve_items}")
         size, patch = self.render.image_size, self.base.patch_size
-        if size % patch:
-            raise ValueError(f"base.patch_size: must divide render.image_size, which is {size}, found {patch}")
+        if size % patch or patch & (patch - 1):  # the adapter halves its pictures down to the latents' side
+            wanted = f"a power of two that divides render.image_size, which is {size}"
+            raise ValueError(f"base.patch_size: must be {wanted}, found {patch}")
         _check_halvings("base.channels", self.base.channels, size // patch)
         _check_halvings("annotators.channels", self.annotators.channels, size // 2)
         return self

@@ -55,6 +55,7 @@ class Optimisation:
 class Annotators(Optimisation):
     """Section `annotators`: the small differentiable depth and segmentation network."""
 
+    batch_size: Annotated[Count, Field(multiple_of=2)]
     channels: Channels
     depth_weight: Amount
 

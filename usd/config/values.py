@@ -18,7 +18,6 @@ Several = Annotated[int, Field(strict=True, ge=2, le=LARGEST)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # a whole number may stand for it
 Amount = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
-Text = Annotated[str, Field(min_length=1)]
 READ_BY_SHELLS = re.compile(r"""[\s'"\\$`&;|<>()*?\[\]{}#]""")
 Timestep = Annotated[int, Field(strict=True, ge=0, le=999)]
 Timesteps = Annotated[Count, Field(le=999)]  # how many: see `usd.diffusion.timesteps`
@@ -36,6 +35,16 @@ def distinct(values: list[T]) -> list[T]:
 Distinct = AfterValidator(distinct)
 
 
+def not_blank(text: str) -> str:
+    """The text, if there is one."""
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(not_blank)]
+
+
 def one_argument(path: str) -> str:
     """The path, if dvc.yaml's commands hand it on as one argument."""
     if found := READ_BY_SHELLS.search(path):
@@ -44,6 +53,17 @@ def one_argument(path: str) -> str:
 
 
 Place = Annotated[Text, AfterValidator(one_argument)]  # a folder or URL that stands in dvc.yaml's commands
+
+
+def on_this_machine(path: str) -> str:
+    """The path, if it is not a URL."""
+    if "://" in path:
+        remedy = "download it and name the folder; only paths.shards may be a URL"
+        raise ValueError(f"must be a folder on this machine, found {path!r}; {remedy}")
+    return path
+
+
+Local = AfterValidator(on_this_machine)
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["no", "fp16", "bf16"]

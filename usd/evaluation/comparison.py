@@ -106,7 +106,7 @@ class Comparison:
         return name, found[name]
 
 
-def shown(found: Interval | None) -> str:
+def interval_text(found: Interval | None) -> str:
     """A difference with its interval."""
     if found is None:
         return "not measured"

@@ -65,11 +65,11 @@ def in_context(evaluator: Evaluator, test: Samples, task: Task, usual: Scored, c
     if task.direction == "image2map":
         keys = [item.query for item in test.manifest(task, params.curve_items, params.seed)]
         truths = {name: test.pictures(keys, name) for name in MAPS}
-        for name, images, shown in (
+        for name, images, pair_task in (
             ("own_pair", own.images, task),
             ("foreign_pair", found["foreign_pair"].images, other(task)),
         ):
-            obeys[name] = float(np.mean([answer == shown.map.name for answer in nearest(images, truths)]))
+            obeys[name] = float(np.mean([answer == pair_task.map.name for answer in nearest(images, truths)]))
     return Tested(changes, obeys, found["foreign_pair"])
 
 

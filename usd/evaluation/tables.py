@@ -13,7 +13,7 @@ from usd.evaluation.comparison import (
     REAL,
     TRIVIAL,
     Comparison,
-    shown,
+    interval_text,
     unseen_maps,
     verdict,
 )
@@ -41,7 +41,7 @@ def differences(results: Comparison, row: str, paper: bool = False) -> list[list
         means = [each.mean(row, direction, metric) for each in (results.baseline, results.ours)]
         cells = [f"{number(value)} ({count})" for value, count in zip(means, spent, strict=True)]
         published = [PAPER.get(metric, "—")] if paper else []
-        lines.append([f"{named(direction)}, {named(metric)}", *published, *cells, shown(found), verdict(found)])
+        lines.append([f"{named(direction)}, {named(metric)}", *published, *cells, interval_text(found), verdict(found)])
     return lines
 
 
@@ -60,7 +60,7 @@ def paper_table(results: Comparison) -> str:
 def read_by_networks(results: Comparison) -> str:
     """The paper's row of adherence without edges, and what its interval says; "" if it was not measured."""
     found = results.between("paper", "map2image", "adherence_rmse", without="hed")
-    return f"{shown(found)} ({verdict(found)})" if found else ""
+    return f"{interval_text(found)} ({verdict(found)})" if found else ""
 
 
 def matched_table(results: Comparison) -> str:
@@ -93,7 +93,7 @@ def reference_table(results: Comparison, direction: str) -> str:
         ours = [each.value("chosen", task.name, metric) for each in (results.baseline, results.ours)]
         others = [results.reference(name, task.name, metric) for name in names]
         over = results.over(names[0], task.name, metric)
-        lines.append([named(task.name), *map(number, [*ours, *others]), f"{shown(over)}: {verdict(over)}"])
+        lines.append([named(task.name), *map(number, [*ours, *others]), f"{interval_text(over)}: {verdict(over)}"])
     head = [named(metric), *map(named, VARIANTS), *names, f"US-Diffusion − {names[0]} [95 %]"]
     return markdown(head, lines)
 
@@ -151,7 +151,7 @@ def context_table(results: Comparison) -> str:
         for task, found in each.context.items():
             changes = found["error_change"]
             if changes:
-                cells = [shown(Interval(**changes[name])) for name in SETTINGS]
+                cells = [interval_text(Interval(**changes[name])) for name in SETTINGS]
                 lines.append([named(task), named(variant), *cells])
     return markdown(["task", "variant", *map(named, SETTINGS)], lines)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from usd.config import Gate
-from usd.evaluation.comparison import BLURRED, METRICS, Comparison, shown, unseen_maps
+from usd.evaluation.comparison import BLURRED, METRICS, Comparison, interval_text, unseen_maps
 from usd.evaluation.names import HEADLINE, named, number
 from usd.tasks import DIRECTIONS, TRAINED
 
@@ -41,7 +41,8 @@ def _paper_row(results: Comparison, gate: Gate) -> Iterator[Target]:
         found = results.between("paper", direction, metric)  # type: ignore[arg-type]
         met = found is not None and found.is_below_zero and found.delta <= bound
         wanted = f"≤ {number(bound, 3)}, interval below zero" if bound else "interval below zero"
-        yield Target(f"paper's row: {named(metric)}, US-Diffusion − Prompt Diffusion", wanted, shown(found), met)
+        name = f"paper's row: {named(metric)}, US-Diffusion − Prompt Diffusion"
+        yield Target(name, wanted, interval_text(found), met)
 
 
 def _matched(results: Comparison) -> Iterator[Target]:

@@ -1,7 +1,7 @@
 """How and where a call samples when it does not say.
 
 Timesteps and guidance scale travel with the model: stage `reference` chooses them on validation, and stage `train`
-takes the trained timesteps.
+takes the ESS list.
 """
 
 from collections.abc import Mapping, Sequence

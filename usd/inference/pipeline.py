@@ -167,7 +167,7 @@ class USDiffusionPipeline(DiffusionPipeline):
         prompts, tasks = per_query("prompt", prompt, len(queries)), per_query("task", task, len(queries))
         device, dtype = execution_device(self), self.unet.dtype
         # 2. The indicator (B, N), SGA-Q(query) and SGA-E(pair), (B, C, h, w): once, since they do not depend on t
-        indicator, alone, shown = self._read(queries.to(device, self.adapter.dtype), pairs, tasks)
+        indicator, alone, from_pair = self._read(queries.to(device, self.adapter.dtype), pairs, tasks)
         # 3. The timesteps (ESS) and x_T (B, C, h, w)
         sampling = self._sampling(indicator, num_inference_steps, timesteps, guidance_scale)
         x_T = self._start(queries, num_images_per_prompt, generator, latents).to(device, dtype)
@@ -175,7 +175,7 @@ class USDiffusionPipeline(DiffusionPipeline):
         guides = sampling.guidance_scale > 1 or callback_on_step_end is not None  # which may raise the scale
         text, no_text = self._text(prompts, guides)
         # 5. x_T to x_0 to pixels, each step steered by text, query and pair, and guided away from the query alone
-        steering = (part.to(dtype) for part in (text, alone + shown, no_text, alone))
+        steering = (part.to(dtype) for part in (text, alone + from_pair, no_text, alone))
         each = (part.repeat_interleave(num_images_per_prompt, 0) for part in steering)
         denoise = self._denoise(guidance_interval, *each)
         on_step = partial(self._on_step, callback_on_step_end)
@@ -196,8 +196,8 @@ class USDiffusionPipeline(DiffusionPipeline):
             if name is not None:
                 indicator[number] = self.adapter.named(name, 1)[0]
         alone = self.adapter.read_query(queries, indicator)
-        shown = torch.stack([self.adapter.read_pair(pair, indicator) for pair in pairs]).mean(0)
-        return indicator.float(), alone, shown
+        from_pair = torch.stack([self.adapter.read_pair(pair, indicator) for pair in pairs]).mean(0)
+        return indicator.float(), alone, from_pair
 
     def _text(self, prompts: list[str], guides: bool) -> tuple[Tensor, Tensor]:
         text = encode_text(self, prompts)

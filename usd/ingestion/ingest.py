@@ -198,8 +198,7 @@ def _check_arguments(source: Path, out: Path, options: Options, size: int) -> No
     if not source.is_dir():
         raise UsdError(f"{source}: not a folder; `usd ingest` takes a folder of pictures")
     if not 2 * STEP <= size <= LARGEST_SIDE or size % STEP:
-        key = f"{config.PARAMS}: render.image_size" if options.size is None else "--size"
-        raise UsdError(f"{key} {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST_SIDE}")
+        raise UsdError(f"--size {size}: must be a multiple of {STEP}, from {2 * STEP} to {LARGEST_SIDE}")
     if out.is_symlink() and not out.exists():
         raise UsdError(f"{out}: a link that leads nowhere; choose another folder for --out")
     inner, outer = source.resolve(), out.resolve()

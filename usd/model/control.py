@@ -38,8 +38,8 @@ def warm_start(control: ControlNetModel, source: str) -> None:
 
     Their condition encoders are left out: the adapter replaces them.
 
-    `source` is a directory or hub id in diffusers' layout, or a .safetensors file in the layout of the original
-    repositories (`control_model.…`).
+    `source` is a directory in diffusers' layout, or a .safetensors file in the layout of the original repositories
+    (`control_model.…`).
 
     Raises:
         UsdError: it is unreadable, or of another architecture; pickled weights are not loaded.
@@ -88,8 +88,8 @@ class Denoiser(nn.Module):
 
     def features(self, pair: Tensor, query: Tensor, indicator: Tensor, keep_pair: Tensor) -> Tensor:
         """The adapter's features (B, C, h, w), which do not depend on the timestep."""
-        shown = self.adapter.read_pair(pair, indicator) * keep_pair[:, None, None, None]
-        features: Tensor = self.adapter.read_query(query, indicator) + shown
+        from_pair = self.adapter.read_pair(pair, indicator) * keep_pair[:, None, None, None]
+        features: Tensor = self.adapter.read_query(query, indicator) + from_pair
         return features
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from usd.config import Study
 from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval
-from usd.evaluation.comparison import BLURRED, METRICS, REAL, shown, verdict
+from usd.evaluation.comparison import BLURRED, METRICS, REAL, interval_text, verdict
 from usd.evaluation.names import HEADLINE, named, number, places
 from usd.evaluation.tables import markdown
 from usd.study.findings import Findings, Quantity, over_trained
@@ -129,7 +129,7 @@ def compared(findings: Findings, rows: list[str], ours: str = OURS) -> str:
                 continue
             cells = [spread(map(quantity.value, findings.runs[name])) for name in (BASELINE, ours)]
             found = findings.difference(quantity, ours)
-            lines.append([row, f"{named(direction)}, {named(metric)}", *cells, shown(found), verdict(found)])
+            lines.append([row, f"{named(direction)}, {named(metric)}", *cells, interval_text(found), verdict(found)])
     both = [named(BASELINE), named(ours)]
     return markdown(["row", "mean over the trained tasks", *both, "difference [95 %]", f"{both[1]} is"], lines)
 
@@ -165,7 +165,7 @@ def removals_in_full(findings: Findings) -> str:
 def _removal(findings: Findings, name: str, quantity: Quantity) -> list[str]:
     found: Interval = findings.difference(quantity, OURS, name)
     cells = [spread(map(quantity.value, findings.runs[variant])) for variant in (OURS, name)]
-    return [named(name), quantity.name, *cells, shown(found), verdict(found)]
+    return [named(name), quantity.name, *cells, interval_text(found), verdict(found)]
 
 
 def references_table(findings: Findings, items: int) -> str:
@@ -197,7 +197,8 @@ def context_table(findings: Findings) -> str:
         for task, found in run.context.items():
             changes: dict[str, Any] = found["error_change"]
             if changes:
-                lines.append([str(seed), named(task), *(shown(Interval(**change)) for change in changes.values())])
+                cells = [interval_text(Interval(**change)) for change in changes.values()]
+                lines.append([str(seed), named(task), *cells])
     settings = next((list(each["error_change"]) for each in findings.runs[OURS][0].context.values()), [])
     return markdown(["seed", "task", *map(named, settings)], lines)
 

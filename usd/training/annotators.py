@@ -15,7 +15,6 @@ from usd.data.loader import Batch, training_loader
 from usd.data.shards import Shards, Split
 from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for
-from usd.errors import UsdError
 from usd.images import to_tensor
 from usd.tasks import TASKS
 from usd.training.checkpoint import identity_of
@@ -26,14 +25,8 @@ DEPTH, SEG = range(len(HEADS))
 
 
 def train_annotators(shards: Shards, params: Annotators, run_dir: Path) -> tuple[PerceptionNet, list[Row]]:
-    """The trained network and the curve.
-
-    Raises:
-        UsdError: the batch size does not divide between the two maps.
-    """
-    items, rest = divmod(params.batch_size, len(HEADS))
-    if rest:
-        raise UsdError(f"annotators.batch_size: {params.batch_size} is not even; depth and segmentation take half each")
+    """The trained network and the curve."""
+    items = params.batch_size // len(HEADS)
     accelerator = accelerator_for(params.device, params.precision)
     rank, world = accelerator.process_index, accelerator.num_processes
     torch.manual_seed(params.seed)  # initial weights

@@ -76,11 +76,10 @@ def fit(
     start, main = state.load(), accelerator.is_main_process
     stream = Timed(batches(start * params.gradient_accumulation_steps))
     with sole_writer(run_dir) if main else nullcontext(), Progress(title, start, params.steps, shown=main) as progress:
-        for step in range(start, params.steps):
-            row = _step(wrapped, optimizer, weights, stream, loss, params, accelerator, step)
+        for done in range(start + 1, params.steps + 1):
+            row = _step(wrapped, optimizer, weights, stream, loss, params, accelerator, done - 1)
             if average:
                 average.step(weights)
-            done = step + 1
             progress.step_done(row["loss"])
             if done % params.log_every == 0 or done == params.steps:
                 state.curve.append(row)
@@ -93,6 +92,7 @@ def fit(
                     preview(done)
     if average:
         average.copy_to(weights)
+    vars(model).pop("forward", None)  # accelerate's, in the training's precision; the class's own is in its place again
     return state.curve
 
 

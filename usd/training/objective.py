@@ -100,10 +100,10 @@ class Objective:
             x_0 = self._latents(batch)  # (B, C, h, w)
             drawn = self._draw(batch, x_0)
             t, noise = drawn.t, drawn.noise
-            text, shown = self._text(batch, drawn.keep_text), (pair, batch.query, indicator, drawn.keep_pair)
+            text, conditions = self._text(batch, drawn.keep_text), (pair, batch.query, indicator, drawn.keep_pair)
             x_t = scheduler.add_noise(x_0, noise, t)  # √ᾱ_t·x_0 + √(1 − ᾱ_t)·ε
-            x_t = self._reached(model, x_t, drawn, text, shown).contiguous(memory_format=torch.channels_last)
-        prediction, logits = model(x_t, t, text, *shown)
+            x_t = self._reached(model, x_t, drawn, text, conditions).contiguous(memory_format=torch.channels_last)
+        prediction, logits = model(x_t, t, text, *conditions)
         error = mean_square(prediction.float() - denoising_target(scheduler, x_0, x_t, t))  # (B,) ‖f(x_t) − target‖²
         terms = by_task("denoising", task_weights(batch.tasks, params.map_weight).to(error)[batch.task] * error, batch)
         if self.variant.feedback_weight:
@@ -114,7 +114,9 @@ class Objective:
             terms["indicator"] = params.indicator_weight * cross_entropy
         return terms
 
-    def _reached(self, model: nn.Module, x_t: Tensor, drawn: Draws, text: Tensor, shown: tuple[Tensor, ...]) -> Tensor:
+    def _reached(
+        self, model: nn.Module, x_t: Tensor, drawn: Draws, text: Tensor, conditions: tuple[Tensor, ...]
+    ) -> Tensor:
         """x_t (B, C, h, w), for items with stops as DDIM comes to it from pure noise with the present model.
 
         A sampler knows no truth, only the model's own estimates. Trained on the truth alone, a model takes the errors
@@ -126,7 +128,7 @@ class Objective:
         at, ordinal = steps[0].repeat(len(x_t)), drawn.stops.cumsum(1)
         x_t = torch.where(drawn.stops.any(1)[:, None, None, None], drawn.noise, x_t)
         denoiser = extract_model_from_parallel(model)
-        features = denoiser.features(*shown)  # (B, C, h, w): once, as they do not depend on t
+        features = denoiser.features(*conditions)  # (B, C, h, w): once, as they do not depend on t
         for number in range(1, int(ordinal.max()) + 1):
             rows, columns = (drawn.stops & (ordinal == number)).nonzero(as_tuple=True)
             x, t = x_t[rows], at[rows]

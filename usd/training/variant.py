@@ -80,24 +80,25 @@ class Run:
             tracker.finish()
             forget(self.run_dir)
 
-    def sampling(self, base: Base) -> dict[str, Any] | None:
-        """How the model is sampled by default: at trained timesteps only; None leaves it to the pipeline.
+    def sampling(self, base: Base) -> dict[str, Any]:
+        """How the model is sampled by default: along the ESS list, whose timesteps all variants were trained at.
 
-        A map takes one step from the highest, unless the base predicts ε or v, of which little can be read there.
+        A variant trained on that list makes a map in one step from the highest, unless the base predicts ε or v, of
+        which little can be read there. Those trained at every timestep go through the list in both directions: the
+        baseline, which is one of them, does not read the direction off the pair.
         """
-        if self.variant.timesteps != "ess":
-            return None
-        steps = self.timesteps()
-        maps = steps[:1] if base.scheduler.config.prediction_type == "sample" else steps
+        steps = sampling_timesteps("ess", self.params.ess_steps)
+        one_step = self.variant.timesteps == "ess" and base.scheduler.config.prediction_type == "sample"
+        maps = steps[:1] if one_step else steps
         lists = {"image2map": maps, "map2image": steps}
         return {direction: {"timesteps": some, "guidance_scale": 1.0} for direction, some in lists.items()}
 
     def timesteps(self) -> list[int]:
-        """The descending list that the variant is sampled with: for ESS exactly the trained one."""
+        """The descending list of its previews: for ESS exactly the trained one."""
         return sampling_timesteps(self.variant.timesteps, self.params.ess_steps)
 
 
-def save(base: Base, denoiser: Denoiser, sampling: Mapping[str, Any] | None, card: str, size: int, out: Path) -> None:
+def save(base: Base, denoiser: Denoiser, sampling: Mapping[str, Any], card: str, size: int, out: Path) -> None:
     """Write the model directory with its card; `size` is the side of the trained pictures in pixels."""
     base.unet.register_to_config(sample_size=size // scale_factor(base.vae))  # a pretrained base may know another
     with atomic_directory(out, MARK) as scratch:
