@@ -13,7 +13,7 @@ from usd.config.training import OURS, VARIANTS
 from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE
 from usd.evaluation.files import read_results
 from usd.evaluation.names import named
-from usd.tasks import DIRECTIONS, TASKS
+from usd.tasks import DIRECTIONS, TASKS, TRAINED
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = "reference"  # the folder of the model that comes with the project
@@ -40,6 +40,7 @@ def table() -> str:
     benchmark = _read("benchmark.json")
     ours = columns[OURS]
     items = read_results(ROOT / "results" / OURS).curve.groupby("row")["items"].max()
+    papers = [read_results(ROOT / "results" / name).curve.query("row == 'paper'") for name in VARIANTS]
 
     def row(what: str, values: Iterable[str]) -> str:
         return f"| {what} | {' | '.join(values)} |\n"
@@ -51,7 +52,8 @@ def table() -> str:
     def steps(metrics: Any) -> str:
         return " / ".join(str(metrics["sampling"][direction]["steps"]) for direction in DIRECTIONS)
 
-    longer = f"US-Diffusion, {config.load(ROOT / 'params.yaml').reference.steps} steps"
+    reference = config.load(ROOT / "params.yaml").reference
+    longer = f"US-Diffusion, {reference.steps} steps of {reference.batch_size * len(TRAINED)} items"
     heads = ["Prompt Diffusion (baseline)", "US-Diffusion", longer, "control branch alone", "base alone"]
     lines = (
         row(f"test split, {items['chosen']} items of each task unless stated", heads)
@@ -74,7 +76,9 @@ def table() -> str:
     published = [next(iter(columns[name]["paper"].values())) for name in (*VARIANTS, REFERENCE)]
     for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
         means_of = [format(fmean(each[metric] for each in row_[direction].values()), form) for row_ in published]
-        lines += row(f"100 DDIM steps / ESS-10: mean {named(metric)}, {items['paper']} items", [*means_of, "—", "—"])
+        baseline, ours_ = (int(paper[paper["direction"] == direction]["nfe"].max()) for paper in papers)
+        what = f"100 DDIM steps ({baseline} evaluations) / ESS-10 ({ours_})"
+        lines += row(f"{what}: mean {named(metric)}, {items['paper']} items", [*means_of, "—", "—"])
     counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
     return (
         f"{lines}\nLower is better, except for the share that obeys. "

@@ -13,13 +13,14 @@ import typer
 import yaml
 from dvc.cli import parse_args
 
+from benchmarks.transfer import weights_of
 from docs import results
 from tests.conftest import ROOT
 from tests.documents import PAGES, Block, Command, blocks, commands, mentions, name
 from usd import config
 from usd.cli import app
 from usd.config.training import BASELINE, OURS
-from usd.evaluation.comparison import Comparison
+from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, Comparison
 from usd.evaluation.files import read_table
 from usd.evaluation.gate import judge_quality
 from usd.files import read_json
@@ -242,7 +243,11 @@ def test_the_page_of_the_study_has_the_results() -> None:
 
 
 def test_the_page_of_the_study_has_the_results_on_other_pictures() -> None:
-    found = read_table(ROOT / "results/transfer/transfer.csv").pivot_table("floor_ratio", "model", ["pictures", "task"])
+    table = read_table(ROOT / "results/transfer/transfer.csv")
+    for model in (BASE_ALONE, CONTROL_ALONE, results.REFERENCE):  # they are in git
+        measured = set(table[table["model"] == model]["weights"])
+        assert measured == {weights_of(model, ROOT / "models")}, "run `python -m benchmarks.transfer`"
+    found = table.pivot_table("floor_ratio", "model", ["pictures", "task"])
     columns = [("scenes", "image2depth"), ("scenes", "image2hed"), ("photographs", "image2hed")]
     for model, ratios in found.iterrows():
         row = f"| {model} | {' | '.join(f'{ratios[column]:.2f}' for column in columns)} |"

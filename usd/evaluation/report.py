@@ -46,8 +46,8 @@ in `results/<variant>/metrics.json`, section `sampling`.
 ## The paper's row
 
 ESS-{{ ess_steps }} (its last timestep, t = 0, is left out) against {{ params.baseline_steps }} DDIM steps,
-each with the guidance that validation chose; a guided step takes two evaluations. Times are in
-[benchmark.json](benchmark.json); they differ from run to run, so this page has none.
+each with the guidance that validation chose at {{ params.steps | max }} timesteps; a guided step takes two evaluations.
+Times are in [benchmark.json](benchmark.json); they differ from run to run, so this page has none.
 
 {{ paper }}
 {% if networks %}
@@ -145,6 +145,9 @@ Each row: query, example pair, truth, output, and the output if the pair shows a
 ## Training
 
 ![training curves](curves.png)
+
+The levels of the two variants cannot be compared: their losses are taken at other timesteps, and US-Diffusion's mostly
+on x_t made of its own estimates. Quality is above.
 """
 )
 FAL_JUDGES = "the annotators that FAL trains against (so it favours variants with FAL)"
