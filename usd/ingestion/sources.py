@@ -167,7 +167,6 @@ def _captions(
     """Name → caption of the samples that have a text file; files that cannot be used are findings."""
     captions: dict[str, str] = {}
     spelling = spellings(samples)
-    seen: set[str] = set()
     for file in files:
         suffix = file.suffix.lower()
         if suffix in (*SUFFIXES, ARRAY, *UNREAD) or file.name.lower() in TABLES:
@@ -175,15 +174,16 @@ def _captions(
         place = place_of(file, words)
         own, whole = (spelling.get(name.lower(), name) for name in (place.name, place.whole))
         name = own if own in samples and place.field == "image" else whole
-        if suffix != ".txt" or name in seen:
+        if suffix != ".txt":
             scan.findings.append(unusable(file))
         elif any(folder_word(part, words) not in (None, "image") for part in file.parent.parts):
             scan.findings.append(refused(file, "not a caption: it is in a folder of maps"))
         elif name not in samples:
             scan.findings.append(refused(file, "a caption without its image"))
+        elif name in captions:
+            scan.findings.append(unusable(file))
         elif text := read_text(root, file, scan, from_text):
             captions[name] = text
-        seen.add(name)
     return captions
 
 
