@@ -97,10 +97,13 @@ def place_of(file: PurePath, words: Words = MappingProxyType({})) -> Place:
             del folders[number]
             break
     whole = "/".join((*folders, stem))
-    word, base, sure = _parts(stem)
+    word, base, sure, first = _parts(stem)
     said = None if word is None or (not base and field) else WORDS[word]
-    if said is None or (field not in (None, "image") and said == "image"):
+    told = said == "image" or (first and field not in (said, CONDITION))  # a folder of maps settles it
+    if said is None or field == LEFT_OUT or (field not in (None, "image") and told):
         return Place(whole, field or "image", whole=whole)
+    if first and (field == "image" or any(words.get(spelt(part), "") is None for part in folders)):
+        sure = False  # images/normal_0.png may be a picture
     name = "/".join((*folders, base) if base else folders) or "."
     return Place(name, said, said != "image" and (sure or field not in (None, "image")), whole)
 
@@ -124,21 +127,22 @@ def in_one_case(places: Mapping[Path, Place]) -> dict[Path, Place]:
     return {file: replace(each, name=cased(each.name), whole=cased(each.whole)) for file, each in places.items()}
 
 
-def _parts(stem: str) -> tuple[str | None, str, bool]:
-    """The word in a name, what it is the map or image of, and whether that is certain: a map's own name alone is.
+def _parts(stem: str) -> tuple[str | None, str, bool, bool]:
+    """The word in a name, what it is the map or image of, whether that is certain, and whether the word is first.
 
-    `a_depth` and `depth_a` are the depth map of `a`, and `depth` is that of its folder; `depth1` may be that of `1`.
+    `a_depth` and `depth_a` are the depth map of `a`, and `depth`, which is certain, is that of its folder; `depth1` may
+    be that of `1`.
     """
     lower = stem.lower()
     if found := ENDING.fullmatch(lower):
         word = spelt(found["word"])
-        return word, stem[: -len(found["mark"] + found["word"])], word in MAPS and bool(found["mark"])
+        return word, stem[: -len(found["mark"] + found["word"])], word in MAPS and bool(found["mark"]), False
     if found := BEGINNING.fullmatch(lower):
         word = spelt(found["word"])  # "normal_people" and "normal1" may be pictures, "normal_0001" is not
         sure = word in MAPS and bool(found["mark"]) and found["base"][0].isdigit()
-        return word, stem[len(found["word"] + found["mark"]) :], sure
+        return word, stem[len(found["word"] + found["mark"]) :], sure, True
     word = spelt(stem)
-    return (word, "", word in MAPS) if word in WORDS else (None, "", False)
+    return (word, "", word in MAPS, False) if word in WORDS else (None, "", False, False)
 
 
 def spelt(text: str) -> str:

@@ -126,7 +126,10 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
     mapped = {place.name for place in places if place.field != "image"}
     apart = {each for each in unsure if each.field == "image" and (each.name in sure or each.name not in mapped)}
     images = {place.whole if place in apart else place.name for place in places if place.field == "image"}
-    apart |= {each for each in unsure if each.field != "image" and each.name not in images}
+    for each in sorted(unsure, key=lambda each: len(each.name)):  # edge_a before edge_a_mask
+        if each.field != "image" and each.name not in images:
+            apart.add(each)
+            images.add(each.whole)
     claims: Claims = {}
     for file, place in found:
         field, name = ("image", place.whole) if place in apart else (place.field, place.name)
