@@ -66,7 +66,14 @@ def test_one_picture_more_changes_no_other_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("train", "val", "test"), ("Training", "validation", "testing"), ("train", "val2017", "test_images")]
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Training", "validation", "testing"),
+        ("train", "val2017", "test_images"),
+        ("train_data", "eval", "TestSet"),
+        ("training_set", "val-split", "test_set"),
+    ],
 )
 def test_own_splits_are_kept_and_leaks_across_them_reported(names: tuple[str, str, str], tmp_path: Path) -> None:
     for number, (name, count) in enumerate(zip(names, (6, 2, 2), strict=True)):
@@ -79,6 +86,20 @@ def test_own_splits_are_kept_and_leaks_across_them_reported(names: tuple[str, st
     save(tmp_path / f"source/{names[2]}/leak.png", sight(0) // 2 + 60)
     take(tmp_path)
     assert "1 families of near-duplicates lie in several of the splits" in notes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [("trainA testA", "testA/ and trainA/"), ("train test_hard", "test_hard/"), ("trains valley testbed", "")],
+)
+def test_folders_that_begin_like_splits_but_are_not_read_as_such_are_noted(
+    folders: str, named: str, tmp_path: Path
+) -> None:
+    for number, folder in enumerate(folders.split()):
+        save(tmp_path / f"source/{folder}/{number}.png", sight(number))
+    take(tmp_path)
+    assert (f"{named}: not read as splits; if they are, decide by hand: splits.csv" in notes(tmp_path)) == bool(named)
+    assert ("not read as splits" in notes(tmp_path)) == bool(named)
 
 
 def test_what_one_family_leaves_empty_is_said_and_decided_by_hand(tmp_path: Path) -> None:

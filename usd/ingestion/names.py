@@ -47,7 +47,7 @@ WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name 
 PAIRED = {"source": CONDITION, "target": "image"}  # ControlNet's folders, where both are there
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
@@ -151,11 +151,11 @@ def spelt(text: str) -> str:
 
 
 def split_of(file: PurePath) -> str | None:
-    """The split that a folder of the file is named for, such as `val`, `val2017` or `val_images`."""
+    """The split that a folder of the file is named for, such as `val`, `val2017`, `val_images` or `val_set`."""
     for part in file.parent.parts:
         if found := SPLIT.match(part):
-            rest = part[found.end() :]
-            if not rest or rest.isdigit() or WORDS.get(spelt(rest)) == "image":
+            rest = spelt(part[found.end() :])
+            if not rest or rest.isdigit() or rest in ("set", "data", "split") or WORDS.get(rest) == "image":
                 return SPLIT_WORDS[found[1].lower()]
     return None
 
@@ -164,3 +164,14 @@ def own_splits(files: Set[PurePath]) -> dict[PurePath, str]:
     """The split of each file by its folders, if these name two splits or more: one alone may be about trains."""
     found = {file: split for file in files if (split := split_of(file)) is not None}
     return found if len(set(found.values()) & set(SPLITS)) >= 2 else {}
+
+
+def unread_splits(files: Set[PurePath]) -> list[str]:
+    """Folders that begin with the words of splits, two or more, but are not read as these: `trainA` and `testA`."""
+    found: dict[str, str] = {}
+    for part in sorted({part for file in files if split_of(file) is None for part in file.parent.parts}):
+        word = SPLIT.match(part)
+        if word and not part[word.end(1) :][:1].islower():  # "trains" and "valley" are no splits
+            found.setdefault(SPLIT_WORDS[word[1].lower()], part)
+    read = {split for file in files if (split := split_of(file)) is not None}
+    return list(found.values()) if len(found.keys() | read) > 1 else []

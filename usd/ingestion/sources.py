@@ -16,7 +16,7 @@ from usd.config.values import Layout
 from usd.errors import UsdError
 from usd.files import path_text
 from usd.ingestion.captions import from_name, from_prompt, from_seeds, from_text, one_line
-from usd.ingestion.findings import Finding, refused
+from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.meanings import Maps
 from usd.ingestion.names import (
     CONDITION,
@@ -30,11 +30,13 @@ from usd.ingestion.names import (
     place_of,
     spellings,
     spelt,
+    unread_splits,
 )
 from usd.ingestion.namesakes import check_namesakes
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
 from usd.ingestion.scan import Claims, Sample, Scan, assemble, read_text, unusable, walk
+from usd.ingestion.splits import BY_HAND
 from usd.ingestion.tables import TABLES, Entry, count_of, read_tables
 from usd.tasks import MAPS
 
@@ -57,7 +59,11 @@ def folder(root: Path, maps: Maps) -> Scan:
     check_namesakes(samples.values(), words, {entry.image for entry in entries})
     captions = _captions(root, files, samples, words, scan)
     _add_texts(captions, entries, names, samples, scan)
-    splits, listed = own_splits({fields["image"] for fields in samples.values()}), _splits(root, entries, names)
+    images = {fields["image"] for fields in samples.values()}
+    splits, listed = own_splits(images), _splits(root, entries, names)
+    if unread := unread_splits(images):
+        shown = " and ".join(f"{path_text(Path(part))}/" for part in unread)
+        scan.findings.append(noted(f"{shown}: not read as splits; if they are, {BY_HAND}"))
     for name, fields in samples.items():
         caption = captions.get(name) or from_name(name.rpartition("/")[2])
         scan.samples.append(Sample(fields, caption, name, listed.get(name) or splits.get(fields["image"])))
