@@ -61,6 +61,13 @@ def test_maps_that_look_the_same_have_the_same_classes(tmp_path: Path) -> None:
         assert np.array_equal(kept(tmp_path, f"{number}.png", "seg"), ID_COLOURS[BLOCKS])
 
 
+def test_an_array_of_true_and_false_is_a_mask(tmp_path: Path) -> None:
+    save(tmp_path / "source/0.png", sight(0, 72, 72))
+    save(tmp_path / "source/masks/0.npy", MASK > 0)
+    take(tmp_path, size=72)
+    assert np.array_equal(kept(tmp_path, "0.png", "seg"), ID_COLOURS[MASK])
+
+
 @pytest.mark.parametrize("others", ["specks", "0 and 1", "ids"])
 def test_a_mask_of_0_and_255_is_not_taken_for_void(others: str, tmp_path: Path) -> None:
     beside(tmp_path, *{"specks": [SPECKS], "0 and 1": [MASK, MASK // 255], "ids": [MASK, BLOCKS]}[others])

@@ -139,7 +139,9 @@ def _opaque(file: PIL.Image.Image) -> np.ndarray | None:
 
 
 def _array(values: np.ndarray, digest: str) -> Raw:
-    """A NumPy array: (H, W), (1, H, W) or (H, W, 1) of numbers, or (H, W, 3) uint8."""
+    """A NumPy array: (H, W), (1, H, W) or (H, W, 1) of numbers or of true and false, or (H, W, 3) uint8."""
+    if values.dtype == bool:
+        values = values * np.uint8(255)
     values = values.squeeze() if values.ndim == 3 and 1 in values.shape else values
     coloured = values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8
     if (values.ndim != 2 and not coloured) or values.dtype.kind not in "uif":
