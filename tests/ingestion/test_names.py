@@ -43,6 +43,17 @@ def test_a_word_first_makes_a_map_beside_its_image_in_a_folder_of_images(tmp_pat
     assert list(read_manifest(tmp_path / "out")["source"]) == ["images/rgb_0001.png"]
 
 
+@pytest.mark.parametrize("folder", ["NORMAL", "sketch"])
+def test_a_class_that_is_called_as_maps_are_can_be_declared(folder: str, tmp_path: Path) -> None:
+    for number, name in enumerate((f"{folder}/0.png", "others/1.png")):
+        save(tmp_path / "source" / name, sight(number))
+    said = take(tmp_path)[f"{folder}/0.png"].detail
+    declared = f"folders: {{{folder}: image}}"
+    assert said.endswith(f"; if {folder}/ holds pictures, say so in maps.yaml: `{declared}`")
+    take(tmp_path, declared)
+    assert len(read_manifest(tmp_path / "out")) == 2
+
+
 def test_what_is_in_a_folder_of_no_use_is_left_out(tmp_path: Path) -> None:
     save(tmp_path / "source/0.png", sight(1))
     for name in ("0_mask.png", "mask_0.png"):

@@ -88,6 +88,12 @@ def folder_word(part: str, words: Words) -> str | None:
     return words[word] if word in words else WORDS.get(word)
 
 
+def map_folder(file: PurePath, words: Words) -> str | None:
+    """The folder that says that a file is a map."""
+    told = (part for part in reversed(file.parent.parts) if folder_word(part, words) not in (None, "image"))
+    return next(told, None)
+
+
 def place_of(file: PurePath, words: Words = MappingProxyType({})) -> Place:
     """The sample and the field of a file; `words` are the source's own for its folders."""
     folders = [one_form(part) for part in file.parent.parts]

@@ -10,7 +10,7 @@ instruct-pix2pix: `<prompt>/<seed>_0.jpg` and `<seed>_1.jpg`, their maps `<seed>
 
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from usd.config.values import Layout
 from usd.errors import UsdError
@@ -23,9 +23,9 @@ from usd.ingestion.names import (
     LEFT_OUT,
     Place,
     Words,
-    folder_word,
     folder_words,
     in_one_case,
+    map_folder,
     own_splits,
     place_of,
     spellings,
@@ -55,7 +55,7 @@ def folder(root: Path, maps: Maps) -> Scan:
     words = _words(files, maps)
     entries = read_tables(root, files, scan)
     claims, names = _claims(files, entries, words, scan)
-    samples = assemble(_settle(claims, maps.condition, scan), scan)
+    samples = assemble(_settle(claims, maps.condition, scan), scan, words)
     check_namesakes(samples.values(), words, {entry.image for entry in entries})
     captions = _captions(root, files, samples, words, scan)
     _add_texts(captions, entries, names, samples, scan)
@@ -110,7 +110,8 @@ def _words(files: list[Path], maps: Maps) -> Words:
     """What this source's folders are called, beside the usual."""
     there = {spelt(part) for file in files for part in file.parent.parts}
     if strange := [name for name in maps.folders if spelt(name) not in there]:
-        raise UsdError(f"--maps: folders.{strange[0]}: there is no folder of this name with files in it")
+        remedy = f"; it takes one folder's own name, such as {PurePath(strange[0]).name}" if "/" in strange[0] else ""
+        raise UsdError(f"--maps: folders.{strange[0]}: there is no folder of this name with files in it{remedy}")
     return folder_words(set(files), maps.folders)
 
 
@@ -185,7 +186,7 @@ def _captions(
         name = own if own in samples and place.field == "image" else whole
         if suffix != ".txt":
             scan.findings.append(unusable(file))
-        elif any(folder_word(part, words) not in (None, "image") for part in file.parent.parts):
+        elif map_folder(file, words):
             scan.findings.append(refused(file, "not a caption: it is in a folder of maps"))
         elif name not in samples:
             scan.findings.append(refused(file, "a caption without its image"))
