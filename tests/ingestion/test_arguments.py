@@ -51,6 +51,24 @@ def test_a_split_of_a_refused_picture_is_noted(source: Path, tmp_path: Path) -> 
     assert read_manifest(tmp_path / "out").set_index("source").loc["1_A.png", "split"] == "test"
 
 
+@pytest.mark.parametrize(("better", "other"), [("0_A", "copy"), ("copy", "0_A")])
+@pytest.mark.parametrize("more", ["hed.png", "txt"])
+def test_of_equal_pictures_that_with_the_most_files_is_taken(
+    better: str, other: str, more: str, source: Path, tmp_path: Path
+) -> None:
+    shutil.copy(source / "0_A.png", source / "copy.png")
+    for name in (f"{better}.depth", f"{other}.depth", f"{better}.hed"):
+        save(source / f"{name}.png", sight(9)[..., 0] // 3)
+    if more == "txt":
+        (source / f"{better}.hed.png").unlink()
+        (source / f"{better}.txt").write_text("a caption")
+    found = take(tmp_path)
+    why = f"the same picture as {better}.png, byte for byte"
+    assert found[f"{other}.png"].detail == why
+    assert found[f"{other}.depth.png"].detail == f"its image is {why}"
+    assert len(read_manifest(tmp_path / "out")) == 6
+
+
 def test_a_folder_that_only_looks_like_a_dataset_is_kept(source: Path, tmp_path: Path) -> None:
     take(tmp_path)
     take(tmp_path)  # over a dataset

@@ -10,7 +10,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | another format than the file's ending says | repaired: read as what it is |
 | spaces, line breaks, any letters or bytes in a name | accepted; the key is of the content, the name in the manifest |
 | near-duplicates | accepted, all in one split |
-| the same picture again, byte for byte | refused |
+| the same picture again, byte for byte | refused; that with the most files is taken |
 | 0 bytes; more than 256 MiB; no permission; link to nowhere or to itself; device or pipe | refused |
 | not a picture whatever its name; header or data cut off or damaged | refused |
 | more than 100 megapixels (decompression bomb); a side of less than 16 pixels | refused |
@@ -48,7 +48,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,18 +122,25 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
 
 
 def _once(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
-    """The samples without those whose image is another's byte for byte, and the findings on these."""
-    first: dict[str, Checked] = {}
-    findings: list[Finding] = []
-    kept = []
+    """The samples without those whose image is another's byte for byte, and the findings on these.
+
+    Of equal images the one with the most files stays, the first of these by name.
+    """
+    same: dict[str, list[Checked]] = defaultdict(list)
     for each in checked:
-        other = first.setdefault(each.content, each) if each.row else each
-        if other is each:
-            kept.append(each)
-        else:
-            why = f"the same picture as {path_text(other.job.sample.files['image'])}, byte for byte"
-            findings += [refused(file, why) for file in each.job.sample.files.values()]
-    return kept, findings
+        if each.row:
+            same[each.content].append(each)
+    findings: list[Finding] = []
+    left: set[int] = set()
+    for group in same.values():
+        best = max(group, key=lambda each: (len(each.job.sample.files), each.job.sample.captioned))
+        why = f"the same picture as {path_text(best.job.sample.files['image'])}, byte for byte"
+        for each in group:
+            if each is not best:
+                left.add(id(each))
+                for field, file in each.job.sample.files.items():
+                    findings.append(refused(file, why if field == "image" else f"its image is {why}"))
+    return [each for each in checked if id(each) not in left], findings
 
 
 def _store(

@@ -31,6 +31,7 @@ class Sample:
     caption: str
     group: str  # samples of one group stay in one split
     split: str | None = None  # the source's own
+    captioned: bool = True  # False: the caption is made of its name
 
 
 @dataclass

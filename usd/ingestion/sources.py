@@ -66,7 +66,8 @@ def folder(root: Path, maps: Maps) -> Scan:
         scan.findings.append(noted(f"{shown}: not read as splits; if they are, {BY_HAND}"))
     for name, fields in samples.items():
         caption = captions.get(name) or from_name(name.rpartition("/")[2])
-        scan.samples.append(Sample(fields, caption, name, listed.get(name) or splits.get(fields["image"])))
+        split = listed.get(name) or splits.get(fields["image"])
+        scan.samples.append(Sample(fields, caption, name, split, name in captions))
     return scan
 
 
