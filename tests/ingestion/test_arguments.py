@@ -42,6 +42,17 @@ def test_a_declaration_of_another_name_is_refused_with_the_right_one(name: str, 
     assert take(tmp_path)[name].detail.startswith(f"not read by itself: call it {own}, at the top of the folder")
 
 
+@pytest.mark.parametrize("used", ["other.csv", "source/sub/splits.csv", "source/splits.csv"])
+def test_a_declaration_that_is_not_read_is_not_accepted(used: str, source: Path, tmp_path: Path) -> None:
+    (source / "sub").mkdir()
+    for name in {"source/splits.csv", used}:
+        (tmp_path / name).write_text("file_name,split\n0_A.png,val\n" if name == used else "not read")
+    found = ingest(source, tmp_path / "out", Options(size=32, splits=tmp_path / used))
+    said = {each.file: (each.status, each.detail) for each in found if each.file.endswith("splits.csv")}
+    left = {"splits.csv": ("accepted", "left out: --splits names another file")}
+    assert said == left | ({used.removeprefix("source/"): ("accepted", "")} if used != "other.csv" else {})
+
+
 def test_a_split_of_a_refused_picture_is_noted(source: Path, tmp_path: Path) -> None:
     shutil.copy(source / "0_A.png", source / "copy.png")
     (source / "half.png").write_bytes((source / "0_A.png").read_bytes()[:400])

@@ -118,7 +118,9 @@ def test_what_one_family_leaves_empty_is_said_and_decided_by_hand(tmp_path: Path
     )
     for splits, message in {
         "file_name,split\n9.png,val\n": r"9\.png is not an image",
-        "file_name,split\n0.png,dev\n": "'dev' is not a split",
+        "file_name,split\n0.png,later\n": "'later' is not a split",
+        "file_name,split\n0.png\n": "'' is not a split",
+        "file_name,split\n0.png,val\n./0.png,val\n": "names 0.png twice",
         "file_name,split\n0.png,val\n0.png,test\n": "twice",
         "file_name,split,split\n0.png,val,test\n": "two columns split; its first line must be file_name,split",
         "file,part\n0.png,val\n": "no column file_name; its first line must be file_name,split",
@@ -128,3 +130,11 @@ def test_what_one_family_leaves_empty_is_said_and_decided_by_hand(tmp_path: Path
     }.items():
         with pytest.raises(UsdError, match=message):
             take(tmp_path, splits=splits)
+
+
+def test_a_table_of_splits_may_spell_paths_and_splits_as_other_tables_do(tmp_path: Path) -> None:
+    rows = {"sub\\0.png": "validation", "./sub/1.png": "Test", "sub/2.png": "train"}
+    for number in range(3):
+        save(tmp_path / f"source/sub/{number}.png", sight(number))
+    take(tmp_path, splits="\n".join(["file_name,split", *map(",".join, rows.items())]))
+    assert list(read_manifest(tmp_path / "out").sort_values("source")["split"]) == ["val", "test", "train"]

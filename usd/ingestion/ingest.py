@@ -61,7 +61,7 @@ from usd.files import atomic_directory, path_text
 from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check, settle_classes
 from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refused
 from usd.ingestion.meanings import Maps, read_maps
-from usd.ingestion.names import one_form
+from usd.ingestion.names import one_path
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, read_splits
@@ -96,6 +96,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
     maps = read_maps(options.maps or _beside(source, MAPS_FILE))
     splits = read_splits(options.splits or _beside(source, SPLITS_FILE))
     scan = LAYOUTS[options.layout](source, maps)
+    scan.findings = _named(source, options, scan.findings)
     maps = settle_classes(source, scan.samples, maps)
     with atomic_directory(out) as scratch:
         incoming = scratch / "incoming"
@@ -111,13 +112,24 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
             why = ", ".join(f"{reason} ({count})" for reason, count in given.most_common(3))
             raise UsdError(f"{source}: no picture there that can be used; {why or 'the folder is empty'}")
         findings = scan.findings + left + suspects + twice
-        refusals = {one_form(each.file) for each in findings if each.status == "refused"}
+        refusals = {one_path(each.file) for each in findings if each.status == "refused"}
         findings += _store(taken, scratch, options, splits, refusals) + _decisions(taken, maps)
         findings.sort(key=lambda each: each.file)
         for waiting in incoming.iterdir():  # of exact duplicates
             waiting.unlink()
         incoming.rmdir()
         (scratch / REPORT).write_text(as_csv(findings), encoding="utf-8")
+    return findings
+
+
+def _named(source: Path, options: Options, findings: list[Finding]) -> list[Finding]:
+    """The findings, true also of the files that options name, and of those that are not read because of these."""
+    for name, given in ((MAPS_FILE, options.maps), (SPLITS_FILE, options.splits)):
+        if given is not None:
+            read = path_text(Path(os.path.relpath(given.resolve(), source.resolve())))
+            other = f"left out: --{Path(name).stem} names another file"
+            findings = [replace(each, detail=other) if each.file == name else each for each in findings]
+            findings = [Finding(read, "accepted") if each.file == read else each for each in findings]
     return findings
 
 
@@ -149,7 +161,7 @@ def _store(
     """Give the samples their splits and keys, move their pictures there and write the manifest."""
     for split in SPLITS:
         (scratch / split).mkdir()
-    files = [one_form(path_text(each.job.sample.files["image"])) for each in taken]
+    files = [one_path(path_text(each.job.sample.files["image"])) for each in taken]
     findings = []
     if lost := sorted((splits.keys() & refusals) - set(files)):
         why = f"{len(lost)} of its pictures are refused, such as {lost[0]}"

@@ -5,6 +5,7 @@ Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/
 `a/b/depth.png` beside `a/b/rgb.png`.
 """
 
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
@@ -69,6 +70,11 @@ class Place:
 def one_form(text: str) -> str:
     """The text in one Unicode form: NFC."""
     return normalize("NFC", text)
+
+
+def one_path(text: str) -> str:
+    """A path in one form: with slashes between folders, without `./`."""
+    return posixpath.normpath(one_form(text).replace("\\", "/"))
 
 
 def folder_words(files: Set[PurePath], declared: Mapping[str, str]) -> Words:
