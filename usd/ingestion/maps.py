@@ -160,9 +160,11 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
         found = (1 / metres - 1 / far) / (1 / meaning.near - 1 / far)
     elif meaning.kind == "depth":
         found = 1 - number / full
+    elif far >= (near := meaning.near or full):
+        raise Refused(f"its largest value becomes 1, {full:g}, and depth.far is {far:g}; lower that, or add near")
     else:
         scale = meaning.scale if meaning.kind == "disparity" else 1.0
-        found = (number * scale - far) / ((meaning.near or full) - far)
+        found = (number * scale - far) / (near - far)
     if meaning.near is None and (found.min() < 0 or found.max() > 1):
         remedy = UNIT_REMEDY if meaning.kind == "depth" else f"say which become 1 and 0, such as {INVERSE_REMEDY}"
         raise Refused(f"values beyond 0 to {full:g}: {remedy}")
