@@ -50,6 +50,15 @@ def test_pixels_that_a_colour_map_does_not_have_are_no_readings(tmp_path: Path) 
     assert np.abs(depth - SHARE)[:, 9:].max() < 0.01
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photograph_decoded_small_keeps_its_shape(orientation: int, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+    save(tmp_path / "source/depth/a.png", sight(1, 1000, 257)[..., 0])
+    PIL.Image.fromarray(sight(1, 1000, 257)).save(tmp_path / "source/a.jpg", exif=exif)
+    take(tmp_path, size=16)
+
+
 def test_readings_beyond_near_and_far_are_counted_and_too_many_refused(tmp_path: Path) -> None:
     source(tmp_path, "depth/a.png", np.where(np.arange(72) < 9, 65535, METRES * 1000).astype(np.uint16))
     found = take(tmp_path, DEPTH.replace("unit: m", "unit: mm") % "", size=72)

@@ -156,11 +156,15 @@ def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
 
 def _decode(file: PIL.ImageFile.ImageFile, size: int, pick: bool, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
     """Pixels (size, size, 3) uint8, the shape of the whole, and whether it has few colours; appends to `repairs`."""
+    rounded = 1.0  # by how much it alters the shape that fewer pixels have whole sides
     if not pick:
+        whole = file.width / file.height
         file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
-    if orientation_of(file) != 1:
+        rounded = whole / (file.width / file.height)
+    if (orientation := orientation_of(file)) != 1:
         repairs.append("EXIF rotation")
     upright = PIL.ImageOps.exif_transpose(file)
     few = few_colours(upright)
     pixels = square(upright, size, pick and few, repairs)
-    return pixels, upright.width / upright.height, few or upright.mode in ("P", "PA")
+    shape = upright.width / upright.height * (1 / rounded if orientation >= 5 else rounded)
+    return pixels, shape, few or upright.mode in ("P", "PA")
