@@ -35,7 +35,7 @@ def test_relative_depth_of_16_bits_may_be_declared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("declared", ["{far: 255}", "{kind: inverse, far: 300}"])
 def test_the_far_end_of_inverse_depth_is_below_the_near_one(declared: str, tmp_path: Path) -> None:
     source(tmp_path, "depth/a.png", of_8_bits(TRUTH))
-    with pytest.raises(UsdError, match=r"becomes 1, 255, and depth\.far is (255|300); lower that, or add near"):
+    with pytest.raises(UsdError, match=r"depth\.far: (255|300) is not below 255, which becomes 1; lower it, or add"):
         take(tmp_path, f"depth: {declared}")
 
 

@@ -161,7 +161,7 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
     elif meaning.kind == "depth":
         found = 1 - number / full
     elif far >= (near := meaning.near or full):
-        raise Refused(f"its largest value becomes 1, {full:g}, and depth.far is {far:g}; lower that, or add near")
+        raise Refused(f"depth.far: {far:g} is not below {near:g}, which becomes 1; lower it, or add depth.near")
     else:
         scale = meaning.scale if meaning.kind == "disparity" else 1.0
         found = (number * scale - far) / (near - far)
