@@ -40,6 +40,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | a table with a column twice, a split that is none, or a map that is no path | the whole source |
 | maps.yaml or splits.csv that cannot be read; instruct-pix2pix: seeds.json not in its form | the whole source |
 | maps.yaml or splits.csv in another spelling, such as `maps.yml`, or not at the top | refused |
+| maps.yaml or splits.csv where --maps or --splits names another file | left out |
 | instruct-pix2pix: no caption in prompt.json; not in seeds.json | refused |
 | link to a folder; hidden file or folder | refused, not followed |
 | folder named like a picture | refused; its files are read |
