@@ -14,6 +14,9 @@ from tests.conftest import connect
 from tests.flaky import Flaky
 from usd.cli import app
 from usd.data import storage
+from usd.data.encoded import ENCODE_AGAIN
+from usd.data.index import File
+from usd.data.integrity import check
 from usd.data.loader import training_loader
 from usd.data.shards import Shards, upload
 from usd.data.storage import read_bytes, write_bytes
@@ -47,6 +50,22 @@ def test_damage_there_is_named(tiny: Path, bucket: str) -> None:
         Shards.open(f"{bucket}/damaged")
     with pytest.raises(UsdError, match=r"nothing: no readable index .*nothing/index\.json: not found"):
         Shards.open(f"{bucket}/nothing")
+
+
+@pytest.mark.parametrize("size", [5, None])
+@pytest.mark.parametrize("remedy", ["", ENCODE_AGAIN])
+def test_what_a_url_lacks_is_named_with_the_command_that_makes_it(size: int | None, remedy: str) -> None:
+    write_bytes("memory://damaged/there", b"short")
+    write_bytes("memory://damaged/file", b"short") if size else None
+    why = "of another size than the index says" if size else "not found"
+    with pytest.raises(UsdError, match=f"damaged/file: {why}; {remedy or 'upload the shards again'}$"):
+        check("memory://damaged", [File("there", 5, ""), File("file", 6, "")], remedy)
+    fsspec.filesystem("memory").rm("/damaged", recursive=True)
+
+
+def test_a_web_server_is_not_uploaded_to() -> None:
+    with pytest.raises(UsdError, match=r"http://127\.0\.0\.1:1/a: http cannot be written to; use s3://bucket/folder$"):
+        write_bytes("http://127.0.0.1:1/a", b"data")
 
 
 def test_dropped_connections_are_tried_again(

@@ -42,6 +42,17 @@ def test_a_declaration_of_another_name_is_refused_with_the_right_one(name: str, 
     assert take(tmp_path)[name].detail.startswith(f"not read by itself: call it {own}, at the top of the folder")
 
 
+@pytest.mark.parametrize("used", ["other.csv", "source/sub/splits.csv", "source/splits.csv"])
+def test_a_declaration_that_is_not_read_is_not_accepted(used: str, source: Path, tmp_path: Path) -> None:
+    (source / "sub").mkdir()
+    for name in {"source/splits.csv", used}:
+        (tmp_path / name).write_text("file_name,split\n0_A.png,val\n" if name == used else "not read")
+    found = ingest(source, tmp_path / "out", Options(size=32, splits=tmp_path / used))
+    said = {each.file: (each.status, each.detail) for each in found if each.file.endswith("splits.csv")}
+    left = {"splits.csv": ("accepted", "left out: --splits names another file")}
+    assert said == left | ({used.removeprefix("source/"): ("accepted", "")} if used != "other.csv" else {})
+
+
 def test_a_split_of_a_refused_picture_is_noted(source: Path, tmp_path: Path) -> None:
     shutil.copy(source / "0_A.png", source / "copy.png")
     (source / "half.png").write_bytes((source / "0_A.png").read_bytes()[:400])
@@ -49,6 +60,24 @@ def test_a_split_of_a_refused_picture_is_noted(source: Path, tmp_path: Path) -> 
     take(tmp_path, splits=splits)
     assert "splits.csv: 2 of its pictures are refused, such as copy.png; the others keep" in notes(tmp_path)
     assert read_manifest(tmp_path / "out").set_index("source").loc["1_A.png", "split"] == "test"
+
+
+@pytest.mark.parametrize(("better", "other"), [("0_A", "copy"), ("copy", "0_A")])
+@pytest.mark.parametrize("more", ["hed.png", "txt"])
+def test_of_equal_pictures_that_with_the_most_files_is_taken(
+    better: str, other: str, more: str, source: Path, tmp_path: Path
+) -> None:
+    shutil.copy(source / "0_A.png", source / "copy.png")
+    for name in (f"{better}.depth", f"{other}.depth", f"{better}.hed"):
+        save(source / f"{name}.png", sight(9)[..., 0] // 3)
+    if more == "txt":
+        (source / f"{better}.hed.png").unlink()
+        (source / f"{better}.txt").write_text("a caption")
+    found = take(tmp_path)
+    why = f"the same picture as {better}.png, byte for byte"
+    assert found[f"{other}.png"].detail == why
+    assert found[f"{other}.depth.png"].detail == f"its image is {why}"
+    assert len(read_manifest(tmp_path / "out")) == 6
 
 
 def test_a_folder_that_only_looks_like_a_dataset_is_kept(source: Path, tmp_path: Path) -> None:

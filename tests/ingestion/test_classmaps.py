@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.ingestion.scenery import kept, notes, save, sight, take
 from tests.ingestion.test_maps import BLOCKS, MASK
-from usd.data.classes import bit_colours
+from usd.data.classes import STRAY, bit_colours
 from usd.errors import UsdError
 from usd.ingestion.classmaps import ID_COLOURS, form_of
 from usd.ingestion.meanings import Segmentation, Settled
@@ -59,6 +59,17 @@ def test_maps_that_look_the_same_have_the_same_classes(tmp_path: Path) -> None:
     take(tmp_path, size=72)
     for number in range(3):
         assert np.array_equal(kept(tmp_path, f"{number}.png", "seg"), ID_COLOURS[BLOCKS])
+
+
+def test_no_two_ids_have_colours_that_validation_takes_for_one() -> None:
+    assert all(np.abs(ID_COLOURS[:n].astype(int) - ID_COLOURS[n]).max(-1).min() > STRAY for n in range(1, 256))
+
+
+def test_an_array_of_true_and_false_is_a_mask(tmp_path: Path) -> None:
+    save(tmp_path / "source/0.png", sight(0, 72, 72))
+    save(tmp_path / "source/masks/0.npy", MASK > 0)
+    take(tmp_path, size=72)
+    assert np.array_equal(kept(tmp_path, "0.png", "seg"), ID_COLOURS[MASK])
 
 
 @pytest.mark.parametrize("others", ["specks", "0 and 1", "ids"])

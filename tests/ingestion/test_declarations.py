@@ -32,6 +32,13 @@ def test_relative_depth_of_16_bits_may_be_declared(tmp_path: Path) -> None:
     assert np.abs(kept(tmp_path, "a.png", "depth")[..., 0] / 255 - TRUTH).mean() < 0.012
 
 
+@pytest.mark.parametrize("declared", ["{far: 255}", "{kind: inverse, far: 300}"])
+def test_the_far_end_of_inverse_depth_is_below_the_near_one(declared: str, tmp_path: Path) -> None:
+    source(tmp_path, "depth/a.png", of_8_bits(TRUTH))
+    with pytest.raises(UsdError, match=r"depth\.far: (255|300) is not below 255, which becomes 1; lower it, or add"):
+        take(tmp_path, f"depth: {declared}")
+
+
 def test_low_values_of_8_bits_lack_their_unit(tmp_path: Path) -> None:
     source(tmp_path, "depth/a.png", METRES.astype(np.uint8))
     with pytest.raises(UsdError, match=r"depth values of up to 10 of 255, .*add a unit"):

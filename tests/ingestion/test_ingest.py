@@ -110,7 +110,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # file → how 
     "album.jpg": (folder_named_like_a_picture, "refused", "a folder, not a picture"),
     "other.depth.png": (lambda path: image(8).save(path), "refused", "a map without its image"),
     "lonely.txt": (lambda path: path.write_text("a caption"), "refused", "a caption without its image"),
-    "good.txt": (lambda path: path.write_bytes(b"caf\xe9"), "refused", "not UTF-8"),
+    "good.txt": (lambda path: path.write_bytes(b"caf\xe9"), "refused", "not UTF-8; save it as UTF-8"),
     "two words.txt": (lambda path: path.write_text(" \n"), "refused", "no text in it"),
     "metadata.jsonl": (lambda path: path.write_text("{"), "refused", "not in its form"),
     "metadata.csv": (lambda path: path.write_text("file_name,text\nx.jpg,y"), "refused", "names x.jpg"),

@@ -39,6 +39,26 @@ def test_no_reading_is_filled_whatever_stands_for_it(declared: str, gap: float, 
     assert np.abs(depth[:, :9] - SHARE[0, 9]).max() < 0.01  # the nearest reading
 
 
+def test_pixels_that_a_colour_map_does_not_have_are_no_readings(tmp_path: Path) -> None:
+    values = cv2.applyColorMap(np.rint(SHARE * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
+    values[:, :9] = 0
+    source(tmp_path, "depth/a.png", values)
+    found = take(tmp_path, "depth: {colormap: viridis}", size=72)
+    assert found["depth/a.png"].detail == "missing readings filled: 12.5%"
+    depth = kept(tmp_path, "a.png", "depth")[..., 0] / 255
+    assert np.abs(depth[:, :9] - SHARE[0, 9]).max() < 0.01
+    assert np.abs(depth - SHARE)[:, 9:].max() < 0.01
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photograph_decoded_small_keeps_its_shape(orientation: int, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+    save(tmp_path / "source/depth/a.png", sight(1, 1000, 257)[..., 0])
+    PIL.Image.fromarray(sight(1, 1000, 257)).save(tmp_path / "source/a.jpg", exif=exif)
+    take(tmp_path, size=16)
+
+
 def test_readings_beyond_near_and_far_are_counted_and_too_many_refused(tmp_path: Path) -> None:
     source(tmp_path, "depth/a.png", np.where(np.arange(72) < 9, 65535, METRES * 1000).astype(np.uint16))
     found = take(tmp_path, DEPTH.replace("unit: m", "unit: mm") % "", size=72)

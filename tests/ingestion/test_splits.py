@@ -66,7 +66,14 @@ def test_one_picture_more_changes_no_other_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("train", "val", "test"), ("Training", "validation", "testing"), ("train", "val2017", "test_images")]
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Training", "validation", "testing"),
+        ("train", "val2017", "test_images"),
+        ("train_data", "eval", "TestSet"),
+        ("training_set", "val-split", "test_set"),
+    ],
 )
 def test_own_splits_are_kept_and_leaks_across_them_reported(names: tuple[str, str, str], tmp_path: Path) -> None:
     for number, (name, count) in enumerate(zip(names, (6, 2, 2), strict=True)):
@@ -79,6 +86,20 @@ def test_own_splits_are_kept_and_leaks_across_them_reported(names: tuple[str, st
     save(tmp_path / f"source/{names[2]}/leak.png", sight(0) // 2 + 60)
     take(tmp_path)
     assert "1 families of near-duplicates lie in several of the splits" in notes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [("trainA testA", "testA/ and trainA/"), ("train test_hard", "test_hard/"), ("trains valley testbed", "")],
+)
+def test_folders_that_begin_like_splits_but_are_not_read_as_such_are_noted(
+    folders: str, named: str, tmp_path: Path
+) -> None:
+    for number, folder in enumerate(folders.split()):
+        save(tmp_path / f"source/{folder}/{number}.png", sight(number))
+    take(tmp_path)
+    assert (f"{named}: not read as splits; if they are, decide by hand: splits.csv" in notes(tmp_path)) == bool(named)
+    assert ("not read as splits" in notes(tmp_path)) == bool(named)
 
 
 def test_what_one_family_leaves_empty_is_said_and_decided_by_hand(tmp_path: Path) -> None:
@@ -97,7 +118,9 @@ def test_what_one_family_leaves_empty_is_said_and_decided_by_hand(tmp_path: Path
     )
     for splits, message in {
         "file_name,split\n9.png,val\n": r"9\.png is not an image",
-        "file_name,split\n0.png,dev\n": "'dev' is not a split",
+        "file_name,split\n0.png,later\n": "'later' is not a split",
+        "file_name,split\n0.png\n": "'' is not a split",
+        "file_name,split\n0.png,val\n./0.png,val\n": "names 0.png twice",
         "file_name,split\n0.png,val\n0.png,test\n": "twice",
         "file_name,split,split\n0.png,val,test\n": "two columns split; its first line must be file_name,split",
         "file,part\n0.png,val\n": "no column file_name; its first line must be file_name,split",
@@ -107,3 +130,11 @@ def test_what_one_family_leaves_empty_is_said_and_decided_by_hand(tmp_path: Path
     }.items():
         with pytest.raises(UsdError, match=message):
             take(tmp_path, splits=splits)
+
+
+def test_a_table_of_splits_may_spell_paths_and_splits_as_other_tables_do(tmp_path: Path) -> None:
+    rows = {"sub\\0.png": "validation", "./sub/1.png": "Test", "sub/2.png": "train"}
+    for number in range(3):
+        save(tmp_path / f"source/sub/{number}.png", sight(number))
+    take(tmp_path, splits="\n".join(["file_name,split", *map(",".join, rows.items())]))
+    assert list(read_manifest(tmp_path / "out").sort_values("source")["split"]) == ["val", "test", "train"]

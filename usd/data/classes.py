@@ -27,6 +27,7 @@ OBJECTS: tuple[str, ...] = (
     "beam",
 )
 MOST_CLASSES = 256  # colours in all class maps of a dataset together
+STRAY = 3  # levels in red, green and blue: colours that differ by no more are taken for one, as JPEG alters it
 CLASSES: tuple[str, ...] = ("sky", "floor", *OBJECTS)
 
 

@@ -8,27 +8,28 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from usd.data.index import INDEX, PACK_AGAIN, File
+from usd.data.index import PACK_AGAIN, File
 from usd.data.storage import Root, is_remote, sizes
 from usd.errors import UsdError
 from usd.files import atomic_write, lasting, sha256
 
+UPLOAD_AGAIN = "upload the shards again"
 KEPT = ".usd"  # what this project can do without
 Stamp = list[int]  # size, time of change in ns, inode
 
 
-def check(root: Root, files: Iterable[File], remedy: str = PACK_AGAIN) -> None:
-    """Compare files with the index; those of a URL by their sizes. `remedy` ends the message for those of a folder.
+def check(root: Root, files: Iterable[File], remedy: str = "") -> None:
+    """Compare files with the index; those of a URL by their sizes. `remedy` ends the message where they are no shards.
 
     Raises:
         UsdError: one is missing, or is not as it was made.
     """
     if is_remote(root):
-        _check_sizes(str(root), files)
+        _check_sizes(str(root), files, remedy or UPLOAD_AGAIN)
         return
     memory = _memory(Path(root))
     known = _read(memory)
-    seen = {file.name: _checked(Path(root), file, known.get(file.name), remedy) for file in files}
+    seen = {file.name: _checked(Path(root), file, known.get(file.name), remedy or PACK_AGAIN) for file in files}
     if seen != known:
         _remember(memory, seen)
 
@@ -56,14 +57,14 @@ def _checked(root: Path, file: File, known: list[object] | None, remedy: str) ->
     return entry
 
 
-def _check_sizes(root: str, files: Iterable[File]) -> None:
+def _check_sizes(root: str, files: Iterable[File], remedy: str) -> None:
     files = list(files)
     found = sizes(root, [file.name for file in files])
     for file in files:
         if file.name not in found:
-            raise UsdError(f"{root}/{file.name}: not found; upload the shards again")
+            raise UsdError(f"{root}/{file.name}: not found; {remedy}")
         if found[file.name] != file.bytes:
-            raise UsdError(f"{root}/{file.name}: of another size than {INDEX} says; upload the shards again")
+            raise UsdError(f"{root}/{file.name}: of another size than the index says; {remedy}")
 
 
 def _stamp(path: Path) -> Stamp:

@@ -40,8 +40,11 @@ def write_bytes(url: str, data: bytes) -> None:
     """Write a file whole or not at all."""
 
     def write(files: Any, path: str) -> None:
-        with files.open(path, "wb") as file:
-            file.write(data)
+        try:
+            with files.open(path, "wb") as file:
+                file.write(data)
+        except NotImplementedError as error:
+            raise UsdError(f"{url}: {_protocol(url)} cannot be written to; use s3://bucket/folder") from error
 
     _tried(url, write)
 

@@ -1,6 +1,7 @@
 """Captions as people keep them: text files, InstructPix2Pix's prompts, or nothing but the name of the picture.
 
-On text that is not in their form the parsers raise ValueError, KeyError, TypeError or AttributeError.
+On text that is not in their form the parsers raise ValueError, KeyError, TypeError or AttributeError, and `Refused` on
+one that makes no caption.
 """
 
 import json

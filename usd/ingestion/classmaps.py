@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from usd.data.classes import CLASSES, MOST_CLASSES, PALETTE, bit_colours
+from usd.data.classes import CLASSES, MOST_CLASSES, PALETTE, STRAY, bit_colours
 from usd.files import path_text
 from usd.ingestion.meanings import Segmentation, Settled, rgb
 from usd.ingestion.pictures import Refused
@@ -25,10 +25,9 @@ VOC = bit_colours(256)  # the palette of PASCAL VOC's PNGs; their indices are cl
 
 
 def _id_colours() -> np.ndarray:
-    """A colour for each id (256, 3) uint8: the project's palette, so that no class merges, then others."""
-    taken = {tuple(colour) for colour in PALETTE.tolist()}
-    others = [colour for colour in VOC.tolist() if tuple(colour) not in taken]
-    return np.array([*PALETTE.tolist(), *others][:256], np.uint8)
+    """A colour for each id (256, 3) uint8: the project's palette, then those of VOC that are far enough from it."""
+    apart = np.abs(VOC[:, None].astype(int) - PALETTE).max(-1).min(-1) > STRAY
+    return np.concatenate([PALETTE, VOC[apart]])[:256]
 
 
 ID_COLOURS = _id_colours()
@@ -75,7 +74,7 @@ def _form(raw: Raw, declared: Segmentation) -> Form:
         raise Refused("colours of 16 bits; save the class map with 8 bits a channel, or ids as grey")
     if raw.lossy:
         raise Refused("lossy: JPEG and lossy WebP mix the colours at class borders; save the class map as PNG")
-    if opaque is not None and not opaque.all():
+    if opaque is not None:
         colours = values.reshape(-1, values.shape[-1] if values.ndim == 3 else 1)
         if (colours != colours[0]).any() and (colours[opaque.ravel()] != colours[opaque.ravel()][:1]).any():
             raise Refused("has transparency: is the mask its alpha or its colours? save it without alpha")

@@ -5,6 +5,7 @@ import numpy as np
 
 NAMES = ("jet", "viridis", "magma", "inferno", "plasma", "turbo", "hot", "bone", "parula", "rainbow", "hsv", "cividis")
 NEAR = 14.0  # mean distance in RGB of a picture to a colour map that it was made with, JPEG included
+FARTHEST = 2 * NEAR  # distance of a pixel that is no reading, such as black
 GREY = 6.0  # mean spread of red, green and blue in a grey picture that was saved as JPEG
 
 
@@ -35,11 +36,16 @@ def fits(picture: np.ndarray, name: str) -> bool:
     return float(distances.mean()) <= NEAR or detect(picture) is None
 
 
-def values(picture: np.ndarray, name: str) -> np.ndarray:
-    """The place of each pixel's colour in a colour map: (H, W) uint8 of (H, W, 3) uint8."""
+def values(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The place of each pixel's colour in a colour map, and whether it is one of its colours.
+
+    (H, W) uint8 and (H, W) bool of (H, W, 3) uint8.
+    """
     flat, inverse = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True)
-    places = [_nearest(part.astype(np.float32), table(name))[0] for part in np.array_split(flat, len(flat) // 4096 + 1)]
-    return np.concatenate(places).astype(np.uint8)[inverse.ravel()].reshape(picture.shape[:2])
+    found = [_nearest(part.astype(np.float32), table(name)) for part in np.array_split(flat, len(flat) // 4096 + 1)]
+    places, distances = (np.concatenate(each)[inverse.ravel()] for each in zip(*found, strict=True))
+    shape = picture.shape[:2]
+    return places.astype(np.uint8).reshape(shape), (distances <= FARTHEST).reshape(shape)
 
 
 def _distances(picture: np.ndarray, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | another format than the file's ending says | repaired: read as what it is |
 | spaces, line breaks, any letters or bytes in a name | accepted; the key is of the content, the name in the manifest |
 | near-duplicates | accepted, all in one split |
-| the same picture again, byte for byte | refused |
+| the same picture again, byte for byte | refused; that with the most files is taken |
 | 0 bytes; more than 256 MiB; no permission; link to nowhere or to itself; device or pipe | refused |
 | not a picture whatever its name; header or data cut off or damaged | refused |
 | more than 100 megapixels (decompression bomb); a side of less than 16 pixels | refused |
@@ -40,6 +40,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | a table with a column twice, a split that is none, or a map that is no path | the whole source |
 | maps.yaml or splits.csv that cannot be read; instruct-pix2pix: seeds.json not in its form | the whole source |
 | maps.yaml or splits.csv in another spelling, such as `maps.yml`, or not at the top | refused |
+| maps.yaml or splits.csv where --maps or --splits names another file | left out |
 | instruct-pix2pix: no caption in prompt.json; not in seeds.json | refused |
 | link to a folder; hidden file or folder | refused, not followed |
 | folder named like a picture | refused; its files are read |
@@ -48,7 +49,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,7 @@ from usd.files import atomic_directory, path_text
 from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check, settle_classes
 from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refused
 from usd.ingestion.meanings import Maps, read_maps
-from usd.ingestion.names import one_form
+from usd.ingestion.names import one_path
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, read_splits
@@ -96,6 +97,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
     maps = read_maps(options.maps or _beside(source, MAPS_FILE))
     splits = read_splits(options.splits or _beside(source, SPLITS_FILE))
     scan = LAYOUTS[options.layout](source, maps)
+    scan.findings = _named(source, options, scan.findings)
     maps = settle_classes(source, scan.samples, maps)
     with atomic_directory(out) as scratch:
         incoming = scratch / "incoming"
@@ -111,7 +113,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
             why = ", ".join(f"{reason} ({count})" for reason, count in given.most_common(3))
             raise UsdError(f"{source}: no picture there that can be used; {why or 'the folder is empty'}")
         findings = scan.findings + left + suspects + twice
-        refusals = {one_form(each.file) for each in findings if each.status == "refused"}
+        refusals = {one_path(each.file) for each in findings if each.status == "refused"}
         findings += _store(taken, scratch, options, splits, refusals) + _decisions(taken, maps)
         findings.sort(key=lambda each: each.file)
         for waiting in incoming.iterdir():  # of exact duplicates
@@ -121,19 +123,37 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
     return findings
 
 
+def _named(source: Path, options: Options, findings: list[Finding]) -> list[Finding]:
+    """The findings, true also of the files that options name, and of those that are not read because of these."""
+    for name, given in ((MAPS_FILE, options.maps), (SPLITS_FILE, options.splits)):
+        if given is not None:
+            read = path_text(Path(os.path.relpath(given.resolve(), source.resolve())))
+            other = f"left out: --{Path(name).stem} names another file"
+            findings = [replace(each, detail=other) if each.file == name else each for each in findings]
+            findings = [Finding(read, "accepted") if each.file == read else each for each in findings]
+    return findings
+
+
 def _once(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
-    """The samples without those whose image is another's byte for byte, and the findings on these."""
-    first: dict[str, Checked] = {}
-    findings: list[Finding] = []
-    kept = []
+    """The samples without those whose image is another's byte for byte, and the findings on these.
+
+    Of equal images the one with the most files stays, the first of these by name.
+    """
+    same: dict[str, list[Checked]] = defaultdict(list)
     for each in checked:
-        other = first.setdefault(each.content, each) if each.row else each
-        if other is each:
-            kept.append(each)
-        else:
-            why = f"the same picture as {path_text(other.job.sample.files['image'])}, byte for byte"
-            findings += [refused(file, why) for file in each.job.sample.files.values()]
-    return kept, findings
+        if each.row:
+            same[each.content].append(each)
+    findings: list[Finding] = []
+    left: set[int] = set()
+    for group in same.values():
+        best = max(group, key=lambda each: (len(each.job.sample.files), each.job.sample.captioned))
+        why = f"the same picture as {path_text(best.job.sample.files['image'])}, byte for byte"
+        for each in group:
+            if each is not best:
+                left.add(id(each))
+                for field, file in each.job.sample.files.items():
+                    findings.append(refused(file, why if field == "image" else f"its image is {why}"))
+    return [each for each in checked if id(each) not in left], findings
 
 
 def _store(
@@ -142,7 +162,7 @@ def _store(
     """Give the samples their splits and keys, move their pictures there and write the manifest."""
     for split in SPLITS:
         (scratch / split).mkdir()
-    files = [one_form(path_text(each.job.sample.files["image"])) for each in taken]
+    files = [one_path(path_text(each.job.sample.files["image"])) for each in taken]
     findings = []
     if lost := sorted((splits.keys() & refusals) - set(files)):
         why = f"{len(lost)} of its pictures are refused, such as {lost[0]}"

@@ -122,7 +122,7 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
         raise Refused("colours of 16 bits; save depth as a 16-bit grey PNG or as .npy")
     if raw.palette is not None:
         values = raw.palette[values]
-    values = _grey(values, meaning.colormap)
+    values, known = _grey(values, meaning.colormap)
     if declared is None or not declared.scaled:
         remedy = UNIT_REMEDY if meaning.kind == "depth" else DEPTH_REMEDY
         if values.dtype.kind == "f" or raw.full > 255:
@@ -130,7 +130,7 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
         if 0 < values.max() <= DIMMEST * raw.full:
             raise Refused(f"depth values of up to {values.max()} of {raw.full:g}, as metres or ids have: {remedy}")
     number = values.astype(np.float64)
-    valid = np.isfinite(number) & (number != meaning.gap if meaning.gap is not None else True)
+    valid = known & np.isfinite(number) & (number != meaning.gap if meaning.gap is not None else True)
     if meaning.measured and meaning.missing != "none":
         valid &= number > 0
     if raw.opaque is not None:
@@ -138,17 +138,15 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
     return _inverse(np.where(valid, number, 1.0), meaning, raw.full), valid
 
 
-def _grey(values: np.ndarray, colormap: str | None) -> np.ndarray:
-    """The values (H, W) of a depth map that may be coloured."""
+def _grey(values: np.ndarray, colormap: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a depth map that may be coloured, and where its colours are such values, (H, W) each."""
     if colormap is not None:
         if values.ndim == 2 or not colormaps.fits(values, colormap):
             found = "grey" if values.ndim == 2 or colormaps.is_grey(values) else colormaps.detect(values) or "otherwise"
             raise Refused(f"not coloured with {colormap}, as depth.colormap says, but {found}; correct it")
         return colormaps.values(values, colormap)
-    if values.ndim == 2:
-        return values
-    if colormaps.is_grey(values):
-        return np.asarray(values[..., 1])
+    if values.ndim == 2 or colormaps.is_grey(values):
+        return values if values.ndim == 2 else values[..., 1], np.ones(values.shape[:2], bool)
     if name := colormaps.detect(values):
         raise Refused(f"coloured with {name}: declare it with --maps, `depth: {{colormap: {name}}}`, or save grey")
     raise Refused("in colour: a depth map is grey, or declares its `depth: {colormap: …}` with --maps")
@@ -162,9 +160,11 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
         found = (1 / metres - 1 / far) / (1 / meaning.near - 1 / far)
     elif meaning.kind == "depth":
         found = 1 - number / full
+    elif far >= (near := meaning.near or full):
+        raise Refused(f"depth.far: {far:g} is not below {near:g}, which becomes 1; lower it, or add depth.near")
     else:
         scale = meaning.scale if meaning.kind == "disparity" else 1.0
-        found = (number * scale - far) / ((meaning.near or full) - far)
+        found = (number * scale - far) / (near - far)
     if meaning.near is None and (found.min() < 0 or found.max() > 1):
         remedy = UNIT_REMEDY if meaning.kind == "depth" else f"say which become 1 and 0, such as {INVERSE_REMEDY}"
         raise Refused(f"values beyond 0 to {full:g}: {remedy}")

@@ -5,6 +5,7 @@ Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/
 `a/b/depth.png` beside `a/b/rgb.png`.
 """
 
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
@@ -47,7 +48,7 @@ WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name 
 PAIRED = {"source": CONDITION, "target": "image"}  # ControlNet's folders, where both are there
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
@@ -71,6 +72,11 @@ def one_form(text: str) -> str:
     return normalize("NFC", text)
 
 
+def one_path(text: str) -> str:
+    """A path in one form: with slashes between folders, without `./`."""
+    return posixpath.normpath(one_form(text).replace("\\", "/"))
+
+
 def folder_words(files: Set[PurePath], declared: Mapping[str, str]) -> Words:
     """What this source's folders are called, beside WORDS: ControlNet's pair, if it is there, and the declared ones.
 
@@ -88,6 +94,12 @@ def folder_word(part: str, words: Words) -> str | None:
     return words[word] if word in words else WORDS.get(word)
 
 
+def map_folder(file: PurePath, words: Words) -> str | None:
+    """The folder that says that a file is a map."""
+    told = (part for part in reversed(file.parent.parts) if folder_word(part, words) not in (None, "image"))
+    return next(told, None)
+
+
 def place_of(file: PurePath, words: Words = MappingProxyType({})) -> Place:
     """The sample and the field of a file; `words` are the source's own for its folders."""
     folders = [one_form(part) for part in file.parent.parts]
@@ -97,10 +109,13 @@ def place_of(file: PurePath, words: Words = MappingProxyType({})) -> Place:
             del folders[number]
             break
     whole = "/".join((*folders, stem))
-    word, base, sure = _parts(stem)
+    word, base, sure, first = _parts(stem)
     said = None if word is None or (not base and field) else WORDS[word]
-    if said is None or (field not in (None, "image") and said == "image"):
+    told = said == "image" or (first and field not in (said, CONDITION))  # a folder of maps settles it
+    if said is None or field == LEFT_OUT or (field not in (None, "image") and told):
         return Place(whole, field or "image", whole=whole)
+    if first and (field == "image" or any(words.get(spelt(part), "") is None for part in folders)):
+        sure = False  # images/normal_0.png may be a picture
     name = "/".join((*folders, base) if base else folders) or "."
     return Place(name, said, said != "image" and (sure or field not in (None, "image")), whole)
 
@@ -124,21 +139,22 @@ def in_one_case(places: Mapping[Path, Place]) -> dict[Path, Place]:
     return {file: replace(each, name=cased(each.name), whole=cased(each.whole)) for file, each in places.items()}
 
 
-def _parts(stem: str) -> tuple[str | None, str, bool]:
-    """The word in a name, what it is the map or image of, and whether that is certain: a map's own name alone is.
+def _parts(stem: str) -> tuple[str | None, str, bool, bool]:
+    """The word in a name, what it is the map or image of, whether that is certain, and whether the word is first.
 
-    `a_depth` and `depth_a` are the depth map of `a`, and `depth` is that of its folder; `depth1` may be that of `1`.
+    `a_depth` and `depth_a` are the depth map of `a`, and `depth`, which is certain, is that of its folder; `depth1` may
+    be that of `1`.
     """
     lower = stem.lower()
     if found := ENDING.fullmatch(lower):
         word = spelt(found["word"])
-        return word, stem[: -len(found["mark"] + found["word"])], word in MAPS and bool(found["mark"])
+        return word, stem[: -len(found["mark"] + found["word"])], word in MAPS and bool(found["mark"]), False
     if found := BEGINNING.fullmatch(lower):
         word = spelt(found["word"])  # "normal_people" and "normal1" may be pictures, "normal_0001" is not
         sure = word in MAPS and bool(found["mark"]) and found["base"][0].isdigit()
-        return word, stem[len(found["word"] + found["mark"]) :], sure
+        return word, stem[len(found["word"] + found["mark"]) :], sure, True
     word = spelt(stem)
-    return (word, "", word in MAPS) if word in WORDS else (None, "", False)
+    return (word, "", word in MAPS, False) if word in WORDS else (None, "", False, False)
 
 
 def spelt(text: str) -> str:
@@ -147,11 +163,11 @@ def spelt(text: str) -> str:
 
 
 def split_of(file: PurePath) -> str | None:
-    """The split that a folder of the file is named for, such as `val`, `val2017` or `val_images`."""
+    """The split that a folder of the file is named for, such as `val`, `val2017`, `val_images` or `val_set`."""
     for part in file.parent.parts:
         if found := SPLIT.match(part):
-            rest = part[found.end() :]
-            if not rest or rest.isdigit() or WORDS.get(spelt(rest)) == "image":
+            rest = spelt(part[found.end() :])
+            if not rest or rest.isdigit() or rest in ("set", "data", "split") or WORDS.get(rest) == "image":
                 return SPLIT_WORDS[found[1].lower()]
     return None
 
@@ -160,3 +176,14 @@ def own_splits(files: Set[PurePath]) -> dict[PurePath, str]:
     """The split of each file by its folders, if these name two splits or more: one alone may be about trains."""
     found = {file: split for file in files if (split := split_of(file)) is not None}
     return found if len(set(found.values()) & set(SPLITS)) >= 2 else {}
+
+
+def unread_splits(files: Set[PurePath]) -> list[str]:
+    """Folders that begin with the words of splits, two or more, but are not read as these: `trainA` and `testA`."""
+    found: dict[str, str] = {}
+    for part in sorted({part for file in files if split_of(file) is None for part in file.parent.parts}):
+        word = SPLIT.match(part)
+        if word and not part[word.end(1) :][:1].islower():  # "trains" and "valley" are no splits
+            found.setdefault(SPLIT_WORDS[word[1].lower()], part)
+    read = {split for file in files if (split := split_of(file)) is not None}
+    return list(found.values()) if len(found.keys() | read) > 1 else []

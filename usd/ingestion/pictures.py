@@ -5,6 +5,8 @@
 
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -101,14 +103,22 @@ def read_picture(path: Path, size: int, pick: bool = False) -> Picture:
         Refused: the file is not a usable picture.
     """
     data = read_file(path)
+    with decoding(), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
+        check_header(file)
+        repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
+        if narrowed(file):
+            repairs.append("16-bit")
+        orientation = orientation_of(file)  # gone from a TIFF once decoded
+        pixels, shape, few = _decode(file, size, pick, repairs)
+    return Picture(pixels, shape, tuple(repairs), sha256(data), orientation, few=few)
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Without warnings, and with what a decoder raises as `Refused`."""
     try:
-        with warnings.catch_warnings(action="ignore"), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
-            check_header(file)
-            repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
-            if narrowed(file):
-                repairs.append("16-bit")
-            orientation = orientation_of(file)  # gone from a TIFF once decoded
-            pixels, shape, few = _decode(file, size, pick, repairs)
+        with warnings.catch_warnings(action="ignore"):
+            yield
     except Refused:
         raise
     except UsdError as error:
@@ -119,7 +129,6 @@ def read_picture(path: Path, size: int, pick: bool = False) -> Picture:
         raise Refused("not a picture, or its header is damaged") from error
     except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
         raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
-    return Picture(pixels, shape, tuple(repairs), sha256(data), orientation, few=few)
 
 
 def check_header(file: PIL.ImageFile.ImageFile) -> None:
@@ -147,11 +156,15 @@ def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
 
 def _decode(file: PIL.ImageFile.ImageFile, size: int, pick: bool, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
     """Pixels (size, size, 3) uint8, the shape of the whole, and whether it has few colours; appends to `repairs`."""
+    rounded = 1.0  # by how much it alters the shape that fewer pixels have whole sides
     if not pick:
+        whole = file.width / file.height
         file.draft(None, (2 * size, 2 * size))  # JPEG: decodes fewer pixels, which saves time
-    if orientation_of(file) != 1:
+        rounded = whole / (file.width / file.height)
+    if (orientation := orientation_of(file)) != 1:
         repairs.append("EXIF rotation")
     upright = PIL.ImageOps.exif_transpose(file)
     few = few_colours(upright)
     pixels = square(upright, size, pick and few, repairs)
-    return pixels, upright.width / upright.height, few or upright.mode in ("P", "PA")
+    shape = upright.width / upright.height * (1 / rounded if orientation >= 5 else rounded)
+    return pixels, shape, few or upright.mode in ("P", "PA")

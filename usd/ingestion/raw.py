@@ -1,6 +1,5 @@
 """Map files as they are stored: every bit of their values, with the palette, the transparency and the orientation."""
 
-import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,10 +12,10 @@ from usd.files import sha256
 from usd.ingestion.pictures import (
     FORMATS,
     LEAST_SIDE,
-    MOST_PIXELS,
     SUFFIXES,
     Refused,
     check_header,
+    decoding,
     narrowed,
     orientation_of,
     read_file,
@@ -59,30 +58,26 @@ def read_raw(path: Path) -> Raw:
     if path.suffix.lower() in UNREAD:
         raise Refused(f"{path.suffix.lower()} files are not read; save the values as .npy or 16-bit PNG")
     data = read_file(path)
-    try:
-        if path.suffix.lower() == ARRAY:
-            return _array(np.load(BytesIO(data), allow_pickle=False), sha256(data))
-        with warnings.catch_warnings(action="ignore"), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
-            check_header(file)
-            repairs = () if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ("wrong extension",)
-            narrow = narrowed(file) and not file.mode.startswith("I")
-            scale = SCALES.get(data[BITS], 1) if file.format == "PNG" and file.mode == "L" else 1
-            # taken out, since Pillow turns TIFF files by it when it decodes them
-            orientation = orientation_of(file)
-            file.getexif().pop(PIL.ExifTags.Base.Orientation, None)
-            lossy = _lossy(file, data)
-            if scale > 1 and "transparency" in file.info:
-                file.info["transparency"] *= scale
-            values, full, palette = _decode(file)
-            return Raw(values, full, _opaque(file), palette, lossy, narrow, orientation, repairs, sha256(data))
-    except Refused:
-        raise
-    except PIL.Image.DecompressionBombError as error:
-        raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels") from error
-    except PIL.UnidentifiedImageError as error:
-        raise Refused("not a picture, or its header is damaged") from error
-    except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
-        raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+    with decoding():
+        return _read(path, data)
+
+
+def _read(path: Path, data: bytes) -> Raw:
+    if path.suffix.lower() == ARRAY:
+        return _array(np.load(BytesIO(data), allow_pickle=False), sha256(data))
+    with PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
+        check_header(file)
+        repairs = () if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ("wrong extension",)
+        narrow = narrowed(file) and not file.mode.startswith("I")
+        scale = SCALES.get(data[BITS], 1) if file.format == "PNG" and file.mode == "L" else 1
+        # taken out, since Pillow turns TIFF files by it when it decodes them
+        orientation = orientation_of(file)
+        file.getexif().pop(PIL.ExifTags.Base.Orientation, None)
+        lossy = _lossy(file, data)
+        if scale > 1 and "transparency" in file.info:
+            file.info["transparency"] *= scale
+        values, full, palette = _decode(file)
+        return Raw(values, full, _opaque(file), palette, lossy, narrow, orientation, repairs, sha256(data))
 
 
 def _lossy(file: PIL.Image.Image, data: bytes) -> bool:
@@ -139,7 +134,9 @@ def _opaque(file: PIL.Image.Image) -> np.ndarray | None:
 
 
 def _array(values: np.ndarray, digest: str) -> Raw:
-    """A NumPy array: (H, W), (1, H, W) or (H, W, 1) of numbers, or (H, W, 3) uint8."""
+    """A NumPy array: (H, W), (1, H, W) or (H, W, 1) of numbers or of true and false, or (H, W, 3) uint8."""
+    if values.dtype == bool:
+        values = values * np.uint8(255)
     values = values.squeeze() if values.ndim == 3 and 1 in values.shape else values
     coloured = values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8
     if (values.ndim != 2 and not coloured) or values.dtype.kind not in "uif":

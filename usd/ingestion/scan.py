@@ -10,7 +10,7 @@ from typing import TypeVar
 from usd.files import path_text
 from usd.ingestion.captions import one_line
 from usd.ingestion.findings import Finding, refused
-from usd.ingestion.names import FOREIGN
+from usd.ingestion.names import FOREIGN, Words, map_folder
 from usd.ingestion.pictures import SUFFIXES, Refused, read_file
 from usd.tasks import FIELDS
 
@@ -31,6 +31,7 @@ class Sample:
     caption: str
     group: str  # samples of one group stay in one split
     split: str | None = None  # the source's own
+    captioned: bool = True  # False: the caption is made of its name
 
 
 @dataclass
@@ -80,14 +81,18 @@ def unusable(file: Path) -> Finding:
     return refused(file, f"not a picture, map, metadata file, or an image's only caption{remedy}")
 
 
-def assemble(claims: Claims, scan: Scan) -> dict[str, dict[str, Path]]:
-    """Name → field → file of the samples that are unambiguous, by name; the other files are findings."""
+def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str, dict[str, Path]]:
+    """Name → field → file of the samples that are unambiguous, by name; the other files are findings.
+
+    `words` are the source's own for its folders, None in a layout that does not go by these.
+    """
     samples: dict[str, dict[str, Path]] = {}
     for name, fields in sorted(claims.items()):
         for place in FROM_IMAGE:
             scan.findings += [refused(file, f"a {place} map is made from the image") for file in fields.pop(place, [])]
         for file in fields.pop(FOREIGN, []):
-            scan.findings.append(refused(file, "a map of another kind than depth, hed, seg or normal; it is not used"))
+            why = "a map of another kind than depth, hed, seg or normal; it is not used"
+            scan.findings.append(refused(file, why + _remedy(file, words)))
         if not fields:
             continue
         twice = [place for place, files in fields.items() if len(files) > 1]
@@ -98,8 +103,18 @@ def assemble(claims: Claims, scan: Scan) -> dict[str, dict[str, Path]]:
         else:
             samples[name] = {place: fields[place][0] for place in FIELDS if place in fields}
             continue
-        scan.findings += [refused(file, why) for files in fields.values() for file in files]
+        left = [file for files in fields.values() for file in files]
+        scan.findings += [refused(file, why if twice else why + _remedy(file, words)) for file in left]
     return samples
+
+
+def _remedy(file: Path, words: Words | None) -> str:
+    """How to say that the folder by which a file is a map holds pictures."""
+    folder = None if words is None else map_folder(file, words)
+    if folder is None:
+        return ""
+    shown = path_text(Path(folder))
+    return f"; if {shown}/ holds pictures, say so in maps.yaml: `folders: {{{shown}: image}}`"
 
 
 def read_text(root: Path, file: Path, scan: Scan, parse: Callable[[str], Parsed]) -> Parsed | None:
@@ -109,7 +124,7 @@ def read_text(root: Path, file: Path, scan: Scan, parse: Callable[[str], Parsed]
     except Refused as error:
         reason = str(error)
     except UnicodeDecodeError:
-        reason = "not UTF-8"
+        reason = "not UTF-8; save it as UTF-8"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         reason = f"not in its form: {one_line(repr(error))}"
     else:

@@ -10,31 +10,33 @@ instruct-pix2pix: `<prompt>/<seed>_0.jpg` and `<seed>_1.jpg`, their maps `<seed>
 
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from usd.config.values import Layout
 from usd.errors import UsdError
 from usd.files import path_text
 from usd.ingestion.captions import from_name, from_prompt, from_seeds, from_text, one_line
-from usd.ingestion.findings import Finding, refused
+from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.meanings import Maps
 from usd.ingestion.names import (
     CONDITION,
     LEFT_OUT,
     Place,
     Words,
-    folder_word,
     folder_words,
     in_one_case,
+    map_folder,
     own_splits,
     place_of,
     spellings,
     spelt,
+    unread_splits,
 )
 from usd.ingestion.namesakes import check_namesakes
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
 from usd.ingestion.scan import Claims, Sample, Scan, assemble, read_text, unusable, walk
+from usd.ingestion.splits import BY_HAND
 from usd.ingestion.tables import TABLES, Entry, count_of, read_tables
 from usd.tasks import MAPS
 
@@ -53,14 +55,19 @@ def folder(root: Path, maps: Maps) -> Scan:
     words = _words(files, maps)
     entries = read_tables(root, files, scan)
     claims, names = _claims(files, entries, words, scan)
-    samples = assemble(_settle(claims, maps.condition, scan), scan)
+    samples = assemble(_settle(claims, maps.condition, scan), scan, words)
     check_namesakes(samples.values(), words, {entry.image for entry in entries})
     captions = _captions(root, files, samples, words, scan)
     _add_texts(captions, entries, names, samples, scan)
-    splits, listed = own_splits({fields["image"] for fields in samples.values()}), _splits(root, entries, names)
+    images = {fields["image"] for fields in samples.values()}
+    splits, listed = own_splits(images), _splits(root, entries, names)
+    if unread := unread_splits(images):
+        shown = " and ".join(f"{path_text(Path(part))}/" for part in unread)
+        scan.findings.append(noted(f"{shown}: not read as splits; if they are, {BY_HAND}"))
     for name, fields in samples.items():
         caption = captions.get(name) or from_name(name.rpartition("/")[2])
-        scan.samples.append(Sample(fields, caption, name, listed.get(name) or splits.get(fields["image"])))
+        split = listed.get(name) or splits.get(fields["image"])
+        scan.samples.append(Sample(fields, caption, name, split, name in captions))
     return scan
 
 
@@ -104,7 +111,8 @@ def _words(files: list[Path], maps: Maps) -> Words:
     """What this source's folders are called, beside the usual."""
     there = {spelt(part) for file in files for part in file.parent.parts}
     if strange := [name for name in maps.folders if spelt(name) not in there]:
-        raise UsdError(f"--maps: folders.{strange[0]}: there is no folder of this name with files in it")
+        remedy = f"; it takes one folder's own name, such as {PurePath(strange[0]).name}" if "/" in strange[0] else ""
+        raise UsdError(f"--maps: folders.{strange[0]}: there is no folder of this name with files in it{remedy}")
     return folder_words(set(files), maps.folders)
 
 
@@ -126,7 +134,10 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
     mapped = {place.name for place in places if place.field != "image"}
     apart = {each for each in unsure if each.field == "image" and (each.name in sure or each.name not in mapped)}
     images = {place.whole if place in apart else place.name for place in places if place.field == "image"}
-    apart |= {each for each in unsure if each.field != "image" and each.name not in images}
+    for each in sorted(unsure, key=lambda each: len(each.name)):  # edge_a before edge_a_mask
+        if each.field != "image" and each.name not in images:
+            apart.add(each)
+            images.add(each.whole)
     claims: Claims = {}
     for file, place in found:
         field, name = ("image", place.whole) if place in apart else (place.field, place.name)
@@ -167,7 +178,6 @@ def _captions(
     """Name → caption of the samples that have a text file; files that cannot be used are findings."""
     captions: dict[str, str] = {}
     spelling = spellings(samples)
-    seen: set[str] = set()
     for file in files:
         suffix = file.suffix.lower()
         if suffix in (*SUFFIXES, ARRAY, *UNREAD) or file.name.lower() in TABLES:
@@ -175,15 +185,16 @@ def _captions(
         place = place_of(file, words)
         own, whole = (spelling.get(name.lower(), name) for name in (place.name, place.whole))
         name = own if own in samples and place.field == "image" else whole
-        if suffix != ".txt" or name in seen:
+        if suffix != ".txt":
             scan.findings.append(unusable(file))
-        elif any(folder_word(part, words) not in (None, "image") for part in file.parent.parts):
+        elif map_folder(file, words):
             scan.findings.append(refused(file, "not a caption: it is in a folder of maps"))
         elif name not in samples:
             scan.findings.append(refused(file, "a caption without its image"))
+        elif name in captions:
+            scan.findings.append(unusable(file))
         elif text := read_text(root, file, scan, from_text):
             captions[name] = text
-        seen.add(name)
     return captions
 
 

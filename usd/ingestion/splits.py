@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from usd.data.likeness import near_pairs
 from usd.data.record import SPLITS
 from usd.errors import UsdError
-from usd.ingestion.names import one_form
+from usd.ingestion.names import SPLIT_WORDS, one_path
 
 SHARES = {"test": 0.05, "val": 0.05}  # of the families; train has the rest
 BY_HAND = "decide by hand: splits.csv beside the pictures or --splits FILE, or folders train/, val/, test/"
@@ -48,17 +48,19 @@ def read_splits(path: Path | None) -> dict[str, str]:
                 raise UsdError(f"{path}: no column {min(missing)}; its first line must be file_name,split")
             if double := [name for name in ("file_name", "split") if columns.count(name) > 1]:
                 raise UsdError(f"{path}: two columns {double[0]}; its first line must be file_name,split")
-            rows = [(one_form(row["file_name"]), row["split"]) for row in table]
+            rows = [(one_path(row["file_name"]), row["split"] or "") for row in table]
     except OSError as error:
         raise UsdError(f"{path}: not readable: {error.strerror}; --splits takes a CSV file") from error
     except (TypeError, UnicodeDecodeError, csv.Error) as error:
         raise UsdError(f"{path}: not a table of file_name,split ({error}); see docs/own-data.md") from error
+    found: dict[str, str] = {}
     for name, split in rows:
-        if split not in SPLITS:
+        if (word := split.strip().lower()) not in SPLIT_WORDS:
             raise UsdError(f"{path}: {name}: {split!r} is not a split; expected {', '.join(SPLITS)}")
+        found[name] = SPLIT_WORDS[word]
     if twice := [name for name, count in Counter(name for name, _ in rows).items() if count > 1]:
         raise UsdError(f"{path}: names {twice[0]} twice")
-    return dict(rows)
+    return found
 
 
 def assign(

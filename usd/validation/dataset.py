@@ -5,12 +5,11 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from usd.data.classes import MOST_CLASSES
+from usd.data.classes import MOST_CLASSES, STRAY
 from usd.data.likeness import near_duplicates
 from usd.data.record import SPLITS
 
 LISTED = 5  # colours and keys that a warning names
-STRAY = 3  # levels in red, green and blue, by which no two class colours differ
 
 
 def leaks(table: pd.DataFrame) -> list[str]:

@@ -9,9 +9,8 @@ import pandas as pd
 
 from usd.config import Validate
 from usd.data.camera import FAR
-from usd.data.classes import CLASSES, MOST_CLASSES
+from usd.data.classes import CLASSES, MOST_CLASSES, STRAY
 from usd.data.record import SPLITS
-from usd.validation.dataset import STRAY
 from usd.validation.gx import checked, great_expectations, pandas_batches, write_docs
 from usd.validation.measures import ALIGNED
 
