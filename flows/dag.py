@@ -9,6 +9,7 @@ from typing import Any
 from usd.errors import UsdError
 
 GPU = "gpu"  # `meta: {gpu: true}` in dvc.yaml, and the concurrency limit that such stages share
+WRITES = "writes"  # `meta: {writes: [FILE]}`: files in git that a stage writes and DVC does not hash, such as timings
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Stage:
     gpu: bool  # whether it takes its turn
     frozen: bool
     missing: tuple[Path, ...]  # outputs that are not there
-    results: tuple[Path, ...]  # outputs that git keeps, not DVC's cache
+    results: tuple[Path, ...]  # what git keeps of it, not DVC's cache
 
 
 def read_dag(targets: list[str] | None = None) -> list[Stage]:
@@ -40,7 +41,10 @@ def read_dag(targets: list[str] | None = None) -> list[Stage]:
                 gpu=bool((stage.meta or {}).get(GPU)),
                 frozen=stage.frozen,
                 missing=tuple(Path(str(out)) for out in stage.outs if not out.exists),
-                results=tuple(Path(str(out)) for out in stage.outs if not out.use_cache),
+                results=(
+                    *(Path(str(out)) for out in stage.outs if not out.use_cache),
+                    *map(Path, (stage.meta or {}).get(WRITES, ())),
+                ),
             )
             for stage in plan_repro(graph, collect_stages(repo, targets or []) or None)
         ]

@@ -21,7 +21,7 @@ from usd.diff.parameters import flatten
 from usd.errors import UsdError
 from usd.files import STATE
 
-Settings = dict[str, Any]  # "train.steps": 500
+Settings = dict[str, Any]  # "train.steps": 500; a mapping sets each of its keys
 
 
 @flow(name="ablation")
@@ -51,6 +51,7 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
         StageFailed: some failed.
     """
     check_path(Path.cwd())
+    combinations = [flatten(settings) for settings in combinations]  # DVC takes no mapping
     stages = read_dag(targets)
     gpu = any(stage.gpu for stage in stages)
     names = [f"{flow_run.name}-{number}" for number in range(1, len(combinations) + 1)]

@@ -72,11 +72,13 @@ sys.addaudithook(_listen)
 
 @pytest.fixture(autouse=True)
 def _keep_fast(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What starts programs or servers is marked `slow`, a file at a time, so that `make test-fast` leaves it out."""
+    """What starts programs or servers is marked `slow`, a file or a test, so that `make test-fast` leaves it out."""
     started.clear()
     yield
     if not request.node.get_closest_marker("slow"):
-        assert not started, f"starts {started[0]}; give its file `pytestmark = pytest.mark.slow`"
+        assert not started, (
+            f"starts {started[0]}; mark it `@pytest.mark.slow`, or its file `pytestmark = pytest.mark.slow`"
+        )
 
 
 @pytest.fixture(scope="session")

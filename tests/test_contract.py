@@ -9,7 +9,7 @@ from dvc.repo import Repo
 
 from tests.conftest import ROOT
 from usd import config
-from usd.provenance import code_dependencies
+from usd.provenance import PACKAGE, code_that_shapes
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -34,6 +34,16 @@ def test_whoever_reads_train_depends_on_the_base_and_the_start() -> None:
         if "train" in stage["params"]:
             assert "${train.base}" in stage["deps"], name
             assert ("${train.warm_start}" in stage["deps"]) == (name != "control"), name
+
+
+def code_dependencies(stage: str) -> list[str]:
+    """The code that shapes a stage's result as dvc.yaml names it: folders, loose files and the stage's own file.
+
+    A folder is a stage's dependency as a whole, so an edit of any of its files makes the stage stale.
+    """
+    files = [file.relative_to(PACKAGE) for file in code_that_shapes(stage)]
+    parts = {file if len(file.parts) == 1 or file.parts[0] == "stages" else Path(file.parts[0]) for file in files}
+    return sorted(f"{PACKAGE.name}/{part.as_posix()}" for part in parts)
 
 
 @pytest.mark.parametrize("name", list(STAGES))

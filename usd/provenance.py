@@ -29,16 +29,6 @@ def code_digest(stage: str) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in code_that_shapes(stage))).hexdigest()
 
 
-def code_dependencies(stage: str) -> list[str]:
-    """The code that shapes a stage's result as dvc.yaml names it: folders, loose files and the stage's own file.
-
-    A folder is a stage's dependency as a whole, so an edit of any of its files makes the stage stale.
-    """
-    files = [file.relative_to(PACKAGE) for file in code_that_shapes(stage)]
-    parts = {file if len(file.parts) == 1 or file.parts[0] == "stages" else Path(file.parts[0]) for file in files}
-    return sorted(f"{PACKAGE.name}/{part.as_posix()}" for part in parts)
-
-
 def imported(file: Path) -> list[Path]:
     """The files of this package that a file imports, at any depth of it."""
     names: set[str] = set()

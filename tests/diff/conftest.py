@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from tests.conftest import ROOT
 from tests.diff.project import KEYS, SAMPLES, SUMMARY, Project, listing, metrics, study, summary, tile
 from usd.config import Gate
 from usd.config.training import VARIANTS
-from usd.diff.dag import read_stages
-from usd.diff.revision import find
+from usd.diff import figures, samples, stages
+from usd.diff.dag import StageRecord, read_stages
+from usd.diff.revision import Revision, find
 
 CODE = (
     *sorted((ROOT / "usd").rglob("*.py")),
@@ -28,6 +29,27 @@ GATE |= {
     "swapped_change": 0.02,
     **{name: 0.5 for name in Gate.__annotations__ if name.startswith("target_")},
 }
+
+
+COPY = "project"  # the folder of a test's copy
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _read_each_commit_once() -> Iterator[None]:
+    """DVC takes half a second to read a commit, and all copies have the same ones. Clones are read for themselves."""
+    known: dict[str, tuple[StageRecord, ...]] = {}
+
+    def once(revision: Revision) -> tuple[StageRecord, ...]:
+        if not revision.commit or revision.root.name != COPY:
+            return read_stages(revision)
+        if revision.commit not in known:
+            known[revision.commit] = read_stages(revision)
+        return known[revision.commit]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (figures, samples, stages):
+            patch.setattr(module, "read_stages", once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +82,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(template: Project, tmp_path: Path) -> Project:
-    return Project(shutil.copytree(template.root, tmp_path / "project"))
+    return Project(shutil.copytree(template.root, tmp_path / COPY))
 
 
 @pytest.fixture

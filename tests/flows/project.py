@@ -68,6 +68,8 @@ def main(name, out):
         (out / "summary.md").write_text("all keys are sound")
     else:
         out.write_text(name)
+    if name == "gate":
+        Path("timings.json").write_text(str(time.time()))
     if control.exists():
         with (control / "diary").open("a") as diary:
             diary.write(f"{time.time()} end {name}\\n")
@@ -98,6 +100,7 @@ stages:
     cmd: python step.py gate gate.txt
     deps: [left.txt, right.txt, results/a, results/b]
     outs: [gate.txt: {cache: false}]
+    meta: {writes: [timings.json]}
 metrics: [results/a/metrics.json, results/b/metrics.json]
 """
 

@@ -20,6 +20,8 @@ def test_our_dag(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.add(stage.name)
     assert {"render", "train@us_diffusion", "gate"} <= seen
     gpu = {stage.name.split("@")[0] for stage in stages if stage.gpu}
+    (benchmark,) = (stage for stage in stages if stage.name == "benchmark")
+    assert benchmark.results == (Path("results/benchmark_settings.json"), Path("results/benchmark.json"))
     trainings = {"annotators", "base", "control", "train", "reference", "study"}
     assert gpu == trainings | {"references", "evaluate", "benchmark"}
 

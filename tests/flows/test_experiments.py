@@ -41,7 +41,7 @@ def test_a_training_with_overrides_is_an_experiment_and_leaves_the_project_alone
     from prefect.deployments import run_deployment
 
     before = in_project(inside, "git", "status", "--short")
-    parameters = {"variant": "a", "overrides": {"train.rate": 8}}
+    parameters = {"variant": "a", "overrides": {"train": {"rate": 8}}}
     assert run_deployment("train/on-demand", parameters=parameters, timeout=180).state.is_completed()
     rate = {row["value"]: row for row in artifact("experiments")}["train.rate"]
     assert rate["project"] == 2

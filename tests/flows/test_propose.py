@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from flows.dag import read_dag
 from tests.flows.project import in_project, run
 from usd.errors import UsdError
 
 URL = "https://github.com/somebody/project/pull/1"
-RESULTS = [Path("results/a"), Path("results/validation")]
 
 pytestmark = pytest.mark.slow
 
@@ -69,8 +69,13 @@ def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tup
         server.shutdown()
 
 
+def results() -> list[Path]:
+    return [path for stage in read_dag() for path in stage.results]
+
+
 def change(folder: Path) -> None:
-    """What a run leaves: another result, and a lock that names it."""
+    """What a run leaves: another result, a lock that names it, and timings, which it does not name."""
+    (folder / "timings.json").write_text("another")
     (folder / "results/a/metrics.json").write_text(json.dumps({"loss": 0.25}))
     in_project(folder, sys.executable, "-m", "dvc", "commit", "--force", "--quiet", "train@a")
 
@@ -81,13 +86,13 @@ def test_changed_results_are_proposed_once_and_the_checkout_stays(
 ) -> None:
     from flows.propose import propose
 
-    assert propose.fn([*RESULTS], "the run x").name == "Unchanged"
+    assert propose.fn(results(), "the run x").name == "Unchanged"
     in_project(clone, sys.executable, "-m", "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
     in_project(clone, "git", "commit", "--quiet", "--all", "--message", "Add a remote")
     change(clone)
     before = in_project(clone, "git", "status", "--short")
     head = in_project(clone, "git", "rev-parse", "HEAD")
-    assert propose.fn([*RESULTS], "the run x").message == URL
+    assert propose.fn(results(), "the run x").message == URL
     assert in_project(clone, "git", "status", "--short") == before
     assert in_project(clone, "git", "rev-parse", "HEAD") == head
 
@@ -97,10 +102,10 @@ def test_changed_results_are_proposed_once_and_the_checkout_stays(
     assert (fields["title"], fields["base"]) == ("Results of the run x", base)
     assert "loss" in fields["body"]
     changed = in_project(tmp_path / "origin", "git", "show", "--format=%P", "--name-only", fields["head"]).split()
-    assert changed == [head.strip(), "dvc.lock", "results/a/metrics.json"]
+    assert changed == [head.strip(), "dvc.lock", "results/a/metrics.json", "timings.json"]
     assert any(path.is_file() for path in (tmp_path / "storage").rglob("*"))  # dvc push
 
-    assert propose.fn([*RESULTS], "the run y").message == f"{fields['head']} has been proposed already"
+    assert propose.fn(results(), "the run y").message == f"{fields['head']} has been proposed already"
     assert len(github) == 1
 
 
@@ -114,9 +119,9 @@ def test_what_github_refuses_is_proposed_again(clone: Path, monkeypatch: pytest.
     monkeypatch.setattr("flows.propose.shutil.which", lambda name: name)
     monkeypatch.setattr("flows.propose.open_pull_request", refuse)
     with pytest.raises(UsdError, match="HTTP 502"):
-        propose.fn([*RESULTS], "the run x")
+        propose.fn(results(), "the run x")
     monkeypatch.setattr("flows.propose.open_pull_request", lambda *_: URL)
-    assert propose.fn([*RESULTS], "the run y").message == URL
+    assert propose.fn(results(), "the run y").message == URL
 
 
 @pytest.mark.parametrize(
@@ -135,6 +140,7 @@ def test_what_stands_in_the_way_is_named_before_the_work(
     from flows.propose import check_possible
 
     change(clone)
+    paths = results()
     monkeypatch.setattr("flows.propose.shutil.which", lambda name: None if obstacle == "no gh" else name)
     if obstacle in ("edit", "stage"):
         (clone / "params.yaml").write_text("train: {rate: 3}\n")
@@ -145,7 +151,7 @@ def test_what_stands_in_the_way_is_named_before_the_work(
     if obstacle == "no git":
         shutil.rmtree(clone / ".git")
     with pytest.raises(UsdError, match=message):
-        check_possible([*RESULTS])
+        check_possible(paths)
 
 
 def test_results_alone_stand_in_no_way(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +159,7 @@ def test_results_alone_stand_in_no_way(clone: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("flows.propose.shutil.which", lambda name: name)
     change(clone)
-    check_possible([*RESULTS])
+    check_possible(results())
 
 
 def test_the_run_asks_first(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ SAMPLES = "results/validation/samples.csv"
 ALL = "any"  # instead of a task: all samples
 DRIFT = 0.25  # a mean or deviation that moves by more than this share of the deviation is flagged
 SHOWN = 12  # samples with pictures, per kind of change
+NOT_CACHED = "The DVC cache has no pictures of these samples; with a DVC remote, --fetch gets them."
+NOT_PUSHED = "The DVC remote lacks the pictures of these samples; dvc push sends them, run where they are."
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class DataPart:
             tables.append(Table(f"Samples {word}: {len(keys)}", ["key"], [[key] for key in keys], folded=True))
         pictures = self._thumbnails([key for keys in kinds.values() for key in keys[:SHOWN]])
         if any(kinds.values()) and not pictures:
-            notes.append("The DVC cache has no pictures of these samples; with a DVC remote, --fetch gets them.")
+            fetched = self.pictures and self.pictures[0].store.fetch
+            notes.append(NOT_PUSHED if fetched else NOT_CACHED)
         filled = [table for table in tables if table.rows]
         return Section(self.title, self.summary, notes, filled, "Samples before and after", pictures)
 

@@ -14,6 +14,7 @@ from usd.diff.revision import Revision
 from usd.errors import UsdError
 from usd.tasks import FIELDS
 
+DATA = "data/"  # below it are all datasets that stages make
 MOST = 2  # fields that are shown of a changed sample
 
 
@@ -90,12 +91,12 @@ class SamplePictures:
 
 
 def sample_pictures(revision: Revision, store: Store) -> SamplePictures:
-    """The files of all folders that DVC caches at a revision; those of samples are named by `usd.data.record`."""
+    """The files of all datasets that DVC caches at a revision; those of samples are named by `usd.data.record`."""
     folders = [
         out.recorded
         for stage in read_stages(revision)
         for out in stage.outs
-        if out.cached and out.recorded and out.recorded.endswith(".dir")
+        if out.cached and out.path.startswith(DATA) and out.recorded and out.recorded.endswith(".dir")
     ]
     store.bring(folders)
     listed: dict[str, str] = {}
