@@ -26,6 +26,7 @@ from usd.determinism import accelerator_for
 from usd.diffusion.losses import feedback, mean_square, task_weights
 from usd.diffusion.prediction import clean_estimate, ddim_step, denoising_target
 from usd.diffusion.timesteps import sampling_timesteps
+from usd.errors import UsdError, reported
 from usd.files import path_digest
 from usd.model.adapter import SeparateGather
 from usd.model.base import decode, encode, encode_text, load_base, prompt_tokens
@@ -222,10 +223,25 @@ class Step:
         return decode(self.base.vae, latents)
 
 
+def check(own: config.Train) -> None:
+    """Refuse what this step does not do; the stage would take its checkpoint for one that did."""
+    wanted = {
+        "precision": own.precision == "no",
+        "gradient_accumulation_steps": own.gradient_accumulation_steps == 1,
+        "feedback_below": own.feedback_below >= sampling_timesteps("ess", own.ess_steps)[0],
+        "encoded": not own.encoded,
+        "ema_decay": own.ema_decay > 0,
+    }
+    if others := [name for name, fits in wanted.items() if not fits]:
+        raise UsdError(f"train.{others[0]}: this step has its default only; train by stage `reference` instead")
+
+
 def main(shards: str = "data/shards", annotators: Path = Path("models/annotators"), run_dir: Path = RUN_DIR) -> None:
     """Train on SHARDS with ANNOTATORS as section `reference` says; RUN_DIR gets the checkpoints."""
-    params, opened = config.load(), Shards.open(shards)
+    params = config.load()
     own, variant = replace(params.train, **asdict(params.reference)), params.variant(OURS)
+    check(own)
+    opened = Shards.open(shards)
     accelerator = accelerator_for(own.device, own.precision)
     device, base = accelerator.device, load_base(own.base).freeze()
     given = {"annotators": path_digest(annotators), "start": path_digest(Path(own.warm_start))}
@@ -237,7 +253,7 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
     step = Step(objective, denoiser, opened["train"].pictures([opened["train"].rows.key(0)], "image").shape[1], device)
     named = [(name, weight) for name, weight in denoiser.named_parameters() if weight.requires_grad]
     optimizer, average = new_optimizer(named, own, rates(own)), new_average(step.weights, own.ema_decay)
-    assert average is not None
+    assert average
     state = TrainingState(run_dir, identity_of(own, "train", opened.digest) | given, named, optimizer, average)
     start = state.load()
     batches = batches_of(opened, own, given["base weights"], accelerator)(start)
@@ -253,7 +269,7 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
                 values = {name: float(value) for name, value in terms.items()}
                 rest = {"grad_norm": float(norm), "lr": learning_rate(done - 1, own)}
                 if not all(map(math.isfinite, (*values.values(), rest["grad_norm"]))):
-                    raise SystemExit(f"step {done}: not finite, {values}")
+                    raise UsdError(f"step {done}: not finite, {values}; lower reference.learning_rate")
                 state.curve.append({"step": done, **values, **rest})
                 progress.step_done(values["loss"])
                 progress.update(progress.bar, completed=done)
@@ -262,4 +278,5 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with reported():
+        typer.run(main)

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from usd.config.profiles import change
 from usd.config.training import OURS
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
+from usd.errors import UsdError
 from usd.model.base import load_base
 from usd.training import loop
 from usd.training.control import batches_of, new_denoiser
@@ -53,6 +55,14 @@ def test_loss_and_gradients_are_those_of_the_objective() -> None:
             assert torch.allclose(found[name], term, atol=1e-6), name
         for weight, gradient in zip(step.weights, wanted, strict=True):
             assert torch.allclose(weight.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.usefixtures("trainable")
+@pytest.mark.parametrize("other", [{"precision": "bf16"}, {"gradient_accumulation_steps": 2}, {"feedback_below": 200}])
+def test_what_it_does_not_do_is_refused(other: dict[str, Any]) -> None:
+    change([{"train": other}])
+    with pytest.raises(UsdError, match=rf"train\.{next(iter(other))}: .* train by stage `reference`"):
+        captured.main("shards", ANNOTATORS, Path("run"))
 
 
 @pytest.mark.usefixtures("trainable")

@@ -129,9 +129,11 @@ def test_pictures_arrays_and_tensors_are_the_same(pipeline) -> None:
 def test_pictures_are_taken_without_a_warning(pipeline) -> None:
     picture = PIL.Image.new("RGB", (64, 64))
     torch.set_warn_always(True)  # else once in a process
-    with warnings.catch_warnings(action="error", category=UserWarning):
-        call(pipeline, 1, image_pair=(picture, picture), query=picture)
-    torch.set_warn_always(False)
+    try:
+        with warnings.catch_warnings(action="error", category=UserWarning):
+            call(pipeline, 1, image_pair=(picture, picture), query=picture)
+    finally:
+        torch.set_warn_always(False)
 
 
 def test_a_picture_of_any_size_becomes_an_upright_square(pipeline) -> None:
