@@ -58,7 +58,7 @@ def test_a_split_of_a_refused_picture_is_noted(source: Path, tmp_path: Path) -> 
     (source / "half.png").write_bytes((source / "0_A.png").read_bytes()[:400])
     splits = "file_name,split\ncopy.png,val\nhalf.png,val\n1_A.png,test\n"
     take(tmp_path, splits=splits)
-    assert "splits.csv: 2 of its pictures are refused, such as copy.png; the others keep" in notes(tmp_path)
+    assert "splits.csv: 1 of its pictures are refused, such as half.png; the others keep" in notes(tmp_path)
     assert read_manifest(tmp_path / "out").set_index("source").loc["1_A.png", "split"] == "test"
 
 
@@ -78,6 +78,30 @@ def test_of_equal_pictures_that_with_the_most_files_is_taken(
     assert found[f"{other}.png"].detail == why
     assert found[f"{other}.depth.png"].detail == f"its image is {why}"
     assert len(read_manifest(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize(
+    ("files", "splits", "split", "torn"),
+    [
+        ("0.png copy.png", {"0.png": "test"}, "test", ""),
+        ("0.png copy.png", {"0.png": "test", "copy.png": "test"}, "test", ""),
+        ("0.png copy.png", {"0.png": "val", "copy.png": "test"}, "test", "copy.png (test) and 0.png (val)"),
+        ("test/0.png copy.png val/1.png", {}, "test", ""),
+        ("train/0.png test/copy.png", {}, "test", "test/copy.png (test) and train/0.png (train)"),
+        ("train/0.png val/copy.png", {"train/0.png": "test"}, "test", ""),
+    ],
+)
+def test_of_equal_pictures_the_one_that_is_taken_has_the_split_of_any(
+    files: str, splits: dict[str, str], split: str, torn: str, source: Path, tmp_path: Path
+) -> None:
+    for number, name in enumerate(files.split()):
+        save(source / name, sight(90 if number < 2 else number))
+    best = files.split()[1]
+    save(source / best.replace(".png", ".depth.png"), sight(9)[..., 0] // 3)
+    take(tmp_path, splits="\n".join(["file_name,split", *map(",".join, splits.items())]) if splits else "")
+    assert read_manifest(tmp_path / "out").set_index("source").loc[best, "split"] == split
+    assert "are refused" not in notes(tmp_path)
+    assert ("there again in another split" in notes(tmp_path), torn in notes(tmp_path)) == (bool(torn), True)
 
 
 def test_a_folder_that_only_looks_like_a_dataset_is_kept(source: Path, tmp_path: Path) -> None:

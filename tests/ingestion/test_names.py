@@ -7,6 +7,8 @@ import pytest
 
 from tests.ingestion.scenery import save, sight, take
 from usd.data.record import read_manifest
+from usd.ingestion.meanings import Maps
+from usd.ingestion.sources import LAYOUTS
 
 MASK = np.where(np.arange(96) < 40, 0, 255).astype(np.uint8)[None].repeat(72, 0)
 
@@ -19,6 +21,8 @@ MASK = np.where(np.arange(96) < 40, 0, 255).astype(np.uint8)[None].repeat(72, 0)
         ("images/sketch_{}.png", "masks/sketch_{}_mask.png", ""),
         ("NORMAL/normal_{}.png", "NORMAL/normal_{}_mask.png", "NORMAL: image"),
         ("normal/normal ({}).png", "normal/normal ({})_mask.png", "normal: image"),
+        ("images/Normal-{}.png", "masks/normal-{}.png", ""),
+        ("images/label_{}.png", "masks/label_{}.png", ""),
         ("edge_a{}.png", "edge_a{}_mask.png", ""),
         ("label_a{}.png", "label_a{}_mask.png", ""),
         ("label_edge_a{}.png", "label_edge_a{}_mask.png", ""),
@@ -41,6 +45,41 @@ def test_a_word_first_makes_a_map_beside_its_image_in_a_folder_of_images(tmp_pat
     save(tmp_path / "source/images/mask_0001.png", MASK)
     take(tmp_path)
     assert list(read_manifest(tmp_path / "out")["source"]) == ["images/rgb_0001.png"]
+
+
+@pytest.mark.parametrize("folder", ["annotations", "labels", "mask", "depth", "conditioning"])
+@pytest.mark.parametrize("table", [False, True])
+def test_a_word_first_makes_a_map_in_a_folder_for_maps_of_images_without_it(
+    folder: str, table: bool, tmp_path: Path
+) -> None:
+    names = [f"{word}000{number}" for number in range(3) for word in ("depth_", "normal_", "edge_")]
+    for name in [f"images/000{number}" for number in range(3)] + [f"{folder}/{name}" for name in names]:
+        save(tmp_path / f"{name}.png", MASK)
+    if table:
+        rows = "".join(f"images/000{number}.png,a caption\n" for number in range(3))
+        (tmp_path / "metadata.csv").write_text(f"file_name,text\n{rows}")
+    words = {"depth": "depth_", "hed": "edge_", "normal": "normal_"}
+    assert [each.files for each in LAYOUTS["folder"](tmp_path, Maps()).samples] == [
+        {"image": Path(f"images/000{number}.png")}
+        | {field: Path(f"{folder}/{word}000{number}.png") for field, word in words.items()}
+        for number in range(3)
+    ]
+
+
+def test_a_picture_of_a_table_keeps_its_mask_whatever_its_name(tmp_path: Path) -> None:
+    for name in ("normal_0.png", "masks/normal_0.png"):
+        save(tmp_path / name, MASK)
+    (tmp_path / "metadata.csv").write_text("file_name,text\nnormal_0.png,a caption\n")
+    files = {"image": Path("normal_0.png"), "seg": Path("masks/normal_0.png")}
+    assert [each.files for each in LAYOUTS["folder"](tmp_path, Maps()).samples] == [files]
+
+
+@pytest.mark.parametrize("name", ["masks/pose_0001.png", "poses/0001.png", "masks/img_0001.png", "masks/gt0001.png"])
+def test_a_map_of_a_known_image_is_not_called_a_picture(name: str, tmp_path: Path) -> None:
+    save(tmp_path / "source/images/0001.png", sight(1))
+    save(tmp_path / "source" / name, MASK)
+    found = take(tmp_path)[name]
+    assert (found.status, "image}" in found.detail) == ("refused", False)
 
 
 @pytest.mark.parametrize("folder", ["NORMAL", "sketch"])

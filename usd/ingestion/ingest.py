@@ -10,7 +10,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | another format than the file's ending says | repaired: read as what it is |
 | spaces, line breaks, any letters or bytes in a name | accepted; the key is of the content, the name in the manifest |
 | near-duplicates | accepted, all in one split |
-| the same picture again, byte for byte | refused; that with the most files is taken |
+| the same picture again, byte for byte | refused; that with the most files is taken, with any one's split |
 | 0 bytes; more than 256 MiB; no permission; link to nowhere or to itself; device or pipe | refused |
 | not a picture whatever its name; header or data cut off or damaged | refused |
 | more than 100 megapixels (decompression bomb); a side of less than 16 pixels | refused |
@@ -65,7 +65,7 @@ from usd.ingestion.meanings import Maps, read_maps
 from usd.ingestion.names import one_path
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
-from usd.ingestion.splits import assign, families, read_splits
+from usd.ingestion.splits import assign, families, given_splits, read_splits
 from usd.ingestion.suspects import without_suspects
 from usd.parallel import parallel_map
 
@@ -105,16 +105,17 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
         checked, suspects = without_suspects(list(found))
-        checked, twice = _once(checked)
-        taken = [each for each in checked if each.row]
+        sound = [each for each in checked if each.row]
+        taken, twice = _once(sound)
         left = [finding for each in checked if not each.row for finding in each.findings]
         if not taken:
-            given = reasons(scan.findings + left + suspects)
-            why = ", ".join(f"{reason} ({count})" for reason, count in given.most_common(3))
+            counts = reasons(scan.findings + left + suspects)
+            why = ", ".join(f"{reason} ({count})" for reason, count in counts.most_common(3))
             raise UsdError(f"{source}: no picture there that can be used; {why or 'the folder is empty'}")
         findings = scan.findings + left + suspects + twice
         refusals = {one_path(each.file) for each in findings if each.status == "refused"}
-        findings += _store(taken, scratch, options, splits, refusals) + _decisions(taken, maps)
+        given, notes = given_splits(taken + sound, splits, refusals, options.splits or Path(SPLITS_FILE))
+        findings += notes + _store(taken, scratch, options.seed, given) + _decisions(taken, maps)
         findings.sort(key=lambda each: each.file)
         for waiting in incoming.iterdir():  # of exact duplicates
             waiting.unlink()
@@ -134,15 +135,14 @@ def _named(source: Path, options: Options, findings: list[Finding]) -> list[Find
     return findings
 
 
-def _once(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
+def _once(sound: list[Checked]) -> tuple[list[Checked], list[Finding]]:
     """The samples without those whose image is another's byte for byte, and the findings on these.
 
     Of equal images the one with the most files stays, the first of these by name.
     """
     same: dict[str, list[Checked]] = defaultdict(list)
-    for each in checked:
-        if each.row:
-            same[each.content].append(each)
+    for each in sound:
+        same[each.content].append(each)
     findings: list[Finding] = []
     left: set[int] = set()
     for group in same.values():
@@ -153,40 +153,28 @@ def _once(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
                 left.add(id(each))
                 for field, file in each.job.sample.files.items():
                     findings.append(refused(file, why if field == "image" else f"its image is {why}"))
-    return [each for each in checked if id(each) not in left], findings
+    return [each for each in sound if id(each) not in left], findings
 
 
-def _store(
-    taken: list[Checked], scratch: Path, options: Options, splits: dict[str, str], refusals: set[str]
-) -> list[Finding]:
+def _store(taken: list[Checked], scratch: Path, seed: int, given: dict[str, str]) -> list[Finding]:
     """Give the samples their splits and keys, move their pictures there and write the manifest."""
     for split in SPLITS:
         (scratch / split).mkdir()
-    files = [one_path(path_text(each.job.sample.files["image"])) for each in taken]
-    findings = []
-    if lost := sorted((splits.keys() & refusals) - set(files)):
-        why = f"{len(lost)} of its pictures are refused, such as {lost[0]}"
-        findings.append(noted(f"{options.splits or SPLITS_FILE}: {why}; the others keep their splits"))
-    if strange := sorted(splits.keys() - refusals - set(files)):
-        raise UsdError(
-            f"{options.splits or SPLITS_FILE}: {strange[0]} is not an image of the dataset ({len(strange)} such names)"
-        )
-    given = [splits.get(file) or each.job.sample.split for file, each in zip(files, taken, strict=True)]
     family = families([each.look for each in taken], [each.job.sample.group for each in taken])
-    chosen, notes = assign(family, [each.content for each in taken], options.seed, given)
+    chosen, notes = assign(family, [each.content for each in taken], seed, [given.get(each.content) for each in taken])
     rows: list[dict[str, object]] = []
-    findings += [noted(note) for note in notes]
+    findings = [noted(note) for note in notes]
     for each, split in zip(taken, chosen, strict=True):
         key, sample = f"{split}-{each.content[:KEY]}", each.job.sample
         for field in sample.files:
             each.job.path(field).replace(field_path(scratch, key, field))
-        row = {"key": key, "split": split, "seed": options.seed, "caption": sample.caption}
+        row = {"key": key, "split": split, "seed": seed, "caption": sample.caption}
         rows.append(row | {"source": path_text(sample.files["image"]), "source_sha256": each.content} | each.row)
         findings += [replace(finding, key=key) for finding in each.findings]
     write_manifest(rows, scratch)
     counts = Counter(chosen)
-    own = sum(split is not None for split in given)
-    findings.append(noted(f"splits: {', '.join(f'{s} {counts[s]}' for s in SPLITS)}; {own} given, the others drawn"))
+    shown = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
+    findings.append(noted(f"splits: {shown}; {len(given)} given, the others drawn"))
     return findings
 
 

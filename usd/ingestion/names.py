@@ -7,7 +7,7 @@ Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from types import MappingProxyType
@@ -100,8 +100,11 @@ def map_folder(file: PurePath, words: Words) -> str | None:
     return next(told, None)
 
 
-def place_of(file: PurePath, words: Words = MappingProxyType({})) -> Place:
-    """The sample and the field of a file; `words` are the source's own for its folders."""
+def place_of(file: PurePath, words: Words = MappingProxyType({}), images: Set[str] = frozenset()) -> Place:
+    """The sample and the field of a file; `words` are the source's own for its folders, `images` names in lower case.
+
+    In a folder of maps, a name that is an image's counts as a whole: masks/normal_0.png beside images/normal_0.png.
+    """
     folders = [one_form(part) for part in file.parent.parts]
     stem, field = one_form(file.stem), None
     for number, part in reversed(list(enumerate(folders))):
@@ -111,7 +114,7 @@ def place_of(file: PurePath, words: Words = MappingProxyType({})) -> Place:
     whole = "/".join((*folders, stem))
     word, base, sure, first = _parts(stem)
     said = None if word is None or (not base and field) else WORDS[word]
-    told = said == "image" or (first and field not in (said, CONDITION))  # a folder of maps settles it
+    told = said == "image" or (first and whole.lower() in images)
     if said is None or field == LEFT_OUT or (field not in (None, "image") and told):
         return Place(whole, field or "image", whole=whole)
     if first and (field == "image" or any(words.get(spelt(part), "") is None for part in folders)):
@@ -128,15 +131,23 @@ def spellings(names: Iterable[str]) -> dict[str, str]:
     return {lower: next(iter(each)) for lower, each in found.items() if len(each) == 1}
 
 
-def in_one_case(places: Mapping[Path, Place]) -> dict[Path, Place]:
-    """The places with names in the letter case of their images, unless images differ in that alone."""
-    images = [place for place in places.values() if place.field == "image"]
-    known = spellings(name for place in images for name in (place.name, place.whole))
+def places_of(files: Collection[Path], words: Words, listed: Set[Path]) -> dict[Path, Place]:
+    """The place of each file; a table lists some as images.
+
+    Names are in the letter case of their images, unless images differ in that alone.
+    """
+    found = {file: place_of(file, words) for file in files}
+    images = {name for each in found.values() if each.field == "image" for name in (each.name, each.whole)}
+    images |= {found[file].whole for file in listed & found.keys()}
+    images |= {each.whole for each in found.values() if not each.certain and each.name not in images}
+    known = spellings(images)
+    lower = {name.lower() for name in images}
 
     def cased(name: str) -> str:
         return known.get(name.lower(), name)
 
-    return {file: replace(each, name=cased(each.name), whole=cased(each.whole)) for file, each in places.items()}
+    found = {file: place_of(file, words, lower) for file in files}
+    return {file: replace(each, name=cased(each.name), whole=cased(each.whole)) for file, each in found.items()}
 
 
 def _parts(stem: str) -> tuple[str | None, str, bool, bool]:

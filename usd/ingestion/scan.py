@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from usd.tasks import FIELDS
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
 OPTIONS = {MAPS_FILE: MAPS_FILE, "maps.yml": MAPS_FILE, SPLITS_FILE: SPLITS_FILE}  # as they may be spelt
 CONVERT = (".heic", ".heif", ".avif", ".jfif", ".jxl", ".jp2", ".ppm", ".pgm", ".dng", ".cr2", ".nef", ".arw", ".psd")
+FIRST_WORD = re.compile(r"(?<![^/])[^\W\d_]+[._ -]?(?=[^/]+$)")  # of a name, after its folders
 FROM_IMAGE = ("canny", "outpaint")  # stage `annotate` makes them of the image as it is in the record
 
 Claims = dict[str, dict[str, list[Path]]]  # name → field → the files that claim to be it
@@ -87,12 +89,14 @@ def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str
     `words` are the source's own for its folders, None in a layout that does not go by these.
     """
     samples: dict[str, dict[str, Path]] = {}
+    images = {name for name, fields in claims.items() if "image" in fields}
     for name, fields in sorted(claims.items()):
+        mapped = images & {name, FIRST_WORD.sub("", name)}  # of these they are maps, whatever their folder is called
         for place in FROM_IMAGE:
             scan.findings += [refused(file, f"a {place} map is made from the image") for file in fields.pop(place, [])]
         for file in fields.pop(FOREIGN, []):
             why = "a map of another kind than depth, hed, seg or normal; it is not used"
-            scan.findings.append(refused(file, why + _remedy(file, words)))
+            scan.findings.append(refused(file, why if mapped else why + _remedy(file, words)))
         if not fields:
             continue
         twice = [place for place, files in fields.items() if len(files) > 1]
@@ -104,7 +108,7 @@ def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str
             samples[name] = {place: fields[place][0] for place in FIELDS if place in fields}
             continue
         left = [file for files in fields.values() for file in files]
-        scan.findings += [refused(file, why if twice else why + _remedy(file, words)) for file in left]
+        scan.findings += [refused(file, why if twice or mapped else why + _remedy(file, words)) for file in left]
     return samples
 
 

@@ -24,10 +24,10 @@ from usd.ingestion.names import (
     Place,
     Words,
     folder_words,
-    in_one_case,
     map_folder,
     own_splits,
     place_of,
+    places_of,
     spellings,
     spelt,
     unread_splits,
@@ -121,7 +121,7 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
     known = set(files)
     pictures = [file for file in files if file.suffix.lower() in (*SUFFIXES, ARRAY, *UNREAD)]
     pictures += [file for entry in entries for _, file in entry.maps if file not in known]
-    own = in_one_case({file: place_of(file, words) for file in pictures})
+    own = places_of(pictures, words, {entry.image for entry in entries})
     names = _names(entries, own, words)
     # what a table says, whatever the files are called; a file may be the map of several images
     own |= {entry.image: Place(names[entry.image], "image") for entry in entries if entry.image in own}

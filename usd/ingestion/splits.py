@@ -12,6 +12,9 @@ from scipy.sparse.csgraph import connected_components
 from usd.data.likeness import near_pairs
 from usd.data.record import SPLITS
 from usd.errors import UsdError
+from usd.files import path_text
+from usd.ingestion.checking import Checked
+from usd.ingestion.findings import Finding, noted
 from usd.ingestion.names import SPLIT_WORDS, one_path
 
 SHARES = {"test": 0.05, "val": 0.05}  # of the families; train has the rest
@@ -61,6 +64,40 @@ def read_splits(path: Path | None) -> dict[str, str]:
     if twice := [name for name, count in Counter(name for name, _ in rows).items() if count > 1]:
         raise UsdError(f"{path}: names {twice[0]} twice")
     return found
+
+
+def given_splits(
+    sound: list[Checked], by_hand: dict[str, str], refusals: set[str], table: Path
+) -> tuple[dict[str, str], list[Finding]]:
+    """Content → split of the pictures for which one is given, and notes; of equal pictures the first one's counts.
+
+    What the table gives by hand comes before the source's own.
+
+    Raises:
+        UsdError: the table names what is not there.
+    """
+    own: dict[str, list[tuple[str, str]]] = defaultdict(list)  # content → file, split
+    named: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    files = [one_path(path_text(each.job.sample.files["image"])) for each in sound]
+    for file, each in zip(files, sound, strict=True):
+        if each.job.sample.split:
+            own[each.content].append((file, each.job.sample.split))
+        if file in by_hand:
+            named[each.content].append((file, by_hand[file]))
+    left = by_hand.keys() - set(files)
+    if strange := sorted(left - refusals):
+        raise UsdError(f"{table}: {strange[0]} is not an image of the dataset ({len(strange)} such names)")
+    notes = []
+    if left:
+        why = f"{len(left)} of its pictures are refused, such as {min(left)}"
+        notes.append(noted(f"{table}: {why}; the others keep their splits"))
+    given = own | named
+    if torn := [rows for rows in given.values() if len({split for _, split in rows}) > 1]:
+        other = next(row for row in torn[0] if row[1] != torn[0][0][1])
+        shown = " and ".join(f"{file} ({split})" for file, split in (torn[0][0], other))
+        why = f"{len(torn)} pictures are there again in another split, byte for byte, such as {shown}"
+        notes.append(noted(f"{why}: the first one's counts; keep one"))
+    return {content: rows[0][1] for content, rows in given.items()}, notes
 
 
 def assign(
