@@ -1,6 +1,6 @@
 """The pipeline from nothing: python docs/quickstart.py [MODEL [OUT]].
 
-It loads a model (models/us_diffusion, else models/reference), and writes its pictures into OUT (`quickstart/`).
+It loads a model (models/us_diffusion, else models/reference), and writes its pictures into OUT (`.usd/quickstart`).
 """
 
 import sys
@@ -65,4 +65,4 @@ def main(model: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     given = [Path(word) for word in sys.argv[1:]]
-    main(given[0] if given else model_of(None), given[1] if len(given) > 1 else Path("quickstart"))
+    main(given[0] if given else model_of(None), given[1] if len(given) > 1 else Path(".usd/quickstart"))

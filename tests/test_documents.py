@@ -172,7 +172,8 @@ def test_examples_run(block: Block, pipeline: Any, tmp_path: Path, monkeypatch: 
     """In a folder that has a model and the examples, as after `make repro`."""
     pipeline.save_pretrained(tmp_path / "models/us_diffusion")
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/examples").symlink_to(ROOT / "data/examples")
+    for kept in ("data/examples", "models/reference"):
+        (tmp_path / kept).symlink_to(ROOT / kept)
     monkeypatch.chdir(tmp_path)
     exec(compile(block.text, str(block), "exec"), {"__name__": "example"})
 
