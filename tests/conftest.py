@@ -38,10 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Files(LoadFileScheduling):
-    """A file is one worker's; so are together those that read `evaluated`, which takes a minute to make."""
+    """A file is one worker's; so are together those that share `evaluated`, or the Prefect server of the flows."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
+        if file.startswith("tests/flows/"):
+            return "flows"
         return "evaluated" if file.removeprefix("tests/") in EVALUATED else file
 
 
