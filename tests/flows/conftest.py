@@ -1,7 +1,6 @@
 """The project and a real Prefect server with a worker, once for all tests of the flows."""
 
 import logging
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ import pytest
 
 from tests import serving as serving_process
 from tests.conftest import ROOT
-from tests.flows.project import DVC_YAML, STEP, in_project, prefect_yaml, send_everything
+from tests.flows.project import DVC_YAML, STEP, as_committed, in_project, prefect_yaml, send_everything
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +84,7 @@ def serving(
 def inside(project: Path, serving: object, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project as working directory, as committed and with a clean .usd."""
     monkeypatch.chdir(project)
-    in_project(project, "git", "checkout", "--quiet", ".")
-    shutil.rmtree(".usd", ignore_errors=True)
-    Path(".usd").mkdir()
-    return project
+    return as_committed(project)
 
 
 @pytest.fixture(scope="session")

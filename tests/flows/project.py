@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,14 @@ def prefect_yaml() -> str:
 
 def in_project(project: Path, *command: str) -> str:
     return subprocess.run(command, cwd=project, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def as_committed(project: Path) -> Path:
+    """The project with its files as in git and a clean .usd."""
+    in_project(project, "git", "checkout", "--quiet", ".")
+    shutil.rmtree(project / ".usd", ignore_errors=True)
+    (project / ".usd").mkdir()
+    return project
 
 
 def send_everything() -> None:

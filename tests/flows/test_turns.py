@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.project import DEPLOYMENTS, api, assert_unlocked, diary, start_waiting, state_of
+from tests.flows.project import DEPLOYMENTS, api, assert_unlocked, diary, gone, start_waiting, state_of
 from tests.serving import wait_for
 
 pytestmark = pytest.mark.slow
@@ -32,11 +32,11 @@ def test_a_busy_gpu_is_waited_for_until_the_run_is_cancelled(inside: Path) -> No
     assert_unlocked(inside)
 
 
-def test_another_deployment_waits_for_its_turn(inside: Path) -> None:
+def test_another_deployment_waits_until_a_cancelled_run_has_stopped_its_stage(inside: Path) -> None:
     from prefect.deployments import run_deployment
     from prefect.states import Cancelling
 
-    first, _ = start_waiting(inside)
+    first, pid = start_waiting(inside)
     second = run_deployment("validate/often", timeout=0)
     time.sleep(3)
     assert state_of(second).is_scheduled()
@@ -44,6 +44,9 @@ def test_another_deployment_waits_for_its_turn(inside: Path) -> None:
         client.set_flow_run_state(first.id, Cancelling())
         wait_for(lambda: state_of(second).is_completed())
         assert client.read_flow_run(first.id).end_time <= client.read_flow_run(second.id).start_time
+    assert gone(pid)
+    assert state_of(first).is_cancelled()
+    assert_unlocked(inside)
 
 
 @pytest.mark.usefixtures("inside")
