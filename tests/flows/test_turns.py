@@ -37,7 +37,7 @@ def test_another_deployment_waits_until_a_cancelled_run_has_stopped_its_stage(in
     from prefect.states import Cancelling
 
     first, pid = start_waiting(inside)
-    second = run_deployment("validate/often", timeout=0)
+    second = run_deployment("validate/other", timeout=0)
     time.sleep(3)
     assert state_of(second).is_scheduled()
     with api() as client:
@@ -98,15 +98,3 @@ def test_of_scheduled_runs_that_piled_up_only_the_latest_runs(monkeypatch: pytes
     assert (found["asked"], found["new"]) == (None, None)
     assert found["old"].is_completed()
     assert found["old"].name == "Superseded"
-
-
-def test_a_schedule_fires_and_the_worker_runs_it(inside: Path) -> None:
-    from prefect.client.schemas.actions import DeploymentUpdate
-    from prefect.client.schemas.filters import DeploymentFilter
-
-    with api() as client:
-        deployment = client.read_deployment_by_name("validate/often")
-        only = DeploymentFilter.model_validate({"id": {"any_": [deployment.id]}})
-        client.update_deployment(deployment.id, DeploymentUpdate(paused=False))
-        wait_for(lambda: any(run.state.is_completed() for run in client.read_flow_runs(deployment_filter=only)))
-        client.update_deployment(deployment.id, DeploymentUpdate(paused=True))
