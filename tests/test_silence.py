@@ -71,7 +71,7 @@ def shards(request: pytest.FixtureRequest, tiny: Path, monkeypatch: pytest.Monke
         address = request.getfixturevalue("address")
         upload(tiny / "shards", f"{request.getfixturevalue('bucket')}/silent")
     flaky = Flaky(address, drops=0)
-    monkeypatch.setattr(storage, "READ_TIMEOUT", 2.0)  # of the requests that are under way when the silence begins
+    monkeypatch.setattr(storage, "READ_TIMEOUT", 1.0)  # of the requests that are under way when the silence begins
     with flaky as (port, _):
         connect(monkeypatch, "127.0.0.1", port)
         yield f"http://127.0.0.1:{port}/served" if request.param == "http" else "s3://usd/silent", flaky
@@ -131,7 +131,7 @@ def test_workers_that_wait_for_a_silent_storage_end_in_the_same_line(
     next(batches)
     flaky.silent = True
     began = time.monotonic()
-    with pytest.raises(UsdError, match=rf"{url}/train-\d+\.tar: no answer within 2 s, tried 5 times"):
+    with pytest.raises(UsdError, match=rf"{url}/train-\d+\.tar: no answer within 1 s, tried 5 times"):
         deque(batches, maxlen=0)
     flaky.silent = False
     assert time.monotonic() - began < 3 * storage.ATTEMPTS * storage.READ_TIMEOUT  # no request waits for the others
