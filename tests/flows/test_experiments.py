@@ -38,10 +38,11 @@ def test_a_grid_of_experiments_is_tabled_and_leaves_the_project_alone(inside: Pa
 
 @pytest.mark.slow
 def test_a_training_with_overrides_is_an_experiment_and_leaves_the_project_alone(inside: Path) -> None:
-    from flows.pipeline import train
+    from prefect.deployments import run_deployment
 
     before = in_project(inside, "git", "status", "--short")
-    assert run(train, variant="a", overrides={"train": {"rate": 8}}).is_completed()
+    parameters = {"variant": "a", "overrides": {"train": {"rate": 8}}}
+    assert run_deployment("train/on-demand", parameters=parameters, timeout=180).state.is_completed()
     rate = {row["value"]: row for row in artifact("experiments")}["train.rate"]
     assert rate["project"] == 2
     assert 8 in rate.values()  # the experiment's
