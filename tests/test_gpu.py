@@ -16,8 +16,8 @@ from usd.training import variant
 
 pytestmark = pytest.mark.slow
 
-FEW = {"steps": [1], "items": 2, "curve_items": 2}
-FAST = {"batch_sizes": [1], "baseline_steps": 2}
+FEW = {"steps": [1], "items": 2, "curve_items": 2, "baseline_steps": 2}
+FAST = {"batch_sizes": [1]}
 
 
 @pytest.fixture
