@@ -138,6 +138,7 @@ def finetune(
         rate=rates(params),
         log=log,
         preview=partial(preview, denoiser),
+        preview_every=params.preview_every,
         title=title,
     )
     return denoiser.eval(), curve
