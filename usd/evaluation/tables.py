@@ -52,7 +52,7 @@ def evaluations(curve: Any, row: str, direction: str) -> str:
 
 
 def paper_table(results: Comparison) -> str:
-    """The paper's comparison: ESS-10 against 100 DDIM steps."""
+    """The paper's comparison: the trained ESS list against the baseline's DDIM steps."""
     head = ["mean over the trained tasks", "paper", *both("(evaluations)"), "difference [95 %]", "US-Diffusion is"]
     return markdown(head, differences(results, "paper", paper=True))
 

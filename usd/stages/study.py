@@ -37,7 +37,7 @@ def main(
         (scratch / MARK).write_text(json.dumps(findings.as_dict(speedup), indent=1) + "\n")
         findings.table().to_csv(scratch / "runs.csv", index=False, lineterminator="\n")
         draw_quality({name: [run.curve for run in each] for name, each in runs.items()}, scratch / "quality.png")
-        text = render(findings, params.study, speedup)
+        text = render(findings, params, speedup)
         (scratch / "study.md").write_text(text)
         (scratch / "study.html").write_text(page(text, scratch, params.evaluate.grid_items))
         if (trials := out / TRIALS).exists():
