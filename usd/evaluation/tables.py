@@ -20,7 +20,7 @@ from usd.evaluation.comparison import (
 from usd.evaluation.gate import Check
 from usd.evaluation.names import HEADLINE, SETTINGS, named, number
 from usd.evaluation.targets import Target
-from usd.tasks import TASKS, TRAINED
+from usd.tasks import TRAINED
 
 PAPER = {"rmse": "−0.026", "fd": "−7.47 (FID)"}
 
@@ -187,8 +187,3 @@ def target_table(found: list[Target]) -> str:
     """The targets."""
     lines = [[each.name, each.wanted, each.found, "met" if each.met else "**missed**"] for each in found]
     return markdown(["target", "wanted", "found", "verdict"], lines)
-
-
-def pictured() -> list[str]:
-    """The tasks whose grids the report shows."""
-    return [task.name for task in TASKS.values() if task.map.trained or task.direction == "image2map"]
