@@ -25,9 +25,9 @@ def _read(path: str) -> Any:
 
 
 def _alone(name: str) -> dict[str, Any]:
-    """A reference's scores on the trained tasks, arranged as a variant's."""
+    """A yardstick's scores on the trained tasks, arranged as a variant's."""
     found: dict[str, Any] = {}
-    for row in _read("references/references.json"):
+    for row in _read("yardsticks/yardsticks.json"):
         if row["name"] == name and row["task"] in TASKS and TASKS[row["task"]].map.trained:
             task = TASKS[row["task"]]
             found.setdefault(task.direction, {})[task.map.name] = row

@@ -61,7 +61,7 @@ def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(traina
     assert "## The paper's row: ESS-3 against 2 DDIM steps" in page
     assert re.search(r"^\| paper \| Image2Map, RMSE \| \S+ ± \S+ \(2\) \| \S+ ± \S+ \(2\) \|", page, re.MULTILINE)
     finished = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/identity.json")}
-    assert len(finished) == 7  # three variants with two seeds each, and the references
+    assert len(finished) == 7  # three variants with two seeds each, and the yardsticks
     shutil.rmtree("runs/us_diffusion-2/model")  # to make room
     evaluating = Path("runs/us_diffusion-1")  # as if killed there
     trained = (evaluating / "model/model_index.json").stat().st_mtime_ns

@@ -66,7 +66,7 @@ def test_a_difference_in_the_report_is_that_of_the_tables(results: Path) -> None
 
 
 def test_the_best_trivial_answer_is_the_one_with_the_least_error(results: Path) -> None:
-    rows = json.loads((results / "references/references.json").read_text())
+    rows = json.loads((results / "yardsticks/yardsticks.json").read_text())
     rmse = {row["name"]: row["rmse"] for row in rows if row["task"] == "image2outpaint"}
     name, least = Comparison.read(results).best_trivial("image2outpaint")
     assert (name, least) == min(rmse.items(), key=lambda pair: pair[1])
@@ -82,8 +82,8 @@ def test_a_variant_without_sga_is_reported_too(results: Path) -> None:
 
 
 def test_a_start_without_adapter_has_no_row(results: Path) -> None:
-    """As stage `references` leaves it out where `train.warm_start` is a ControlNet or models/no_start."""
-    path = results / "references/references.json"
+    """As stage `yardsticks` leaves it out where `train.warm_start` is a ControlNet or models/no_start."""
+    path = results / "yardsticks/yardsticks.json"
     path.write_text(json.dumps([row for row in json.loads(path.read_text()) if row["name"] != CONTROL_ALONE]))
     report.main(results, *SAME)
     text = (results / "report.md").read_text()

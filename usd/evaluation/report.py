@@ -65,15 +65,15 @@ chose of all candidates, on all items.
 
 ![quality against evaluations](quality.png)
 
-## Against references that need no training of a variant
+## Against yardsticks that need no training of a variant
 
 *Control branch alone*: the generic control branch that both variants start from; it is told the task by the prompt
 and sees no example pair. *Base alone*: the frozen base is given the query as x_t at t = 998, with the task named in the
 prompt, and no control branch, adapter or example; one evaluation. All others are sampled as validation chose.
 
-{{ references.image2map }}
+{{ yardsticks.image2map }}
 
-{{ references.map2image }}
+{{ yardsticks.map2image }}
 
 Fréchet distances of pictures that nobody generated: other images of the data set, and the truth blurred 8 ×.
 
@@ -177,7 +177,7 @@ def render(results: Comparison, params: Params, study: str, independent: bool) -
         paper=tables.paper_table(results),
         networks=tables.read_by_networks(results),
         matched=tables.matched_table(results),
-        references={direction: tables.reference_table(results, direction) for direction in titles},
+        yardsticks={direction: tables.yardstick_table(results, direction) for direction in titles},
         distances=tables.distance_table(results),
         trained={title: tables.scores_table(results, key, True) for key, title in titles.items()},
         context=tables.context_table(results),

@@ -20,7 +20,7 @@ from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for
 from usd.diffusion.losses import mean_square, task_weights
 from usd.diffusion.prediction import clean_estimate
-from usd.evaluation.references import T_BASE_ALONE
+from usd.evaluation.yardsticks import T_BASE_ALONE
 from usd.model.base import Base, encode, encode_text, load_base
 from usd.training.checkpoint import identity_of
 from usd.training.loop import Terms, fit

@@ -59,14 +59,14 @@ All metrics in the paper's row, for information; there a variant without ESS has
 
 {{ in_full }}
 {% endif %}
-## Against references that need no variant
+## Against yardsticks that need no variant
 
 *Control branch alone*: the generic control branch that all variants start from; it is told the task by the prompt and
 sees no example pair. *Base alone*: the query as x_t at t = 998, no control branch, adapter or example. *Regression
 network*: the same base, trained for as many steps on the same batches to map the query to the target, without noise
 or examples; it is told the map by its name.
 
-{{ references }}
+{{ yardsticks }}
 
 {{ distances }}
 
@@ -105,7 +105,7 @@ def render(findings: Findings, everything: Params, speedup: float) -> str:
         variants_table=variants_table(findings),
         removals=removals_table(findings),
         in_full=removals_in_full(findings),
-        references=references_table(findings, params.items),
+        yardsticks=yardsticks_table(findings, params.items),
         distances=distances(findings, params.items),
         obeys=", ".join(f"{named(task)} {share:.0%}" for task, share in findings.obeys().items()),
         context=context_table(findings),
@@ -173,23 +173,23 @@ def _removal(findings: Findings, name: str, quantity: Quantity) -> list[str]:
     return [named(name), quantity.name, *cells, interval_text(found), verdict(found)]
 
 
-def references_table(findings: Findings, items: int) -> str:
-    """Every trained task beside the references of the same number of items."""
-    names = list(dict.fromkeys(str(row["name"]) for row in findings.references if row["task"] != "map2image"))
+def yardsticks_table(findings: Findings, items: int) -> str:
+    """Every trained task beside the yardsticks of the same number of items."""
+    names = list(dict.fromkeys(str(row["name"]) for row in findings.yardsticks if row["task"] != "map2image"))
     lines = []
     for task in TRAINED:
         metric = HEADLINE[task.direction]
         cells = [
             spread(run.value("chosen", task.name, metric) for run in findings.runs[name]) for name in (BASELINE, OURS)
         ]
-        known = {row["name"]: row[metric] for row in findings.references if row["task"] == task.name}
+        known = {row["name"]: row[metric] for row in findings.yardsticks if row["task"] == task.name}
         lines.append([f"{named(task.name)}, {named(metric)}", *cells, *(number(known.get(n, np.nan)) for n in names)])
     return markdown([f"{items} items", named(BASELINE), named(OURS), *names], lines)
 
 
 def distances(findings: Findings, items: int) -> str:
     """Fréchet distances of pictures that nobody generated."""
-    rows = [row for row in findings.references if row["task"] == "map2image" and row["items"] == items]
+    rows = [row for row in findings.yardsticks if row["task"] == "map2image" and row["items"] == items]
     told = {str(row["name"]): float(row["fd"]) for row in rows}
     parts = [f"{name} {number(told[name], 1)}" for name in (REAL, BLURRED) if name in told]
     return f"Fréchet distances to {items} truths: {', '.join(parts)}."
