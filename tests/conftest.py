@@ -149,7 +149,7 @@ def untrained(base, variant: str):
     import torch
 
     from usd import config
-    from usd.training.control import new_denoiser
+    from usd.training.finetune import new_denoiser
 
     params = config.load(ROOT / "params.yaml")
     denoiser = new_denoiser(base, params.variants[variant], replace(params.train, warm_start=config.NO_START))

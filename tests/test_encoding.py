@@ -25,8 +25,8 @@ from usd.errors import UsdError
 from usd.images import to_array, to_tensor
 from usd.model.base import Base, encode, encode_text, load_base
 from usd.stages import shard
-from usd.training.control import finetune
 from usd.training.encoding import _mirrored, encode_samples
+from usd.training.finetune import finetune
 
 
 @pytest.fixture(scope="module")

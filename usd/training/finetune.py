@@ -1,4 +1,4 @@
-"""Training of the control branch: what is trained, how fast each weight moves, and on which batches."""
+"""Training of a variant, `control` among them: what is trained, how fast each weight moves, and on which batches."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
