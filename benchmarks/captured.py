@@ -33,7 +33,7 @@ from usd.model.base import decode, encode, encode_text, load_base, prompt_tokens
 from usd.model.control import Denoiser, channels_last, predict
 from usd.tasks import TRAINED
 from usd.training.checkpoint import TrainingState, identity_of
-from usd.training.control import batches_of, new_denoiser, rates
+from usd.training.finetune import batches_of, new_denoiser, rates
 from usd.training.objective import Draws, Objective, draw_all
 from usd.training.optimizer import learning_rate, new_average, new_optimizer, set_learning_rate
 from usd.training.progress import Progress

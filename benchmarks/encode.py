@@ -18,7 +18,7 @@ from usd.data.loader import Batch
 from usd.determinism import accelerator_for
 from usd.model.base import encode, encode_text
 from usd.tasks import TRAINED
-from usd.training.control import new_denoiser
+from usd.training.finetune import new_denoiser
 from usd.training.objective import Objective
 
 PROFILE, TOKENS = "sd15", 77

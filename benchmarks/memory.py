@@ -34,7 +34,7 @@ from usd.model.base import Base, decode, encode
 from usd.model.control import predict
 from usd.model.untrained import new_base
 from usd.tasks import TRAINED
-from usd.training.control import new_denoiser
+from usd.training.finetune import new_denoiser
 
 PROFILES = ("cpu", "gpu", "sd15")
 GIB = 2**30

@@ -22,7 +22,7 @@ from usd.config.training import OURS
 from usd.determinism import device_for, generator
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.training.control import new_denoiser
+from usd.training.finetune import new_denoiser
 
 EXAMPLE = ROOT / "data/examples/image2depth"
 SIDES = {"100 DDIM steps": sampling_timesteps("uniform", 100), "ESS-10": sampling_timesteps("ess", 10)}

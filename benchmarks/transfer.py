@@ -30,8 +30,8 @@ from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, MEAN_MAP
 from usd.evaluation.evaluator import Evaluator, Measure, Scored
 from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.pictures import draw_grid
-from usd.evaluation.references import base_alone
 from usd.evaluation.sampling import NAMED, Candidate, Shown
+from usd.evaluation.yardsticks import base_alone
 from usd.files import read_json, sha256
 from usd.model.base import load_base
 from usd.stages import shard

@@ -25,9 +25,9 @@ def _read(path: str) -> Any:
 
 
 def _alone(name: str) -> dict[str, Any]:
-    """A reference's scores on the trained tasks, arranged as a variant's."""
+    """A yardstick's scores on the trained tasks, arranged as a variant's."""
     found: dict[str, Any] = {}
-    for row in _read("references/references.json"):
+    for row in _read("yardsticks/yardsticks.json"):
         if row["name"] == name and row["task"] in TASKS and TASKS[row["task"]].map.trained:
             task = TASKS[row["task"]]
             found.setdefault(task.direction, {})[task.map.name] = row
@@ -52,7 +52,8 @@ def table() -> str:
     def steps(metrics: Any) -> str:
         return " / ".join(str(metrics["sampling"][direction]["steps"]) for direction in DIRECTIONS)
 
-    reference = config.load(ROOT / "params.yaml").reference
+    params = config.load(ROOT / "params.yaml")
+    reference, ddim = params.reference, params.evaluate.baseline_steps
     longer = f"US-Diffusion, {reference.steps} steps of {reference.batch_size * len(TRAINED)} items"
     heads = ["Prompt Diffusion (baseline)", "US-Diffusion", longer, "control branch alone", "base alone"]
     lines = (
@@ -77,7 +78,7 @@ def table() -> str:
     for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
         means_of = [format(fmean(each[metric] for each in row_[direction].values()), form) for row_ in published]
         baseline, ours_ = (int(paper[paper["direction"] == direction]["nfe"].max()) for paper in papers)
-        what = f"100 DDIM steps ({baseline} evaluations) / ESS-10 ({ours_})"
+        what = f"{ddim} DDIM steps ({baseline} evaluations) / ESS-{params.train.ess_steps} ({ours_})"
         lines += row(f"{what}: mean {named(metric)}, {items['paper']} items", [*means_of, "—", "—"])
     counts = [benchmark["variants"][variant]["nfe"] for variant in VARIANTS]
     return (

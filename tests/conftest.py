@@ -151,7 +151,7 @@ def untrained(base, variant: str):
     import torch
 
     from usd import config
-    from usd.training.control import new_denoiser
+    from usd.training.finetune import new_denoiser
 
     params = config.load(ROOT / "params.yaml")
     denoiser = new_denoiser(base, params.variants[variant], replace(params.train, warm_start=config.NO_START))
@@ -206,7 +206,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, host: str, port: int) -> None:
 
 @pytest.fixture(scope="session")
 def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder `results` with the real evaluation of both untrained variants and the references; not to be changed."""
+    """A folder `results` with the real evaluation of both untrained variants and the yardsticks; not to be changed."""
     import json
     from dataclasses import replace
 
@@ -217,9 +217,9 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from usd.evaluation.evaluator import Evaluator, Measure
     from usd.evaluation.files import write_evaluation, write_replicates
     from usd.evaluation.manifest import Samples, mean_maps
-    from usd.evaluation.references import References
     from usd.evaluation.sampling import NAMED
     from usd.evaluation.variant import evaluate_variant
+    from usd.evaluation.yardsticks import Yardsticks
     from usd.model.base import load_base
 
     folder = tmp_path_factory.mktemp("evaluated") / "results"
@@ -234,13 +234,13 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         evaluator = Evaluator(untrained(base, name), everything.variants[name].timesteps, 3, params, measure)
         (folder / name).mkdir(parents=True)
         write_evaluation(evaluate_variant(evaluator, splits["val"], splits["test"], folder / name), folder / name)
-    references = References(params, measure)
-    references.answer(base, splits["test"], splits["train"])
+    yardsticks = Yardsticks(params, measure)
+    yardsticks.answer(base, splits["test"], splits["train"])
     control = Evaluator(untrained(base, "control"), "ess", 3, params, measure, NAMED)
-    references.answer_by_control(control, splits["val"], splits["test"])
-    (folder / "references").mkdir()
-    (folder / "references/references.json").write_text(json.dumps(references.rows))
-    write_replicates(references.replicates, folder / "references/bootstrap.csv")
+    yardsticks.answer_by_control(control, splits["val"], splits["test"])
+    (folder / "yardsticks").mkdir()
+    (folder / "yardsticks/yardsticks.json").write_text(json.dumps(yardsticks.rows))
+    write_replicates(yardsticks.replicates, folder / "yardsticks/bootstrap.csv")
     for name in ("curves", "study"):
         shutil.copytree(ROOT / "results" / name, folder / name)
     shutil.copy(ROOT / "results/benchmark.json", folder)

@@ -19,7 +19,7 @@ from tests.documents import commands
 from usd.diffusion.sampling import ddim, set_timesteps
 from usd.errors import UsdError
 from usd.model.base import encode_text, load_base, save_base
-from usd.model.card import Origin, origin_of
+from usd.model.licence import Origin, origin_of
 
 BUNDLED = ROOT / "models/base"
 UNET = "unet/diffusion_pytorch_model.safetensors"

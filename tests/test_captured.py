@@ -20,7 +20,7 @@ from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.model.base import load_base
 from usd.training import loop
-from usd.training.control import batches_of, new_denoiser
+from usd.training.finetune import batches_of, new_denoiser
 from usd.training.objective import Objective
 from usd.training.variant import Run
 

@@ -18,7 +18,7 @@ def test_a_stage_is_a_module_and_a_section() -> None:
     modules = {path.stem for path in (ROOT / "usd/stages").glob("*.py")} - {"__init__"}
     sections = {field.name for field in fields(config.Params)}
     assert modules == set(STAGES)
-    assert set(STAGES) - sections == {"references", "report"}  # they read the sections `evaluate` and `gate`
+    assert set(STAGES) - sections == {"yardsticks", "report"}  # they read the sections `evaluate` and `gate`
     assert sections - set(STAGES) == {
         "paths",
         "variants",

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import ROOT
 from tests.test_stable_diffusion import US_DIFFUSION, params, stable_diffusion  # noqa: F401 (fixtures)
-from usd import config
+from usd import cli, config
 from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
+from usd.config.profiles import change
 from usd.data.encoded import Encoded
 from usd.data.loader import training_loader
 from usd.data.record import read_manifest, write_manifest
@@ -23,8 +25,8 @@ from usd.errors import UsdError
 from usd.images import to_array, to_tensor
 from usd.model.base import Base, encode, encode_text, load_base
 from usd.stages import shard
-from usd.training.control import finetune
 from usd.training.encoding import _mirrored, encode_samples
+from usd.training.finetune import finetune
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,14 @@ def test_a_base_whose_codec_is_free_is_not_encoded(base: Base, shards: Shards, t
     with pytest.raises(UsdError, match="nothing to encode"):
         encode_samples(base, shards, tmp_path / "out", batch_size=16)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_shards_are_those_of_params_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    change([{"paths": {"shards": "elsewhere"}}], tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsdError, match=r"^elsewhere: "):
+        cli.encode(tmp_path / "out")
 
 
 def test_a_training_on_columns_learns_the_same_and_runs_no_encoder(

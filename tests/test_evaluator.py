@@ -16,8 +16,8 @@ from usd.evaluation.context import change, first, other
 from usd.evaluation.evaluator import Evaluator, Measure, finite
 from usd.evaluation.files import read_results
 from usd.evaluation.manifest import Samples, mean_maps
-from usd.evaluation.references import base_alone, trivial
 from usd.evaluation.sampling import Candidate, Shown
+from usd.evaluation.yardsticks import base_alone, trivial
 from usd.tasks import TASKS, TRAINED, UNSEEN
 
 pytestmark = pytest.mark.slow

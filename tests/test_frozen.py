@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 FEW = {
     "control": {"steps": 2},
     "reference": {"steps": 2, "batch_size": 1},
-    "train": {"warmup": 1},
+    "train": {"warmup": 1, "ess_steps": 3},
     "study": {"steps": [1], "items": 2, "curve_items": 2},
-    "evaluate": {"validation_items": 2, "unseen_items": 2, "guidance_scales": [1.0]},
+    "evaluate": {"validation_items": 2, "unseen_items": 2, "guidance_scales": [1.0], "baseline_steps": 2},
 }
 
 
@@ -58,8 +58,10 @@ def test_the_study_tables_every_variant_and_does_not_repeat_finished_runs(traina
     page = (out / "study.md").read_text()
     assert "| US-Diffusion |" in page
     assert "| without ESS |" in page
+    assert "## The paper's row: ESS-3 against 2 DDIM steps" in page
+    assert re.search(r"^\| paper \| Image2Map, RMSE \| \S+ ± \S+ \(2\) \| \S+ ± \S+ \(2\) \|", page, re.MULTILINE)
     finished = {path: path.stat().st_mtime_ns for path in Path("runs").glob("*/identity.json")}
-    assert len(finished) == 7  # three variants with two seeds each, and the references
+    assert len(finished) == 7  # three variants with two seeds each, and the yardsticks
     shutil.rmtree("runs/us_diffusion-2/model")  # to make room
     evaluating = Path("runs/us_diffusion-1")  # as if killed there
     trained = (evaluating / "model/model_index.json").stat().st_mtime_ns

@@ -11,13 +11,13 @@ from tests.conftest import ROOT
 from tests.pretend import pretended_device
 from usd.config.profiles import change
 from usd.model.control import Denoiser
-from usd.stages import annotators, base, benchmark, references, train
+from usd.stages import annotators, base, benchmark, train, yardsticks
 from usd.training import variant
 
 pytestmark = pytest.mark.slow
 
-FEW = {"steps": [1], "items": 2, "curve_items": 2}
-FAST = {"batch_sizes": [1], "baseline_steps": 2}
+FEW = {"steps": [1], "items": 2, "curve_items": 2, "baseline_steps": 2}
+FAST = {"batch_sizes": [1]}
 
 
 @pytest.fixture
@@ -57,5 +57,5 @@ def test_training_of_annotators() -> None:
 @pytest.mark.usefixtures("gpu")
 def test_evaluation_and_benchmark() -> None:
     base, control, reference = (ROOT / "models" / name for name in ("base", "control", "reference"))
-    references.main("shards", Path("annotators"), base, control, Path("references"))
+    yardsticks.main("shards", Path("annotators"), base, control, Path("yardsticks"))
     benchmark.main("shards", reference, reference, ROOT / "results", Path("settings.json"), Path("times.json"))

@@ -23,7 +23,7 @@ from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.control import predict
 from usd.model.directory import halve, model_directory, save_model
 from usd.tasks import TRAINED
-from usd.training.control import new_denoiser
+from usd.training.finetune import new_denoiser
 
 EVERYTHING = config.load(ROOT / "params.yaml")
 PARAMS, VARIANTS = replace(EVERYTHING.train, warm_start=config.NO_START), EVERYTHING.variants

@@ -19,7 +19,7 @@ from usd.errors import UsdError
 from usd.model.base import decode, encode, encode_text
 from usd.model.control import Denoiser
 from usd.tasks import TRAINED
-from usd.training.control import new_denoiser
+from usd.training.finetune import new_denoiser
 from usd.training.objective import Objective, draw_all
 
 PARAMS = config.load(ROOT / "params.yaml")

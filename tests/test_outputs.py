@@ -7,7 +7,7 @@ import pytest
 
 from usd.errors import UsdError
 from usd.evaluation.evaluator import Evaluator, Measure
-from usd.stages import annotators, base, control, evaluate, reference, references, study, train
+from usd.stages import annotators, base, control, evaluate, reference, study, train, yardsticks
 
 SHARDS, NETWORKS, CURVE, RUN = "shards", Path("annotators"), Path("curve.csv"), Path("run")
 BASE, CONTROL = Path("models/base"), Path("models/control")
@@ -16,7 +16,7 @@ MAIN: dict[str, Callable[[Path], None]] = {
     "base": lambda out: base.main(SHARDS, out, RUN),
     "control": lambda out: control.main(SHARDS, out, CURVE, RUN),
     "train": lambda out: train.main("us_diffusion", SHARDS, NETWORKS, out, CURVE, RUN),
-    "references": lambda out: references.main(SHARDS, NETWORKS, BASE, CONTROL, out),
+    "yardsticks": lambda out: yardsticks.main(SHARDS, NETWORKS, BASE, CONTROL, out),
     "evaluate": lambda out: evaluate.main("us_diffusion", SHARDS, NETWORKS, CONTROL, out),
     "study": lambda out: study.main(SHARDS, NETWORKS, NETWORKS, CONTROL, Path("benchmark.json"), out, RUN),
     "reference": lambda out: reference.main(SHARDS, NETWORKS, NETWORKS, out, Path("results"), CURVE, RUN),

@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from usd.config.training import OURS
+from usd.config.training import OURS, VARIANTS
+from usd.errors import UsdError
 from usd.evaluation.comparison import CONTROL_ALONE, Comparison
 from usd.stages import report
+from usd.tasks import TASKS
 
 pytestmark = pytest.mark.slow  # evaluates both variants first
 
@@ -64,7 +66,7 @@ def test_a_difference_in_the_report_is_that_of_the_tables(results: Path) -> None
 
 
 def test_the_best_trivial_answer_is_the_one_with_the_least_error(results: Path) -> None:
-    rows = json.loads((results / "references/references.json").read_text())
+    rows = json.loads((results / "yardsticks/yardsticks.json").read_text())
     rmse = {row["name"]: row["rmse"] for row in rows if row["task"] == "image2outpaint"}
     name, least = Comparison.read(results).best_trivial("image2outpaint")
     assert (name, least) == min(rmse.items(), key=lambda pair: pair[1])
@@ -80,21 +82,31 @@ def test_a_variant_without_sga_is_reported_too(results: Path) -> None:
 
 
 def test_a_start_without_adapter_has_no_row(results: Path) -> None:
-    """As stage `references` leaves it out where `train.warm_start` is a ControlNet or models/no_start."""
-    path = results / "references/references.json"
+    """As stage `yardsticks` leaves it out where `train.warm_start` is a ControlNet or models/no_start."""
+    path = results / "yardsticks/yardsticks.json"
     path.write_text(json.dumps([row for row in json.loads(path.read_text()) if row["name"] != CONTROL_ALONE]))
     report.main(results, *SAME)
-    text, _, _ = (results / "report.md").read_text().partition("## The study")
+    text = (results / "report.md").read_text()
     assert f"| {CONTROL_ALONE}" not in text
     assert "US-Diffusion − base alone [95 %]" in text
 
 
-def test_the_study_is_a_part_of_the_report(results: Path) -> None:
-    report.main(results, *SAME)
-    (results / "study/study.json").write_text('{"rows": [{}]}')
-    (results / "study/study.md").write_text("# The study\n\n## A head\n\n![plot](quality.png)\n")
-    shutil.copy(results / "curves.png", results / "study/quality.png")
+def test_the_report_has_the_studys_first_table_and_a_link_to_the_rest(results: Path) -> None:
+    page = results / "study/study.md"
+    page.write_text("# The study\n\n| row |\n| --- |\n| paper |\n\n## More\n\n| row |\n| --- |\n| 9 |\n")
     report.main(results, *SAME)
     text = (results / "report.md").read_text()
-    assert "### A head" in text
-    assert "![plot](study/quality.png)" in text
+    assert "](study/study.md)" in text
+    assert "\n\n| row |\n| --- |\n| paper |\n\n!" in text
+    assert "| 9 |" not in text
+    page.write_text("# The study\n")
+    with pytest.raises(UsdError, match=r"study\.md: has no table"):
+        report.main(results, *SAME)
+
+
+def test_every_grid_is_shown(results: Path) -> None:
+    report.main(results, *SAME)
+    text = (results / "report.md").read_text()
+    grids = {path.relative_to(results).as_posix() for name in VARIANTS for path in (results / name).glob("*.png")}
+    assert len(grids) == 2 * len(TASKS)
+    assert grids <= set(re.findall(r"\]\(([^)]+)\)", text))

@@ -22,7 +22,7 @@ from usd.errors import UsdError
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import load_base
 from usd.model.untrained import fit_tokenizer
-from usd.training.control import finetune, new_denoiser
+from usd.training.finetune import finetune, new_denoiser
 
 pytestmark = pytest.mark.slow
 

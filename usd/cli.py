@@ -84,9 +84,9 @@ def generate(
 def ingest(
     path: Annotated[Path, typer.Argument(help="A folder of pictures; it is only read.")],
     out: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="The dataset to make, such as data/mine.")],
-    layout: Annotated[Literal["folder", "instruct-pix2pix"], typer.Option(help="Its layout.")] = "folder",
-    size: Annotated[int | None, typer.Option(help="Side in pixels; else render.image_size of params.yaml.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 1,
+    layout: Annotated[Literal["folder", "instruct-pix2pix"] | None, typer.Option(help="Else ingest.layout.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side in pixels; else render.image_size.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the splits; else ingest.seed.")] = None,
     maps: Annotated[Path | None, typer.Option(help="YAML: what the values of your maps mean.")] = None,
     splits: Annotated[Path | None, typer.Option(help="CSV file_name,split: splits decided by hand.")] = None,
 ) -> None:
@@ -153,7 +153,7 @@ def upload(
 @app.command(rich_help_panel=DATA, epilog=_examples("usd encode data/encoded", "usd encode encoded --batch-size 64"))
 def encode(
     out: Annotated[Path, typer.Argument(help="Folder for the encoded samples; an unfinished one is continued.")],
-    shards: Annotated[str, typer.Option(help="Folder or URL of the shards.")] = "data/shards",
+    shards: Annotated[str | None, typer.Option(help="Their folder or URL; else paths.shards of params.yaml.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images, or captions, that are encoded at a time.")] = 16,
 ) -> None:
     """Compute latents and text states of all training samples with the encoders of `train.base`, only once.
@@ -166,8 +166,9 @@ def encode(
     from usd.model.base import load_base
     from usd.training.encoding import encode_samples
 
-    params, opened = config.load().train, Shards.open(shards)
-    base = load_base(params.base).to(device_for(params.device))
+    params = config.load()
+    opened = Shards.open(shards or params.paths.shards)
+    base = load_base(params.train.base).to(device_for(params.train.device))
     encode_samples(base, opened, out, batch_size)
 
 

@@ -15,7 +15,7 @@ class Map:
     """A picture derived from an image: RGB, 8 bit, values in [0, 1] when read as a tensor."""
 
     name: str
-    prompt: str  # the Image2Map prompt
+    prompt: str  # of Image2Map where no example pair is shown
     trained: bool  # False: kept unseen in training, used to test generalisation
     feedback_weight: float = 1.0  # of FAL, 0 is off; 0.5 for segmentation (ControlNet++, arXiv 2404.07987)
     directions: bool = False  # red is (x + 1) / 2, an x component: mirroring a picture changes its sign
@@ -68,7 +68,7 @@ class Task:
         return self.map.name if self.direction == "image2map" else "image"
 
     def prompt(self, caption: str) -> str:
-        """The map's name for Image2Map, the caption for Map2Image (Prompt Diffusion, arXiv 2305.01115)."""
+        """Where no pair is shown: the map's name for Image2Map, the caption for Map2Image (arXiv 2305.01115)."""
         return self.map.prompt if self.direction == "image2map" else caption
 
     def prompt_beside_pair(self, caption: str) -> str:

@@ -23,7 +23,7 @@ def test_our_dag(monkeypatch: pytest.MonkeyPatch) -> None:
     (benchmark,) = (stage for stage in stages if stage.name == "benchmark")
     assert benchmark.results == (Path("results/benchmark_settings.json"), Path("results/benchmark.json"))
     trainings = {"annotators", "base", "control", "train", "reference", "study"}
-    assert gpu == trainings | {"references", "evaluate", "benchmark"}
+    assert gpu == trainings | {"yardsticks", "evaluate", "benchmark"}
 
 
 def test_our_names_agree() -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.ingestion.scenery import notes, save, sight, take
 from usd import cli
+from usd.config.profiles import change
 from usd.config.values import Layout
 from usd.data.record import MANIFEST, read_manifest
 from usd.errors import UsdError
@@ -141,8 +142,27 @@ def test_seeds_json_that_cannot_be_read_ends_it(source: Path, tmp_path: Path) ->
 
 def test_every_layout_has_its_reader() -> None:
     assert set(get_args(Layout)) == LAYOUTS.keys()
-    offered = get_args(get_type_hints(cli.ingest)["layout"])  # written there again, as the command must start at once
-    assert offered == get_args(Layout)
+    offered, _ = get_args(
+        get_type_hints(cli.ingest)["layout"]
+    )  # written there again, as the command must start at once
+    assert get_args(offered) == get_args(Layout)
+
+
+def test_layout_and_seed_are_those_of_params_yaml(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a try-out by hand, which says the size alone, has the samples and splits of the pipeline."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    change([{"ingest": {"layout": "instruct-pix2pix"}}], tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsdError, match="not <seed>_0"):
+        ingest(source, tmp_path / "out", Options(size=32))
+    splits = []
+    for seed in (1, 4):
+        change([{"ingest": {"layout": "folder", "seed": seed}}], tmp_path / "params.yaml")
+        ingest(source, tmp_path / "out", Options(size=32))
+        splits.append(list(read_manifest(tmp_path / "out").sort_values("source")["split"]))
+    assert splits[0] != splits[1]
 
 
 @pytest.mark.parametrize("maps", ["condition: depth", "folders: {A: image, B: seg}"])

@@ -64,7 +64,6 @@ class Benchmark:
     batch_sizes: Annotated[list[Count], Field(min_length=1)]
     repeats: Count
     min_run_time: Amount
-    baseline_steps: Timesteps
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)

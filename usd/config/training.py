@@ -44,7 +44,6 @@ class Optimisation:
     ema_decay: Annotated[Share, Field(lt=1)]
     checkpoint_every: Count
     log_every: Count
-    preview_every: Whole
     flip: Share
     workers: Whole
     device: Device
@@ -128,6 +127,7 @@ class Train(Optimisation):
     gradient_checkpointing: Flag
     compile: Flag
     encoded: str
+    preview_every: Whole
 
     @field_validator("base", "warm_start")
     @classmethod

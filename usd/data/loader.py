@@ -60,7 +60,7 @@ class Slots:
         self.run = max(1, RUN_BYTES // prod(stream.shape))
         self.memory = torch.empty(workers, AHEAD + 1, self.run, *stream.shape, dtype=torch.uint8).share_memory_()
 
-    def place(self, index: int) -> Tensor:
+    def buffer(self, index: int) -> Tensor:
         """That of a micro-batch, by its number."""
         run, number = divmod(index - self.start, self.run)
         turn, worker = divmod(run, self.workers)
@@ -89,7 +89,7 @@ def training_loader(stream: TrainingStream, workers: int, device: torch.device |
         if isinstance(packets, UsdError):
             raise packets
         for packet in packets:
-            yield _batch(packet, slots.place(packet.index), stream.tasks, device)
+            yield _batch(packet, slots.buffer(packet.index), stream.tasks, device)
 
 
 class _Worker(IterableDataset[list[Packet] | UsdError]):
@@ -105,7 +105,7 @@ class _Worker(IterableDataset[list[Packet] | UsdError]):
 
     def __iter__(self) -> Iterator[list[Packet] | UsdError]:
         worker = get_worker_info()
-        packets = self.stream.packets(self.slots.indices(worker.id if worker else 0), self.slots.place)
+        packets = self.stream.packets(self.slots.indices(worker.id if worker else 0), self.slots.buffer)
         try:
             while True:
                 yield [replace(packet, pictures=None) for packet in islice(packets, self.slots.run)]

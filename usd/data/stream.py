@@ -32,7 +32,7 @@ from usd.tasks import TRAINED, Task
 
 AHEAD = 4  # micro-batches that a worker fetches at the same time from object storage
 PLANNED = 16  # micro-batches whose items are worked out together
-Place = Callable[[int], Tensor]  # where the pictures of a micro-batch go, by its number
+Buffer = Callable[[int], Tensor]  # where the pictures of a micro-batch go, by its number
 
 
 class StreamItem(NamedTuple):
@@ -97,11 +97,11 @@ class TrainingStream:
         (picture,) = next(self.split.decoded([Wanted(0, ("image",))])).values()
         return 4, self.size, *picture.shape
 
-    def packets(self, indices: Iterator[int] | None = None, place: Place | None = None) -> Iterator[Packet]:
-        """Micro-batches by their numbers, all from `start` on if none are given; `place` says where pictures go."""
-        plans, place = self._plans(indices or count(self.start)), place or self._new
+    def packets(self, indices: Iterator[int] | None = None, buffer: Buffer | None = None) -> Iterator[Packet]:
+        """Micro-batches by their numbers, all from `start` on if none are given; `buffer` says where pictures go."""
+        plans, buffer = self._plans(indices or count(self.start)), buffer or self._new
         if not is_remote(self.split.root):
-            yield from (self._decoded(self._read(*plan), place) for plan in plans)
+            yield from (self._decoded(self._read(*plan), buffer) for plan in plans)
             return
         threads = ThreadPoolExecutor(AHEAD)
         try:
@@ -109,7 +109,7 @@ class TrainingStream:
             while reading:
                 found = reading.popleft().result()
                 reading.extend(threads.submit(self._read, *plan) for plan in islice(plans, 1))
-                yield self._decoded(found, place)
+                yield self._decoded(found, buffer)
         finally:  # without waiting: Python may collect an abandoned stream in the thread that answers its requests
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -158,9 +158,9 @@ class TrainingStream:
         remote = is_remote(self.split.root)
         return Loaded(index, items, wanted, self.split.read(wanted) if remote else self.split.each(wanted))
 
-    def _decoded(self, found: Loaded, place_of: Place) -> Packet:
-        """Decode and augment, into the place that the pictures have."""
-        items, rows, pictures = found.items, self.split.rows, place_of(found.index)
+    def _decoded(self, found: Loaded, buffer: Buffer) -> Packet:
+        """Decode and augment, into the buffer that the pictures have."""
+        items, rows, pictures = found.items, self.split.rows, buffer(found.index)
         into = pictures.numpy()
         keys = [rows.key(wanted.number) for wanted in found.wanted]
         mirrored: list[bool] = []

@@ -19,7 +19,7 @@ METRICS: tuple[tuple[Direction, str], ...] = (
     ("map2image", "fd"),
     ("map2image", "adherence_rmse"),
 )
-BASE_ALONE, CONTROL_ALONE = "base alone", "control branch alone"  # names of references
+BASE_ALONE, CONTROL_ALONE = "base alone", "control branch alone"  # names of yardsticks
 BLURRED, REAL = "blurred truth", "other real images"
 MEAN_MAP, COLOUR = "mean map", "mean colour of the example's target"
 COPY, COPY_QUERY = "copy of the example's target", "copy of the query"
@@ -28,25 +28,25 @@ TRIVIAL = (MEAN_MAP, COLOUR, COPY, COPY_QUERY)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both variants and the references, as they lie below `results`."""
+    """Both variants and the yardsticks, as they lie below `results`."""
 
     baseline: Results
     ours: Results
-    references: pd.DataFrame  # name, task, items and metrics
-    reference_replicates: dict[str, np.ndarray]  # "name/task/metric" → (R,)
+    yardsticks: pd.DataFrame  # name, task, items and metrics
+    yardstick_replicates: dict[str, np.ndarray]  # "name/task/metric" → (R,)
 
     @classmethod
     def read(cls, results: Path) -> "Comparison":
-        """Read the outputs of the stages `evaluate` and `references`.
+        """Read the outputs of the stages `evaluate` and `yardsticks`.
 
         Raises:
             UsdError: a file is missing or unreadable.
         """
-        folder = results / "references"
+        folder = results / "yardsticks"
         return cls(
             read_results(results / BASELINE),
             read_results(results / OURS),
-            pd.DataFrame(read_json(folder / "references.json")),
+            pd.DataFrame(read_json(folder / "yardsticks.json")),
             read_replicates(folder / "bootstrap.csv"),
         )
 
@@ -77,31 +77,31 @@ class Comparison:
 
     def starts(self) -> list[str]:
         """Which of CONTROL_ALONE and BASE_ALONE were measured: a start without adapter, or none, answers nothing."""
-        return [name for name in (CONTROL_ALONE, BASE_ALONE) if name in set(self.references["name"])]
+        return [name for name in (CONTROL_ALONE, BASE_ALONE) if name in set(self.yardsticks["name"])]
 
     def over(self, name: str, task: str, metric: str) -> Interval:
-        """US-Diffusion, as chosen, − the reference BASE_ALONE or CONTROL_ALONE, in one trained task."""
+        """US-Diffusion, as chosen, − the yardstick BASE_ALONE or CONTROL_ALONE, in one trained task."""
         ours = self.ours.value("chosen", task, metric)
-        theirs = self.reference(name, task, metric)
+        theirs = self.yardstick(name, task, metric)
         differences = (
-            self.ours.replicates[f"chosen/{task}/{metric}"] - self.reference_replicates[f"{name}/{task}/{metric}"]
+            self.ours.replicates[f"chosen/{task}/{metric}"] - self.yardstick_replicates[f"{name}/{task}/{metric}"]
         )
         return interval(ours - theirs, differences)
 
-    def reference(self, name: str, task: str, metric: str, items: int | None = None) -> float:
-        """A number of a reference, at a number of items where there are several; NaN if it was not measured."""
-        table = self.references
+    def yardstick(self, name: str, task: str, metric: str, items: int | None = None) -> float:
+        """A number of a yardstick, at a number of items where there are several; NaN if it was not measured."""
+        table = self.yardsticks
         found = table[(table["name"] == name) & (table["task"] == task)]
         found = found[found["items"] == items] if items is not None else found
         return float(found[metric].iloc[0]) if len(found) and metric in found else float("nan")
 
     def distance(self, name: str, items: int) -> float:
-        """A reference Fréchet distance at a number of items; NaN if it was not measured."""
-        return self.reference(name, "map2image", "fd", items)
+        """The Fréchet distance of a yardstick at a number of items; NaN if it was not measured."""
+        return self.yardstick(name, "map2image", "fd", items)
 
     def best_trivial(self, task: str) -> tuple[str, float]:
         """The trivial answer with the least RMSE, and that RMSE."""
-        found = {name: self.reference(name, task, "rmse") for name in TRIVIAL}
+        found = {name: self.yardstick(name, task, "rmse") for name in TRIVIAL}
         name = min(found, key=found.__getitem__)
         return name, found[name]
 

@@ -25,6 +25,7 @@ class Evaluation:
     curve: list[dict[str, object]] = field(default_factory=list)  # one row a task and way to sample
     context: dict[str, Any] = field(default_factory=dict)  # the in-context tests, by task
     replicates: dict[str, np.ndarray] = field(default_factory=dict)  # "row/task/metric" → (R,)
+    recognised: list[float] = field(default_factory=list)  # a trained task's share of items that the indicator names
 
 
 @dataclass(frozen=True)

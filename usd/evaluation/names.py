@@ -34,7 +34,7 @@ NAMES = VARIANT_NAMES | {
     "floor_ratio": "RMSE / floor",
     "miou": "mIoU",
     "absrel": "AbsRel of inverse depth",
-    "swapped_pair_change": "change with another task's pair",
+    "swapped_pair_change": "change of the output with another task's pair",
     "black_pair": "black pair",
     "foreign_pair": "another task's pair",
     "other_prompt": "map named, or no caption",

@@ -1,5 +1,6 @@
 """The report: both variants side by side, against the paper's claims, the base alone and trivial answers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import jinja2
 
 from usd.config import Params
 from usd.config.training import OURS, VARIANTS
+from usd.errors import UsdError
 from usd.evaluation import tables
 from usd.evaluation.comparison import Comparison
 from usd.evaluation.gate import judge_quality
 from usd.evaluation.names import named
 from usd.evaluation.targets import targets
 from usd.files import read_text
-from usd.tasks import DIRECTIONS
+from usd.tasks import DIRECTIONS, TASKS
 
 TEMPLATE = jinja2.Template(
     """# US-Diffusion against Prompt Diffusion
@@ -63,15 +65,15 @@ chose of all candidates, on all items.
 
 ![quality against evaluations](quality.png)
 
-## Against references that need no training of a variant
+## Against yardsticks that need no training of a variant
 
 *Control branch alone*: the generic control branch that both variants start from; it is told the task by the prompt
 and sees no example pair. *Base alone*: the frozen base is given the query as x_t at t = 998, with the task named in the
 prompt, and no control branch, adapter or example; one evaluation. All others are sampled as validation chose.
 
-{{ references.image2map }}
+{{ yardsticks.image2map }}
 
-{{ references.map2image }}
+{{ yardsticks.map2image }}
 
 Fréchet distances of pictures that nobody generated: other images of the data set, and the truth blurred 8 ×.
 
@@ -116,7 +118,12 @@ of the same direction):
 {% endif %}
 ## The study
 
+[Several training seeds](study/study.md) of both variants, and of US-Diffusion without its parts. The paper's row:
+
 {{ study }}
+
+![quality against evaluations, over the seeds](study/quality.png)
+
 ## Gate
 
 What one short run can show, and what `dvc repro` fails on. [docs/study.md](../docs/study.md) says why each bound has
@@ -134,7 +141,7 @@ passed; 0.02 is the target again, for every task.
 
 ## Pictures
 
-Each row: query, example pair, truth, output, and the output if the pair shows another task.
+Each row: query, example pair, truth and output; for trained tasks also the output if the pair shows another task.
 {% for task in pictures %}
 ### {{ named(task) }}
 
@@ -155,7 +162,7 @@ OWN_JUDGES = "independent annotators that no training has seen (edges: by the op
 
 
 def render(results: Comparison, params: Params, study: str, independent: bool) -> str:
-    """The report as Markdown; `study` is a section of its own, `independent` says who reads adherence."""
+    """The report as Markdown; `study` is a table of the study, `independent` says who reads adherence."""
     evaluate = params.evaluate
     titles = {direction: named(direction) for direction in DIRECTIONS}
     text: str = TEMPLATE.render(
@@ -170,7 +177,7 @@ def render(results: Comparison, params: Params, study: str, independent: bool) -
         paper=tables.paper_table(results),
         networks=tables.read_by_networks(results),
         matched=tables.matched_table(results),
-        references={direction: tables.reference_table(results, direction) for direction in titles},
+        yardsticks={direction: tables.yardstick_table(results, direction) for direction in titles},
         distances=tables.distance_table(results),
         trained={title: tables.scores_table(results, key, True) for key, title in titles.items()},
         context=tables.context_table(results),
@@ -181,7 +188,7 @@ def render(results: Comparison, params: Params, study: str, independent: bool) -
         study=study,
         checks=tables.check_table(judge_quality(results.metrics, params.gate)),
         targets=tables.target_table(targets(results, params.gate)),
-        pictures=tables.pictured(),
+        pictures=list(TASKS),
     )
     return text
 
@@ -199,8 +206,10 @@ def _list(values: list[Any]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def study_section(results: Path) -> str:
-    """The study's page, its heads one level lower."""
-    lines = read_text(results / "study" / "study.md").splitlines()[1:]
-    text = "\n".join(f"#{line}" if line.startswith("#") else line for line in lines).strip()
-    return text.replace("](", "](study/") + "\n"
+def study_table(results: Path) -> str:
+    """The first table of the study's page: the paper's row over several training seeds."""
+    path = results / "study" / "study.md"
+    found = re.search(r"^\|.*?(?=\n\n|\Z)", read_text(path), re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise UsdError(f"{path}: has no table; restore it, or run stage study: docs/reproducibility.md, Frozen stages")
+    return found[0]

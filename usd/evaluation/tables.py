@@ -20,7 +20,7 @@ from usd.evaluation.comparison import (
 from usd.evaluation.gate import Check
 from usd.evaluation.names import HEADLINE, SETTINGS, named, number
 from usd.evaluation.targets import Target
-from usd.tasks import TASKS, TRAINED
+from usd.tasks import TRAINED
 
 PAPER = {"rmse": "−0.026", "fd": "−7.47 (FID)"}
 
@@ -52,7 +52,7 @@ def evaluations(curve: Any, row: str, direction: str) -> str:
 
 
 def paper_table(results: Comparison) -> str:
-    """The paper's comparison: ESS-10 against 100 DDIM steps."""
+    """The paper's comparison: the trained ESS list against the baseline's DDIM steps."""
     head = ["mean over the trained tasks", "paper", *both("(evaluations)"), "difference [95 %]", "US-Diffusion is"]
     return markdown(head, differences(results, "paper", paper=True))
 
@@ -82,7 +82,7 @@ def both(suffix: str) -> list[str]:
     return [f"{named(name)} {suffix}" for name in VARIANTS]
 
 
-def reference_table(results: Comparison, direction: str) -> str:
+def yardstick_table(results: Comparison, direction: str) -> str:
     """Every trained task beside the answers that need no training of a variant."""
     metric = HEADLINE[direction]  # type: ignore[index]
     names = [*results.starts(), *(TRIVIAL if direction == "image2map" else ())]
@@ -91,7 +91,7 @@ def reference_table(results: Comparison, direction: str) -> str:
         if task.direction != direction:
             continue
         ours = [each.value("chosen", task.name, metric) for each in (results.baseline, results.ours)]
-        others = [results.reference(name, task.name, metric) for name in names]
+        others = [results.yardstick(name, task.name, metric) for name in names]
         over = results.over(names[0], task.name, metric)
         lines.append([named(task.name), *map(number, [*ours, *others]), f"{interval_text(over)}: {verdict(over)}"])
     head = [named(metric), *map(named, VARIANTS), *names, f"US-Diffusion − {names[0]} [95 %]"]
@@ -100,7 +100,7 @@ def reference_table(results: Comparison, direction: str) -> str:
 
 def distance_table(results: Comparison) -> str:
     """Fréchet distances of pictures that nobody generated, by number of items."""
-    table = results.references
+    table = results.yardsticks
     counts = sorted({int(items) for items in table[table["task"] == "map2image"]["items"]})
     lines = [[name, *(number(results.distance(name, count), 1) for count in counts)] for name in (REAL, BLURRED)]
     return markdown(["Fréchet distance to the truths", *(f"{count} items" for count in counts)], lines)
@@ -139,7 +139,7 @@ def unseen_table(results: Comparison) -> str:
     lines = []
     for task in unseen_maps():
         errors = [each.value("chosen", task, "rmse") for each in (results.baseline, results.ours)]
-        errors += [results.reference(name, task, "rmse") for name in TRIVIAL]
+        errors += [results.yardstick(name, task, "rmse") for name in TRIVIAL]
         lines.append([named(task), *map(number, errors)])
     return markdown(["RMSE", *map(named, VARIANTS), *TRIVIAL], lines)
 
@@ -187,8 +187,3 @@ def target_table(found: list[Target]) -> str:
     """The targets."""
     lines = [[each.name, each.wanted, each.found, "met" if each.met else "**missed**"] for each in found]
     return markdown(["target", "wanted", "found", "verdict"], lines)
-
-
-def pictured() -> list[str]:
-    """The tasks whose grids the report shows."""
-    return [task.name for task in TASKS.values() if task.map.trained or task.direction == "image2map"]

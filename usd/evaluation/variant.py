@@ -59,21 +59,21 @@ def evaluate_variant(evaluator: Evaluator, validation: Samples, test: Samples, g
         "sampling": {direction: choice.as_dict() for direction, choice in choices.items()},
         "paper": {},
     }
-    trained = track(TRAINED, description="score trained tasks")
-    accuracy = [score_trained(evaluator, test, task, choices[task.direction], found, grids) for task in trained]
+    for task in track(TRAINED, description="score trained tasks"):
+        score_trained(evaluator, test, task, choices[task.direction], found, grids)
     for task in track(UNSEEN, description="score unseen tasks"):
         score_unseen(evaluator, test, task, choices[task.direction].best, found, grids)
     found.metrics["obeys"] = min(share for tested in found.context.values() for share in tested["obeys"].values())
     if evaluator.pipeline.adapter.indicator is not None:
-        found.metrics["indicator_accuracy"] = float(np.mean(accuracy))
+        found.metrics["indicator_accuracy"] = float(np.mean(found.recognised))
     found.metrics = rounded(found.metrics)
     return found
 
 
 def score_trained(
     evaluator: Evaluator, test: Samples, task: Task, choice: Choice, found: Evaluation, grids: Path | None
-) -> float:
-    """All rows and tests of one trained task; returns the share of its items whose indicator names it."""
+) -> None:
+    """All rows and tests of one trained task."""
     params = evaluator.params
     scored = evaluator.score(test, task, params.items, choice.best)
     keep(found, "chosen", task, choice.best, scored, evaluator)
@@ -97,7 +97,7 @@ def score_trained(
         draw_grid(test, task, params, columns, grids / f"{task.name}.png")
     names = list(evaluator.pipeline.adapter.config.tasks)
     assert scored.indicator is not None
-    return float((scored.indicator.argmax(1) == names.index(task.name)).float().mean())
+    found.recognised.append(float((scored.indicator.argmax(1) == names.index(task.name)).float().mean()))
 
 
 def score_unseen(

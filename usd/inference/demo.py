@@ -85,7 +85,7 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
 
     page: gr.Blocks = gr.Blocks(title="US-Diffusion", analytics_enabled=False)
     with page:
-        gr.Markdown("# US-Diffusion\nShow it one example pair, it does the same to your query.")
+        gr.Markdown("# US-Diffusion\nShow it one example pair; it does the same to your query.")
         with gr.Row():
             source, target, query = (_upload(name) for name in ("Example source", "Example target", "Query"))
             result = gr.Image(

@@ -1,4 +1,4 @@
-"""`USDiffusionPipeline`: show it one example pair, it does the same to your query."""
+"""`USDiffusionPipeline`: show it one example pair; it does the same to your query."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict

@@ -78,9 +78,9 @@ MADE = re.compile(rf"{MANIFEST}|{REPORT}|({'|'.join(SPLITS)})(/\1-[0-9a-f]{{{KEY
 class Options:
     """How a source is read: `usd ingest --help`."""
 
-    layout: Layout = "folder"
-    size: int | None = None  # pixels a side; None: render.image_size of params.yaml
-    seed: int = 1  # of the splits
+    layout: Layout | None = None  # None: ingest.layout of params.yaml
+    size: int | None = None  # pixels a side; None: render.image_size
+    seed: int | None = None  # of the splits; None: ingest.seed
     maps: Path | None = None  # what the values of maps mean; None: maps.yaml in the source, if it is there
     splits: Path | None = None  # file_name,split; None: splits.csv in the source, if it is there
 
@@ -92,11 +92,11 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         UsdError: nothing can be used, the meaning of the maps cannot be known, or a path or an option will not do.
     """
     options = options or Options()
-    size = _size(options)
+    layout, size, seed = _settled(options)
     _check_arguments(source, out, options, size)
     maps = read_maps(options.maps or _beside(source, MAPS_FILE))
     splits = read_splits(options.splits or _beside(source, SPLITS_FILE))
-    scan = LAYOUTS[options.layout](source, maps)
+    scan = LAYOUTS[layout](source, maps)
     scan.findings = _named(source, options, scan.findings)
     maps = settle_classes(source, scan.samples, maps)
     with atomic_directory(out) as scratch:
@@ -115,7 +115,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         findings = scan.findings + left + suspects + twice
         refusals = {one_path(each.file) for each in findings if each.status == "refused"}
         given, notes = given_splits(taken + sound, splits, refusals, options.splits or Path(SPLITS_FILE))
-        findings += notes + _store(taken, scratch, options.seed, given) + _decisions(taken, maps)
+        findings += notes + _store(taken, scratch, seed, given) + _decisions(taken, maps)
         findings.sort(key=lambda each: each.file)
         for waiting in incoming.iterdir():  # of exact duplicates
             waiting.unlink()
@@ -192,13 +192,17 @@ def _beside(source: Path, name: str) -> Path | None:
     return source / name if os.path.lexists(source / name) else None
 
 
-def _size(options: Options) -> int:
-    """Pixels a side: as asked for, else as the project's parameters say."""
-    if options.size is not None:
-        return options.size
-    if not config.PARAMS.is_file():
-        raise UsdError(f"{config.PARAMS}: not found; run from the project's root, or say --size")
-    return config.load().render.image_size
+def _settled(options: Options) -> tuple[Layout, int, int]:
+    """Layout, pixels a side and seed of the splits: as asked for, else as the project's parameters say."""
+    layout, size, seed = options.layout, options.size, options.seed
+    if layout is None or size is None or seed is None:
+        if not config.PARAMS.is_file():
+            raise UsdError(f"{config.PARAMS}: not found; run from the project's root, or say --layout, --size, --seed")
+        params = config.load()
+        layout = params.ingest.layout if layout is None else layout
+        size = params.render.image_size if size is None else size
+        seed = params.ingest.seed if seed is None else seed
+    return layout, size, seed
 
 
 def _check_arguments(source: Path, out: Path, options: Options, size: int) -> None:

@@ -35,7 +35,7 @@ def main(shards: str, baseline: Path, ours: Path, results: Path, out: Path, timi
         for name, path in ((BASELINE, baseline), (OURS, ours))
     }
     chosen = read_json(results / OURS / "metrics.json")["sampling"]
-    uniform = sampling_timesteps("uniform", params.baseline_steps)
+    uniform = sampling_timesteps("uniform", everything.evaluate.baseline_steps)
     ess = sampling_timesteps("ess", everything.train.ess_steps)
     contestants = [
         Contestant(BASELINE, models[BASELINE], Sampling(uniform)),

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from usd import config
 from usd.ingestion.findings import as_table
-from usd.ingestion.ingest import Options, ingest
+from usd.ingestion.ingest import ingest
 from usd.stages import run
 
 
@@ -15,10 +14,7 @@ def main(folder: Path, out: Path) -> None:
 
     maps.yaml and splits.csv in FOLDER say what its maps mean and which split a picture is in.
     """
-    everything = config.load()
-    params = everything.ingest
-    options = Options(params.layout, everything.render.image_size, params.seed)
-    Console().print(as_table(ingest(folder, out, options)))
+    Console().print(as_table(ingest(folder, out)))
 
 
 if __name__ == "__main__":

@@ -30,14 +30,14 @@ def main(
     params = config.load()
     speedup = read_json(benchmark)["speedup_end_to_end"]
     study = Study(shards, annotators, judges, control, run_dir)
-    references = study.references()
+    yardsticks = study.yardsticks()
     runs = {name: [study.run(name, seed) for seed in params.study.seeds] for name in params.study.variants}
-    findings = Findings(runs, params.study.seeds, references, params.evaluate.seed)
+    findings = Findings(runs, params.study.seeds, yardsticks, params.evaluate.seed)
     with atomic_directory(out, mark) as scratch:
         (scratch / MARK).write_text(json.dumps(findings.as_dict(speedup), indent=1) + "\n")
         findings.table().to_csv(scratch / "runs.csv", index=False, lineterminator="\n")
         draw_quality({name: [run.curve for run in each] for name, each in runs.items()}, scratch / "quality.png")
-        text = render(findings, params.study, speedup)
+        text = render(findings, params, speedup)
         (scratch / "study.md").write_text(text)
         (scratch / "study.html").write_text(page(text, scratch, params.evaluate.grid_items))
         if (trials := out / TRIALS).exists():

@@ -43,11 +43,11 @@ def over_trained(row: str, direction: Direction, metric: str, run: Results) -> Q
 
 @dataclass(frozen=True)
 class Findings:
-    """All runs by variant, in the order of the seeds, and the references."""
+    """All runs by variant, in the order of the seeds, and the yardsticks."""
 
     runs: dict[str, list[Results]]
     seeds: list[int]
-    references: list[dict[str, Any]]
+    yardsticks: list[dict[str, Any]]
     bootstrap_seed: int
 
     def difference(self, quantity: Quantity, ours: str = OURS, theirs: str = BASELINE) -> Interval:
@@ -96,7 +96,7 @@ class Findings:
         """RMSE of the unseen Image2Map tasks, the mean over the seeds, beside the best trivial answer."""
         found = {}
         for task in UNSEEN_IMAGE2MAP:
-            trivial = [row["rmse"] for row in self.references if row["task"] == task and row["name"] in TRIVIAL]
+            trivial = [row["rmse"] for row in self.yardsticks if row["task"] == task and row["name"] in TRIVIAL]
             ours = float(np.mean([run.value("chosen", task, "rmse") for run in self.runs[OURS]]))
             found[task] = {"ours": round(ours, 5), "best_trivial": min(trivial)}
         return found
@@ -114,7 +114,7 @@ class Findings:
         rows = [{key: value for key, value in row.items() if value == value} for row in table.to_dict("records")]
         return {
             "rows": rows,
-            "references": self.references,
+            "references": self.yardsticks,  # the name that readers of the committed file know
             "claims": self.claims(speedup),
             "obeys_pair": self.obeys(),
             "unseen": self.unseen(),

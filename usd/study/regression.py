@@ -20,7 +20,7 @@ from usd.data.stream import TrainingStream
 from usd.determinism import accelerator_for
 from usd.diffusion.losses import mean_square, task_weights
 from usd.diffusion.prediction import clean_estimate
-from usd.evaluation.references import T_BASE_ALONE
+from usd.evaluation.yardsticks import T_BASE_ALONE
 from usd.model.base import Base, encode, encode_text, load_base
 from usd.training.checkpoint import identity_of
 from usd.training.loop import Terms, fit
@@ -46,7 +46,7 @@ def train_regression(shards: Shards, params: Train, run_dir: Path) -> Base:
         stream = TrainingStream(shards["train"], params.seed, params.batch_size, params.flip, start)
         return training_loader(stream, params.workers, accelerator.device)
 
-    params = replace(params, learning_rate=params.learning_rate * params.pretrained_rate, preview_every=0)
+    params = replace(params, learning_rate=params.learning_rate * params.pretrained_rate)
     identity = identity_of(params, "study", shards.digest) | {"base weights": base.digest()}
     fit(base.unet, batches, loss, params, accelerator, run_dir, identity, title="regression")
     return base.freeze()

@@ -6,12 +6,12 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from usd.config import Study
+from usd.config import Params
 from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval
 from usd.evaluation.comparison import BLURRED, METRICS, REAL, interval_text, verdict
 from usd.evaluation.names import HEADLINE, named, number, places
-from usd.evaluation.tables import markdown
+from usd.evaluation.tables import evaluations, markdown
 from usd.study.findings import Findings, Quantity, over_trained
 from usd.tasks import TASKS, TRAINED
 
@@ -26,7 +26,7 @@ same candidates for sampling and chooses on validation; study.json has the choic
 one line a run, task and way to sample. RMSE, Fréchet distance (EfficientNet-Lite0 features) and adherence are those of
 the report.
 
-## The paper's row: ESS-10 against 100 DDIM steps
+## The paper's row: ESS-{{ ess_steps }} against {{ baseline_steps }} DDIM steps
 
 {{ paper }}
 
@@ -55,18 +55,18 @@ means that the part helps.
 
 {{ removals }}
 {% if in_full %}
-All metrics in the paper's row, for information; there a variant without ESS has 100 DDIM steps:
+All metrics in the paper's row, for information; there a variant without ESS has {{ baseline_steps }} DDIM steps:
 
 {{ in_full }}
 {% endif %}
-## Against references that need no variant
+## Against yardsticks that need no variant
 
 *Control branch alone*: the generic control branch that all variants start from; it is told the task by the prompt and
 sees no example pair. *Base alone*: the query as x_t at t = 998, no control branch, adapter or example. *Regression
 network*: the same base, trained for as many steps on the same batches to map the query to the target, without noise
 or examples; it is told the map by its name.
 
-{{ references }}
+{{ yardsticks }}
 
 {{ distances }}
 
@@ -88,13 +88,16 @@ PAPER_PARTS = "no_self_estimates"  # the variant with the three parts of the pap
 REMOVAL = ["variant", "metric", "US-Diffusion", "this variant", "difference [95 %]", "US-Diffusion is"]
 
 
-def render(findings: Findings, params: Study, speedup: float) -> str:
+def render(findings: Findings, everything: Params, speedup: float) -> str:
     """study.md."""
+    params = everything.study
     everywhere = ["paper", *map(str, params.steps), "chosen"]
     page: str = PAGE.render(
         runs=sum(map(len, findings.runs.values())),
         variants=", ".join(map(named, findings.runs)),
         params=params,
+        ess_steps=everything.train.ess_steps,
+        baseline_steps=everything.evaluate.baseline_steps,
         speedup=speedup,
         paper=compared(findings, ["paper"]),
         matched=compared(findings, everywhere[1:]),
@@ -102,7 +105,7 @@ def render(findings: Findings, params: Study, speedup: float) -> str:
         variants_table=variants_table(findings),
         removals=removals_table(findings),
         in_full=removals_in_full(findings),
-        references=references_table(findings, params.items),
+        yardsticks=yardsticks_table(findings, params.items),
         distances=distances(findings, params.items),
         obeys=", ".join(f"{named(task)} {share:.0%}" for task, share in findings.obeys().items()),
         context=context_table(findings),
@@ -120,18 +123,20 @@ def spread(values: Iterable[float]) -> str:
 
 
 def compared(findings: Findings, rows: list[str], ours: str = OURS) -> str:
-    """A variant beside the baseline in rows of the curve."""
-    lines = []
+    """A variant beside the baseline in rows of the curve; seeds that chose differently took several counts."""
+    curves, lines = findings.table(), []
     for row in rows:
         for direction, metric in METRICS:
             quantity = over_trained(row, direction, metric, findings.runs[ours][0])
             if not quantity.columns:
                 continue
-            cells = [spread(map(quantity.value, findings.runs[name])) for name in (BASELINE, ours)]
+            spent = [evaluations(curves[curves["variant"] == name], row, direction) for name in (BASELINE, ours)]
+            means = [spread(map(quantity.value, findings.runs[name])) for name in (BASELINE, ours)]
+            cells = [f"{mean} ({count})" for mean, count in zip(means, spent, strict=True)]
             found = findings.difference(quantity, ours)
             lines.append([row, f"{named(direction)}, {named(metric)}", *cells, interval_text(found), verdict(found)])
-    both = [named(BASELINE), named(ours)]
-    return markdown(["row", "mean over the trained tasks", *both, "difference [95 %]", f"{both[1]} is"], lines)
+    heads = [f"{named(name)} (evaluations)" for name in (BASELINE, ours)]
+    return markdown(["row", "mean over the trained tasks", *heads, "difference [95 %]", f"{named(ours)} is"], lines)
 
 
 def variants_table(findings: Findings) -> str:
@@ -168,23 +173,23 @@ def _removal(findings: Findings, name: str, quantity: Quantity) -> list[str]:
     return [named(name), quantity.name, *cells, interval_text(found), verdict(found)]
 
 
-def references_table(findings: Findings, items: int) -> str:
-    """Every trained task beside the references of the same number of items."""
-    names = list(dict.fromkeys(str(row["name"]) for row in findings.references if row["task"] != "map2image"))
+def yardsticks_table(findings: Findings, items: int) -> str:
+    """Every trained task beside the yardsticks of the same number of items."""
+    names = list(dict.fromkeys(str(row["name"]) for row in findings.yardsticks if row["task"] != "map2image"))
     lines = []
     for task in TRAINED:
         metric = HEADLINE[task.direction]
         cells = [
             spread(run.value("chosen", task.name, metric) for run in findings.runs[name]) for name in (BASELINE, OURS)
         ]
-        known = {row["name"]: row[metric] for row in findings.references if row["task"] == task.name}
+        known = {row["name"]: row[metric] for row in findings.yardsticks if row["task"] == task.name}
         lines.append([f"{named(task.name)}, {named(metric)}", *cells, *(number(known.get(n, np.nan)) for n in names)])
     return markdown([f"{items} items", named(BASELINE), named(OURS), *names], lines)
 
 
 def distances(findings: Findings, items: int) -> str:
     """Fréchet distances of pictures that nobody generated."""
-    rows = [row for row in findings.references if row["task"] == "map2image" and row["items"] == items]
+    rows = [row for row in findings.yardsticks if row["task"] == "map2image" and row["items"] == items]
     told = {str(row["name"]): float(row["fd"]) for row in rows}
     parts = [f"{name} {number(told[name], 1)}" for name in (REAL, BLURRED) if name in told]
     return f"Fréchet distances to {items} truths: {', '.join(parts)}."

@@ -10,8 +10,8 @@ from usd.determinism import device_for
 from usd.evaluation.evaluator import Evaluator, Measure
 from usd.evaluation.files import Results, read_results, write_evaluation
 from usd.evaluation.manifest import Samples, check_counts
-from usd.evaluation.references import base_alone, score_references
 from usd.evaluation.variant import evaluate_variant
+from usd.evaluation.yardsticks import base_alone, score_yardsticks
 from usd.files import atomic_directory, folder_digest, path_digest, read_json
 from usd.study.regression import train_regression
 from usd.tasks import TRAINED
@@ -64,12 +64,12 @@ class Study:
             mark_done(folder, identity)
         return read_results(folder / "results")
 
-    def references(self) -> list[dict[str, Any]]:
+    def yardsticks(self) -> list[dict[str, Any]]:
         """Rows of the answers that need no training of a variant, and of the regression network."""
-        folder = self.run_dir / "references"
+        folder = self.run_dir / "yardsticks"
         if not is_done(folder, self.identity):
             strategy = self.variants["control"].timesteps
-            found = score_references(
+            found = score_yardsticks(
                 self.shards, self.train.base, self.control, strategy, self.train, self.evaluate, self.measure
             )
             params = replace(self.train, steps=self.params.training_steps)
@@ -82,5 +82,5 @@ class Study:
                 found.write(scratch)
             forget(folder / "run")
             mark_done(folder, self.identity)
-        rows: list[dict[str, Any]] = read_json(folder / "results" / "references.json")
+        rows: list[dict[str, Any]] = read_json(folder / "results" / "yardsticks.json")
         return rows

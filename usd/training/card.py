@@ -5,7 +5,7 @@ from dataclasses import asdict
 import yaml
 
 from usd.config import Base, Train, Variant
-from usd.model.card import origin_of
+from usd.model.licence import origin_of
 from usd.tasks import TRAINED
 
 TEXT = """---

@@ -41,20 +41,13 @@ def encode_samples(base: Base, shards: Shards, out: Path, batch_size: int) -> No
         raise UsdError(f"{out}: has columns of another base or of other shards; give another folder, or delete it")
     atomic_write(out / BEGUN, json.dumps(origin) + "\n")
     names = [Path(shard.name).stem for shard in read_index(shards.root).splits[SPLIT]]
-    mirrored: dict[str, list[int]] = {}
-    for number, name in enumerate(track(names, description="encode")):
-        rows = np.flatnonzero(split.rows.shard == number).tolist()
-        latents, text = out / f"{name}.latents.npy", out / f"{name}.text.npy"
-        captions = [split.rows.caption(row) for row in rows]
-        second = {place: other for place, each in enumerate(captions) if (other := mirrored_caption(each)) != each}
-        mirrored[name], states = list(second), [*captions, *second.values()]
-        if not text.exists() or len(np.load(text, mmap_mode="r")) != len(states):
-            atomic_write(text, npy(np.concatenate(list(_text(base, states, batch_size)))))
-        if not latents.exists():
-            atomic_write(latents, npy(np.concatenate(list(_latents(base, split, rows, batch_size)))))
+    mirrored = {
+        name: _encode_shard(base, split, np.flatnonzero(split.rows.shard == number).tolist(), out / name, batch_size)
+        for number, name in enumerate(track(names, description="encode"))
+    }
     prompts = sorted({task.map.prompt for task in TRAINED})
     atomic_write(out / PROMPTS, npy(np.concatenate(list(_text(base, prompts, batch_size)))))
-    shapes = [list(np.load(path, mmap_mode="r").shape) for path in (latents, text)]
+    shapes = [list(np.load(out / f"{names[0]}.{kind}.npy", mmap_mode="r").shape) for kind in ("latents", "text")]
     files = [asdict(described(path)) for path in sorted(out.glob("*.npy"))]
     columns = Columns(
         **origin,
@@ -66,6 +59,22 @@ def encode_samples(base: Base, shards: Shards, out: Path, batch_size: int) -> No
         files=files,
     )
     atomic_write(out / INDEX, json.dumps(asdict(columns), indent=1) + "\n")
+
+
+def _encode_shard(base: Base, split: Split, rows: list[int], stem: Path, batch_size: int) -> list[int]:
+    """Write the columns of the samples with these numbers; returns which have another caption when mirrored.
+
+    Those captions follow the others.
+    """
+    latents, text = Path(f"{stem}.latents.npy"), Path(f"{stem}.text.npy")
+    captions = [split.rows.caption(row) for row in rows]
+    second = {place: other for place, each in enumerate(captions) if (other := mirrored_caption(each)) != each}
+    states = [*captions, *second.values()]
+    if not text.exists() or len(np.load(text, mmap_mode="r")) != len(states):
+        atomic_write(text, npy(np.concatenate(list(_text(base, states, batch_size)))))
+    if not latents.exists():
+        atomic_write(latents, npy(np.concatenate(list(_latents(base, split, rows, batch_size)))))
+    return list(second)
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -51,6 +51,7 @@ def fit(
     rate: Rate = lambda name, weight: 1.0,
     log: Callable[[int, Row], None] = lambda step, values: None,
     preview: Callable[[int], None] = lambda step: None,
+    preview_every: int = 0,
     title: str = "train",
 ) -> list[Row]:
     """Train `model` in place and leave the averaged weights in it; returns the curve, one row per logged step.
@@ -61,7 +62,7 @@ def fit(
         identity: parameters and data that a checkpoint must agree with.
         rate: a weight's share of the learning rate.
         log: takes the number of steps done, and the curve's row with the times beside it.
-        preview: called every `preview_every` steps, with the averaged weights in the model.
+        preview: called every `preview_every` steps, with the averaged weights in the model; 0 is never.
 
     Raises:
         UsdError: the loss is not finite, a checkpoint of other parameters or data is in the way, none can be written,
@@ -71,9 +72,8 @@ def fit(
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     weights = [weight for _, weight in named]
     wrapped, optimizer = accelerator.prepare(model, new_optimizer(named, params, rate))
-    average = new_average(weights, params.ema_decay)
-    state = TrainingState(run_dir, identity, named, optimizer, average)
-    start, main = state.load(), accelerator.is_main_process
+    state = TrainingState(run_dir, identity, named, optimizer, new_average(weights, params.ema_decay))
+    average, start, main = state.average, state.load(), accelerator.is_main_process
     stream = Timed(batches(start * params.gradient_accumulation_steps))
     with sole_writer(run_dir) if main else nullcontext(), Progress(title, start, params.steps, shown=main) as progress:
         for done in range(start + 1, params.steps + 1):
@@ -87,7 +87,7 @@ def fit(
                     log(done, row | progress.lap(stream.waited))
             if done % params.checkpoint_every == 0 and main:
                 state.save(done)
-            if params.preview_every and done % params.preview_every == 0 and main:
+            if preview_every and done % preview_every == 0 and main:
                 with averaged(weights, average):
                     preview(done)
     if average:

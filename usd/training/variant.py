@@ -20,7 +20,7 @@ from usd.track import Tracker
 from usd.training.captions import long_captions
 from usd.training.card import model_card
 from usd.training.checkpoint import CHECKPOINT, forget
-from usd.training.control import finetune
+from usd.training.finetune import finetune
 from usd.training.loop import write_curve
 from usd.training.preview import Preview
 

@@ -60,8 +60,8 @@ def measure(pictures: dict[str, np.ndarray], brought: list[str], others: np.ndar
         row |= {f"alignment_{name}": alignment(near, steep) for name, steep in slopes.items()}
         row |= fits({name: slopes[name] for name in brought if name in slopes}, own, others)
         if "outpaint" in maps:
-            colours = colour(maps["outpaint"])
-            row["off_outpaint"] = int(((colours != colour(image)) & (colours != GREY)).sum())
+            kept = colour(maps["outpaint"])
+            row["off_outpaint"] = int(((kept != colour(image)) & (kept != GREY)).sum())
     return row
 
 

@@ -1,4 +1,4 @@
-"""Training of the control branch: what is trained, how fast each weight moves, and on which batches."""
+"""Training of a variant, `control` among them: what is trained, how fast each weight moves, and on which batches."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -138,6 +138,7 @@ def finetune(
         rate=rates(params),
         log=log,
         preview=partial(preview, denoiser),
+        preview_every=params.preview_every,
         title=title,
     )
     return denoiser.eval(), curve

@@ -39,8 +39,8 @@ T_BASE_ALONE = 998  # the highest of the ESS timesteps
 
 
 @dataclass
-class References:
-    """Rows of references.json, and the bootstrap replicates of what variants are compared with."""
+class Yardsticks:
+    """Rows of yardsticks.json, and the bootstrap replicates of what variants are compared with."""
 
     params: config.Evaluate
     measure: Measure
@@ -55,12 +55,12 @@ class References:
                 self.replicates[f"{name}/{task.name}/{metric}"] = values
 
     def write(self, folder: Path) -> None:
-        """Write references.json and bootstrap.csv."""
-        (folder / "references.json").write_text(json.dumps(self.rows, indent=1) + "\n")
+        """Write yardsticks.json and bootstrap.csv."""
+        (folder / "yardsticks.json").write_text(json.dumps(self.rows, indent=1) + "\n")
         write_replicates(self.replicates, folder / "bootstrap.csv")
 
     def answer(self, base: Base, test: Samples, others: Samples) -> None:
-        """All references of all tasks; `others` are the images of REAL."""
+        """All yardsticks of all tasks; `others` are the images of REAL."""
         for task in TASKS.values():
             count = self.params.items if task.map.trained else self.params.unseen_items
             items = test.manifest(task, count, self.params.seed)
@@ -94,7 +94,7 @@ class References:
                 self.rows.append({"name": name, "task": "map2image", "items": count, "fd": distance})
 
 
-def score_references(
+def score_yardsticks(
     shards: Shards,
     base: str,
     control: Path,
@@ -102,13 +102,13 @@ def score_references(
     train: config.Train,
     evaluate: config.Evaluate,
     measure: Measure,
-) -> References:
-    """All references; CONTROL_ALONE only if `control` is a whole model, sampled at the timesteps of `strategy`.
+) -> Yardsticks:
+    """All yardsticks; CONTROL_ALONE only if `control` is a whole model, sampled at the timesteps of `strategy`.
 
     A ControlNet has no adapter to read the query, and models/no_start holds no model.
     """
     device, test = device_for(train.device), Samples(shards["test"])
-    found = References(evaluate, measure)
+    found = Yardsticks(evaluate, measure)
     found.answer(load_base(base).freeze().to(device), test, Samples(shards["train"]))
     if is_model(control):
         alone = Evaluator.of_model(control, device, strategy, train.ess_steps, evaluate, measure, NAMED)
