@@ -20,6 +20,7 @@ import typer
 from flows.dag import GPU
 from flows.processes import GUARD
 from usd.errors import UsdError
+from usd.files import Busy, check_writable, sole_writer
 from usd.stages import run
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def main(
     url = f"http://127.0.0.1:{port}"
     home = prepare(url)
     with ExitStack() as stack:
+        be_the_only_one(home, stack)
         log = stack.enter_context((home / "server.log").open("w"))
         server = start_server(port, log, stack)
         wait_until_healthy(server, url, home / "server.log")
@@ -94,10 +96,23 @@ def prepare(url: str) -> Path:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as with Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell has us ignore
     home = Path(os.environ.setdefault("PREFECT_HOME", str(Path(".usd/prefect").absolute())))
-    home.mkdir(parents=True, exist_ok=True)
+    check_writable(home / "server.log")
     os.environ |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     os.environ["PWD"] = os.getcwd()  # prefect.yaml names it
     return home
+
+
+def be_the_only_one(home: Path, stack: ExitStack) -> None:
+    """Until `stack` closes, no other process serves this folder or this database: it would end our runs as left over.
+
+    Raises:
+        UsdError: another one does, whatever its port.
+    """
+    for place in (Path(".usd/serve"), home / "serve"):
+        try:
+            stack.enter_context(sole_writer(place))
+        except Busy:
+            raise UsdError(f"{place.parent}: another `make serve` works with this folder; end it first") from None
 
 
 def start_server(port: int, log: IO[str], stack: ExitStack) -> "subprocess.Popen[bytes]":
