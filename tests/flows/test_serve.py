@@ -1,8 +1,9 @@
-"""What `python -m flows.serve` refuses before it starts anything."""
+"""What `python -m flows.serve` does before it starts anything."""
 
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.request import proxy_bypass
 
 import pytest
 import typer
@@ -12,8 +13,16 @@ from flows import serve
 from tests.test_files import in_a_fork
 from usd.errors import UsdError
 
+REFUSED = [
+    ["--port", "0"],
+    ["--port", "65536"],
+    ["--gpus", "0"],
+    ["--notify", "chat.org/hook"],
+    ["--notify", "https://"],
+]
 
-@pytest.mark.parametrize("options", [["--port", "0"], ["--port", "65536"], ["--gpus", "0"]])
+
+@pytest.mark.parametrize("options", REFUSED)
 def test_an_option_with_which_nothing_would_run_is_refused(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "prepare", lambda url: pytest.fail("it began"))
     app = typer.Typer(add_completion=False)
@@ -48,3 +57,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
     monkeypatch.setattr("signal.signal", lambda *_: None)
     with pytest.raises(UsdError, match=r"file/prefect/server\.log: cannot be written: Not a directory; nothing was"):
         serve.prepare("http://127.0.0.1:4200")
+
+
+@pytest.mark.parametrize("without", ["", "chat.org", "*"])
+def test_the_server_is_reached_past_a_proxy(without: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", without)
+    serve.bypass_proxy()
+    assert proxy_bypass("127.0.0.1:4200")
+    assert bool(proxy_bypass("chat.org")) == bool(without)
