@@ -31,6 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     in_project(folder, "git", "init", "--quiet")
     in_project(folder, "git", "config", "user.name", "tester")
     in_project(folder, "git", "config", "user.email", "tester@example.org")
+    in_project(folder, "git", "config", "color.ui", "always")
     in_project(folder, sys.executable, "-m", "dvc", "init", "--quiet")
     for name in ("left", "right"):  # run one after the other here
         (folder / f".usd/here-{name}").touch()
