@@ -81,7 +81,7 @@ def small_jpeg(path: Path) -> str:
 def revision() -> None:
     """The git revision, and what differs from it in the working tree."""
     head = output_of("git", "log", "-1", "--format=%H%n%cs %s").strip().split("\n", 1)
-    changed = output_of("git", "status", "--short").strip("\n") or "nothing"
+    changed = output_of("git", "status", "--porcelain").strip("\n") or "nothing"
     text = f"`{head[0]}`\n\n{head[1]}\n\nNot committed:\n\n```\n{changed}\n```\n"
     create_markdown_artifact(text, key="revision", description=head[0])
 

@@ -3,7 +3,9 @@
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from flows.dag import Stage, read_dag
 from flows.processes import DVC, Processes, Stopped
 from flows.stages import DVC_TASK, StageFailed, run_dvc
 from flows.turns import superseded
+from usd.config.loading import FROM_ROOT, PARAMS, parse_yaml, read
 from usd.diff.parameters import flatten
 from usd.errors import UsdError
 from usd.files import STATE
@@ -47,10 +50,12 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
     """Run one experiment a combination, one after another; one that fails does not keep the others from running.
 
     Raises:
-        UsdError: the project's path is one that DVC's experiments cannot have.
+        UsdError: the project's path is one that DVC's experiments cannot have, or params.yaml has no such parameter.
         StageFailed: some failed.
     """
     check_path(Path.cwd())
+    for settings in combinations:
+        check_keys(settings)
     combinations = [flatten(settings) for settings in combinations]  # DVC takes no mapping
     stages = read_dag(targets)
     gpu = any(stage.gpu for stage in stages)
@@ -68,13 +73,41 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
 
 
 def check_path(root: Path) -> None:
-    """Raise if DVC cannot copy this project for an experiment: it writes the path into a file that is plain ASCII.
+    """Raise if DVC loses experiments here: it writes the path into a file that is plain ASCII, and takes it for a URL.
 
     Raises:
-        UsdError: the path has other characters.
+        UsdError: the path has other characters, or such as have a meaning in URLs.
     """
-    if not str(root).isascii():
-        raise UsdError(f"{root}: DVC runs no experiment below this path; move the project to one of ASCII letters only")
+    if not str(root).isascii() or re.search("[#?]|%[0-9A-Fa-f]{2}", str(root)):
+        raise UsdError(
+            f"{root}: DVC runs no experiment below this path; move the project to one of ASCII letters, without # ? %"
+        )
+
+
+def check_keys(settings: Settings) -> None:
+    """Raise if params.yaml lacks a parameter, before the project is copied.
+
+    Raises:
+        UsdError: it does, with the nearest names that it has; or a parameter is set twice.
+    """
+    known = list(flatten(parse_yaml(read(PARAMS, FROM_ROOT), str(PARAMS))))
+    keys = [key for name, value in settings.items() for key in flatten({name: value})]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UsdError(f"{key}: given twice, also by a mapping; keep one")
+        if key not in known and not key.startswith(("+", "~")):  # DVC's signs to add one and to remove one
+            near = ", ".join(get_close_matches(key, known, cutoff=0))
+            raise UsdError(f"{key}: unknown key; the nearest ones in {PARAMS} are {near}")
+
+
+def spelled(value: Any) -> str:
+    """A value as DVC's `--set-param` reads it: JSON, except that in a text a backslash counts only before a quote."""
+    if isinstance(value, list):
+        return f"[{','.join(map(spelled, value))}]"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    escaped = re.sub(r'(\\*)("|\Z)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), value)
+    return f'"{escaped}"'
 
 
 def state_of(settings: Settings) -> str:
@@ -87,13 +120,21 @@ def state_of(settings: Settings) -> str:
 def run_experiment(
     name: str, settings: Settings, targets: list[str], force: bool, gpu: bool, processes: Processes
 ) -> State[Any]:
-    """Run one experiment with DVC."""
-    options = [word for key, value in settings.items() for word in ("--set-param", f"{key}={json.dumps(value)}")]
+    """Run one experiment with DVC.
+
+    Raises:
+        StageFailed: it failed, or DVC lost it.
+    """
+    options = [word for key, value in settings.items() for word in ("--set-param", f"{key}={spelled(value)}")]
     options += ["--force"] if force else []
     try:
         run_dvc(name, ["exp", "run", "--temp", "--name", name, *options, *targets], gpu, processes)
     except Stopped as reason:
         return Cancelled(message=str(reason))
+    if not output_of("git", "for-each-ref", f"refs/exps/*/*/{name}"):
+        raise StageFailed(
+            f"{name}: DVC has run the experiment and not kept it; `dvc exp run --temp --verbose` may say why"
+        )
     return Completed(message=", ".join(f"{key}={value}" for key, value in settings.items()))
 
 

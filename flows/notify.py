@@ -20,8 +20,14 @@ PAYLOAD = f'{{"text": {{{{ ({WORDS}) | tojson }}}}}}'
 def notify_failures(url: str) -> None:
     """Have the server post `{"text": …}`, which Slack, Mattermost and Teams show, to `url` when a run fails.
 
-    Called again with another URL, it replaces the last.
+    Called again with another URL, it replaces the last; with an empty one, nobody is told any more.
     """
+    with get_client(sync_client=True) as client:
+        known = client.read_automations_by_name(NAME)
+        if not url:
+            for automation in known:
+                client.delete_automation(automation.id)
+            return
     block = Webhook(method="POST", url=SecretStr(url), headers=SecretDict({"Content-Type": "application/json"}))
     trigger = EventTrigger(
         expect=EVENTS,
@@ -33,11 +39,8 @@ def notify_failures(url: str) -> None:
     )
     with get_client(sync_client=True) as client:
         action = CallWebhook(block_document_id=UUID(str(block.save(NAME, overwrite=True))), payload=PAYLOAD)
-        automation = AutomationCore(
-            name=NAME, description="Tell a chat of failed runs", trigger=trigger, actions=[action]
-        )
-        known = client.read_automations_by_name(NAME)
+        telling = AutomationCore(name=NAME, description="Tell a chat of failed runs", trigger=trigger, actions=[action])
         if known:
-            client.update_automation(known[0].id, automation)
+            client.update_automation(known[0].id, telling)
         else:
-            client.create_automation(automation)
+            client.create_automation(telling)

@@ -27,8 +27,8 @@ def reproduce(
         force: Run the stages even if nothing has changed.
         dask: Address of the Dask scheduler, such as tcp://10.0.0.5:8786, whose workers render, annotate, inspect and
             shard; none: processes of this machine.
-        propose: Open a pull request with dvc.lock and the results if they changed: needs `gh`, signed in, and a clean
-            checkout of the branch to propose to. A DVC remote gets the data and models first.
+        propose: Open a pull request with dvc.lock and the results if they changed: needs `gh`, signed in, and a
+            checkout of the branch to propose to, clean and pushed. A DVC remote gets the data and models first.
     """
     if end := superseded():
         return end

@@ -59,17 +59,45 @@ def check_possible(results: Sequence[Path]) -> None:
     Results follow from code and parameters, which must be in the commit that they are proposed on.
 
     Raises:
-        UsdError: gh is not installed, no branch is checked out, or a tracked file beside the results differs from the
-            last commit.
+        UsdError: gh is not installed, git knows no author, no branch is checked out or it has commits that the remote
+            lacks, or a file beside the results differs from the last commit.
     """
     if not shutil.which("gh"):
         raise UsdError("gh: not found; install GitHub's command line, or run without `propose`")
-    if not checked("git", "branch", "--show-current"):
+    branch = checked("git", "branch", "--show-current")
+    if not branch:
         raise UsdError("propose: no branch is checked out; `git switch` to the one to propose to")
+    if not all(succeeds("git", "var", f"GIT_{role}_IDENT") for role in ("AUTHOR", "COMMITTER")):
+        raise UsdError("propose: git knows no author; `git config user.name NAME` and `git config user.email ADDRESS`")
     others = [f":(exclude){path}" for path in (LOCK, *results)]
     changed = checked("git", "diff", "--name-only", "HEAD", "--", ".", *others).splitlines()
+    changed += checked("git", "ls-files", "--others", "--exclude-standard", "--", *inputs(), *others).splitlines()
     if changed:
         raise UsdError(f"propose: {changed[0]} is not committed; commit it, or run without `propose`")
+    check_pushed(branch)
+
+
+def inputs() -> set[str]:
+    """The files and folders of this project that shape its results."""
+    from usd.diff.dag import read_stages
+    from usd.diff.revision import WORKSPACE, find
+
+    read = {each.path for stage in read_stages(find(WORKSPACE, Path())) for each in stage.inputs if not each.outside}
+    return {"dvc.yaml", *read}
+
+
+def check_pushed(branch: str) -> None:
+    """Raise if a pull request onto `branch` would publish more than results.
+
+    Raises:
+        UsdError: the remote lacks the branch, or a commit of it.
+    """
+    origin, ref = checked("git", "remote", "get-url", "--push", REMOTE), f"refs/heads/{branch}"
+    tip = checked("git", "ls-remote", "--heads", origin, ref).split()[:1]
+    if tip:  # it may be ahead of what is known here
+        checked("git", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", origin, ref)
+    if not tip or not succeeds("git", "merge-base", "--is-ancestor", "HEAD", *tip):
+        raise UsdError(f"propose: {branch} has commits that {REMOTE} lacks; push them, or run without `propose`")
 
 
 def commit_of(paths: list[str], message: str) -> str:
@@ -98,6 +126,11 @@ def open_pull_request(branch: str, commit: str, what: str) -> str:
         fields = ["-f", f"title=Results of {what}", "-f", f"head={branch}", "-f", f"base={base}"]
         fields += ["-F", f"body=@{body.name}"]
         return checked("gh", "api", "repos/{owner}/{repo}/pulls", "--method", "POST", *fields, "--jq", ".html_url")
+
+
+def succeeds(*command: str) -> bool:
+    """Whether a command says so by its exit status."""
+    return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
 def checked(*command: str, environment: dict[str, str] | None = None) -> str:

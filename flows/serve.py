@@ -4,6 +4,7 @@ python -m flows.serve
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import typer
 from flows.dag import GPU
 from flows.processes import GUARD
 from usd.errors import UsdError
+from usd.files import Busy, check_writable, sole_writer
 from usd.stages import run
 
 if TYPE_CHECKING:
@@ -31,11 +33,19 @@ PREFECT = [sys.executable, "-m", "prefect"]
 PATIENCE = 180.0  # seconds for the server to start, which takes long on a busy machine, and for runs to end
 
 
+def check_url(value: str) -> str:
+    """Refuse what the Prefect server could post nothing to; it would say so in its log only."""
+    if value and not re.match("https?://[^/]", value):
+        raise typer.BadParameter("expected a URL that begins with https://")
+    return value
+
+
 def main(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server, on 127.0.0.1 only.")] = 4200,
     gpus: Annotated[int, typer.Option(min=1, help="How many stages with `meta: {gpu: true}` may run at once.")] = 1,
     notify: Annotated[
-        str, typer.Option(envvar="USD_NOTIFY", help="Webhook of a chat that is told of failed runs.")
+        str,
+        typer.Option(envvar="USD_NOTIFY", callback=check_url, help="Webhook of a chat that is told of failed runs."),
     ] = "",
 ) -> None:
     """Serve the deployments of prefect.yaml from the working directory until Ctrl-C.
@@ -47,6 +57,7 @@ def main(
     url = f"http://127.0.0.1:{port}"
     home = prepare(url)
     with ExitStack() as stack:
+        be_the_only_one(home, stack)
         log = stack.enter_context((home / "server.log").open("w"))
         server = start_server(port, log, stack)
         wait_until_healthy(server, url, home / "server.log")
@@ -57,8 +68,7 @@ def main(
 
         client = stack.enter_context(get_client(sync_client=True))
         end_left_over_runs(client)
-        if notify:
-            notify_failures(notify)
+        notify_failures(notify)
         client.upsert_global_concurrency_limit_by_name(GPU, gpus)
         command("work-pool", "create", POOL, "--type", "process", "--overwrite")
         command("--no-prompt", "deploy", "--all")
@@ -94,10 +104,31 @@ def prepare(url: str) -> Path:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as with Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell has us ignore
     home = Path(os.environ.setdefault("PREFECT_HOME", str(Path(".usd/prefect").absolute())))
-    home.mkdir(parents=True, exist_ok=True)
+    check_writable(home / "server.log")
     os.environ |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     os.environ["PWD"] = os.getcwd()  # prefect.yaml names it
+    bypass_proxy()
     return home
+
+
+def bypass_proxy() -> None:
+    """Reach the server directly, also where the machine has a proxy for everything else."""
+    without = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = without if without == "*" else f"{without},127.0.0.1".removeprefix(",")
+    os.environ |= {"no_proxy": direct, "NO_PROXY": direct}
+
+
+def be_the_only_one(home: Path, stack: ExitStack) -> None:
+    """Until `stack` closes, no other process serves this folder or this database: it would end our runs as left over.
+
+    Raises:
+        UsdError: another one does, whatever its port.
+    """
+    for place in (Path(".usd/serve"), home / "serve"):
+        try:
+            stack.enter_context(sole_writer(place))
+        except Busy:
+            raise UsdError(f"{place.parent}: another `make serve` works with this folder; end it first") from None
 
 
 def start_server(port: int, log: IO[str], stack: ExitStack) -> "subprocess.Popen[bytes]":

@@ -62,7 +62,8 @@ def check_outcome(what: str, done: Finished) -> None:
         raise StageInterrupted(f"{what}: killed by signal {number}")
     complaints = COMPLAINT.findall(done.output)
     said = [line for line in done.output.splitlines() if not line.startswith("ERROR: failed to reproduce")]
-    last = [line.removeprefix("error: ") for line in complaints or said or [""]][-1]
+    dvc = [line for line in said if line.startswith("ERROR: ")]  # hints may follow it
+    last = [line.removeprefix("error: ") for line in complaints or dvc or said or [""]][-1]
     passing = any(text in last for text in HICCUPS) and (not complaints or "could not be written" in last)
     if BUSY in done.output or passing:
         raise StageInterrupted(f"{what}: {last}")

@@ -66,3 +66,14 @@ def test_the_registry_has_models_that_a_stage_makes_and_metrics_are_named_once()
     assert {Path(file).parent.as_posix() for file in named} <= outs.keys()
     assert not outs.keys() & set(named)
     assert shown == {*named, "results/annotators.json"}
+
+
+LEFT = (".DS_Store", ".loop.py.swp", "loop.py~", ".#loop.py", "#loop.py#", ".nfs00a1", ".ipynb_checkpoints/loop.py")
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_programs_leave_beside_the_code_makes_no_stage_stale(name: str) -> None:
+    with Repo(str(ROOT)) as repo:
+        assert repo.dvcignore.is_ignored_file(str(ROOT / "usd/training" / name))
+    dvc, git = (set((ROOT / file).read_text().splitlines()) for file in (".dvcignore", ".gitignore"))
+    assert dvc <= git

@@ -1,6 +1,7 @@
 """Files are whole or not there: on a full disk, and below a file."""
 
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -177,7 +178,7 @@ def in_a_fork(work: Callable[[], None]) -> int:
         try:
             work()
         except UsdError as error:
-            os._exit(3 if str(error).endswith("is writing it; wait until it has ended, or end it") else 4)
+            os._exit(3 if re.search(": another .*; .*end it", str(error)) else 4)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.serving import free_port
+from usd.errors import UsdError
 from usd.track import Tracker, dvc_hash, mode
 from usd.training.variant import git_revision
 
@@ -177,6 +179,36 @@ def test_without_the_server_the_run_is_kept_offline(tmp_path: Path, monkeypatch:
     again.finish()
     assert again.run.id != tracker.run.id
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("WANDB_MODE", "off", "W&B: mode: Input should be 'online', 'offline', .*; correct its environment variables"),
+        ("WANDB_BASE_URL", "foo", "W&B: base_url: Input should be a valid URL, .*; correct its"),
+        ("WANDB_PROJECT", "a/b", "W&B: Invalid project name 'a/b': .*; correct its"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    variable: str, value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsdError, match=f"^{message}") as told:
+        Tracker("us_diffusion", {}, tmp_path, "1a2b3c").log(1, {"denoising": 0.5})
+    assert "\n" not in str(told.value)
+
+
+def test_a_model_that_cannot_be_staged_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "file/staged"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/weights.safetensors").write_bytes(b"weights")
+    tracker = Tracker("us_diffusion", {}, tmp_path / "run", "1a2b3c")
+    vars(tracker)["run"] = SimpleNamespace(offline=True)
+    tracker.log_model(tmp_path / "model", {"data": "abc"})
+    assert "W&B: the model is not stored there: " in capsys.readouterr().err
 
 
 def test_the_hash_is_that_of_dvc(tmp_path: Path) -> None:

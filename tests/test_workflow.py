@@ -37,6 +37,33 @@ def test_the_workflow_calls_what_there_is() -> None:
     assert not [text for text in commenting if "checkout" in text or "usd diff" in text]
 
 
+@pytest.mark.parametrize("tracked", [True, False])
+def test_the_smoke_copy_needs_nothing_that_dvc_keeps(tracked: bool, tmp_path: Path) -> None:
+    """The step itself, with stand-ins for the commands, where DVC tracks a folder of pictures or nothing."""
+    steps = yaml.safe_load((ROOT / ".github/workflows/review.yml").read_text())["jobs"]["review"]["steps"]
+    (script,) = (step["run"] for step in steps if "profiles/smoke.yaml" in step.get("run", ""))
+    tools = tmp_path / "project/.venv/bin"
+    tools.mkdir(parents=True)
+    for tool in ("usd", "dvc"):
+        (tools / tool).write_text(f'#!/bin/sh\necho {tool} "$@" >> "$RUNNER_TEMP/called"\n')
+        (tools / tool).chmod(0o755)
+    (tmp_path / ("project/photos.dvc" if tracked else "project/README.md")).touch()
+    author = "-c user.name=tester -c user.email=tester@example.org"
+    script = f"git init --quiet; git add --all; git {author} commit --quiet --message start\n{script}"
+    environment = os.environ | {"RUNNER_TEMP": str(tmp_path)}
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path / "project", env=environment, check=True)
+    rendered = ["usd use rendered", "usd profile profiles/cpu.yaml"] if tracked else []
+    called = (tmp_path / "called").read_text().splitlines()
+    assert called == [*rendered, "usd profile profiles/smoke.yaml", "dvc repro gate"]
+
+
+def test_the_cache_is_of_one_python() -> None:
+    """A cached environment links to the Python that made it, which the next patch release removes from the machine."""
+    steps = yaml.safe_load((ROOT / ".github/workflows/review.yml").read_text())["jobs"]["review"]["steps"]
+    (cached,) = (step["with"]["key"] for step in steps if "actions/cache@" in step.get("uses", ""))
+    assert any(f"steps.{step['id']}.outputs.python-version" in cached for step in steps if "id" in step)
+
+
 @pytest.mark.parametrize("command", [("actionlint",), ("hadolint", "Dockerfile")])
 def test_linters_find_nothing(command: tuple[str, ...]) -> None:
     """actionlint runs shellcheck on every step, which must be found beside it."""

@@ -23,6 +23,10 @@ except ImportError:  # not a POSIX system
 STATE = "USD_STATE"  # environment variable: see `lasting`
 
 
+class Busy(UsdError):
+    """Another process is in a block of `sole_writer`."""
+
+
 def sha256(data: bytes) -> str:
     """Hex digest."""
     return hashlib.sha256(data).hexdigest()
@@ -126,7 +130,8 @@ def sole_writer(target: Path) -> Iterator[None]:
     The lock is this process's own: workers that it has forked, and which may outlive it, do not hold it.
 
     Raises:
-        UsdError: another process is in such a block, or `target` cannot be written.
+        Busy: another process is in such a block.
+        UsdError: `target` cannot be written.
     """
     place = Path(os.path.realpath(target))
     lock = place.parent / f".{place.name}.lock.partial"
@@ -137,7 +142,7 @@ def sole_writer(target: Path) -> Iterator[None]:
         raise UsdError(f"{target}: could not be written: {error.strerror or error}") from error
     with opened as file:
         if not _locked(file):
-            raise UsdError(f"{target}: another process is writing it; wait until it has ended, or end it")
+            raise Busy(f"{target}: another process is writing it; wait until it has ended, or end it")
         try:
             yield
         finally:

@@ -8,7 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from pydantic import ValidationError
 from requests.utils import get_netrc_auth
+
+from usd.errors import UsdError
 
 FOLDERS = {  # where W&B stages artifacts, caches and keeps its settings, in a run's directory instead of the home
     "WANDB_DATA_DIR": "wandb/data",
@@ -33,7 +36,11 @@ class Tracker:
 
     @cached_property
     def run(self) -> Any:
-        """The open run; offline where W&B cannot be reached, or does not take the key."""
+        """The open run; offline where W&B cannot be reached, or does not take the key.
+
+        Raises:
+            UsdError: W&B does not take its own environment variables.
+        """
         import wandb
         from wandb.errors import CommError, UsageError
 
@@ -55,11 +62,15 @@ class Tracker:
             dir=self.directory,
         )
         try:
-            return opened(mode=mode())
-        except (CommError, UsageError) as error:
-            print(f"W&B: {error}; this run is kept offline, and `wandb sync` uploads it", file=sys.stderr)
-            wandb.teardown()  # it holds the run's id
-            return opened(mode="offline")
+            try:
+                return opened(mode=mode())
+            except (CommError, UsageError) as error:
+                wandb.teardown()  # it holds the run's id
+                run = opened(mode="offline")
+                print(f"W&B: {error}; this run is kept offline, and `wandb sync` uploads it", file=sys.stderr)
+                return run
+        except (UsageError, ValidationError) as error:
+            raise UsdError(f"W&B: {complaint(error)}; correct its environment variables, or unset them") from None
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +98,15 @@ class Tracker:
 
         The lineage leads to it from an artifact that names the data; `facts["data"]` is their digest. W&B has no
         lineage offline: there the digest is in the model's metadata only.
+
+        Where W&B cannot store it, DVC does all the same.
         """
+        try:
+            self._store(folder, facts)
+        except OSError as error:
+            print(f"W&B: the model is not stored there: {error.strerror or error}", file=sys.stderr)
+
+    def _store(self, folder: Path, facts: dict[str, str]) -> None:
         import wandb
 
         if not self.run.offline:
@@ -112,6 +131,14 @@ class Tracker:
         self.run.finish()
         wandb.teardown()
         self.named.unlink()
+
+
+def complaint(error: Exception) -> str:
+    """What W&B has against a setting, in one line with its name."""
+    if isinstance(error, ValidationError):
+        found = error.errors()[0]
+        return ": ".join(map(str, (*found["loc"], found["msg"])))
+    return str(error).splitlines()[0]
 
 
 def mode() -> Literal["offline"] | None:

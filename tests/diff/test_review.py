@@ -145,7 +145,11 @@ def test_the_file_is_written_and_the_headline_printed(project: Project) -> None:
             'not valid YAML: .*, line 1, column 1 found duplicate key "a"(?!.*suppress)',
         ),
         ("params.yaml", f"a: {'[' * 500}", "not valid YAML: more than 50 lists and mappings within one another"),
-        ("dvc.lock", "stages: [1]", "dvc.yaml or dvc.lock of HEAD .*: not readable"),
+        (
+            "dvc.lock",
+            "<<<<<<<",
+            r"dvc.yaml or dvc.lock of HEAD .*: not readable .*; restore it from git, then `dvc repro`",
+        ),
         (".dvc/config", "[core", r"\.dvc/config or \.dvcignore of HEAD .*: not readable \(config file error"),
         (".dvcignore", b"\xff", r"\.dvc/config or \.dvcignore of HEAD .*: not readable \('utf-8' codec"),
     ],
@@ -164,6 +168,9 @@ def test_an_unknown_revision_is_one_line_and_exit_code_1(project: Project, tmp_p
     found = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert re.fullmatch(r"error: 'nowhere': git knows no such revision; fetch it.*\n", found.stderr)
+    for name, pair in {"main...HEAD": "main HEAD", "main..": "main"}.items():
+        with pytest.raises(UsdError, match=f"'{name}': a range is two names here, as in `usd diff {pair}`"):
+            review(name, "HEAD", project.root)
     for name in ("HEAD", "workspace"):
         with pytest.raises(UsdError, match="not a git repository, which an archive of the files is not"):
             review(name, name, tmp_path)

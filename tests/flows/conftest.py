@@ -23,11 +23,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {"step.py": STEP, "dvc.yaml": DVC_YAML, "prefect.yaml": prefect_yaml(), "params.yaml": "train: {rate: 2}\n"}
     for name, text in (files | {"base.txt": "base", ".gitignore": ".usd/\n/flows\n/usd\n"}).items():
         (folder / name).write_text(text)
+    (folder / "lib").mkdir()
+    (folder / "lib/code.py").touch()
     for package in ("flows", "usd"):
         (folder / package).symlink_to(ROOT / package)
     in_project(folder, "git", "init", "--quiet")
     in_project(folder, "git", "config", "user.name", "tester")
     in_project(folder, "git", "config", "user.email", "tester@example.org")
+    in_project(folder, "git", "config", "color.ui", "always")
     in_project(folder, sys.executable, "-m", "dvc", "init", "--quiet")
     for name in ("left", "right"):  # run one after the other here
         (folder / f".usd/here-{name}").touch()

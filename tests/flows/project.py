@@ -92,7 +92,7 @@ stages:
   train:
     matrix: {variant: [a, b]}
     cmd: python step.py train@${item.variant} results/${item.variant}
-    deps: [results/validation, base.txt]
+    deps: [results/validation, base.txt, lib]
     params: [train]
     outs:
     - results/${item.variant}: {cache: false}

@@ -1,21 +1,63 @@
 """Other parameters, as DVC experiments."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
 
 from tests.flows.project import artifact, in_project, run, tasks_of
 from usd.errors import UsdError
 
 
-def test_a_path_that_dvc_cannot_write_is_named_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["my projèct", "feature%2Fx", "a#b", "a?b"])
+def test_a_path_that_dvc_cannot_write_is_named_before_any_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from flows.experiments import run_experiments
 
-    (tmp_path / "my projèct").mkdir()
-    monkeypatch.chdir(tmp_path / "my projèct")
-    with pytest.raises(UsdError, match=r"/my projèct: DVC runs no experiment .*; move the project to one of ASCII"):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(UsdError, match=rf"/{re.escape(name)}: DVC runs no experiment .*; move the project to one of A"):
         run_experiments([{"train.rate": 5}], ["train@a"])
     assert not list(Path.cwd().iterdir())
+
+
+NEAREST = "unknown key; the nearest ones in params.yaml are train.rate"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train.ratee": 5}, f"train.ratee: {NEAREST}"),
+        ({"train": 5}, f"train: {NEAREST}"),
+        ({"train": {"ratee": 5}}, f"train.ratee: {NEAREST}"),
+        ({"train.rate": 3, "train": {"rate": 4}}, "train.rate: given twice, also by a mapping; keep one"),
+    ],
+)
+def test_a_wrong_parameter_is_named_before_any_work(
+    settings: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.experiments import run_experiments
+
+    (tmp_path / "params.yaml").write_text("train: {rate: 2}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsdError, match=f"^{message}$"):
+        run_experiments([{"train.rate": 5}, settings], ["train@a"])
+
+
+VALUES = ["fünf", "a\\b", 'say "a"', 'a\\"b', "a\\", "", "no", "5", "a=b, c", 1e-5, 5, None, True, [1, "é\\"], []]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_arrives_as_it_is(value: Any, tmp_path: Path) -> None:
+    from flows.experiments import spelled
+
+    (tmp_path / "params.yaml").write_text("train: {rate: 2}\n")
+    apply_overrides(tmp_path / "params.yaml", [f"train.rate={spelled(value)}"])
+    assert YAML(typ="safe").load(tmp_path / "params.yaml") == {"train": {"rate": value}}
 
 
 @pytest.mark.slow

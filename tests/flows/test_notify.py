@@ -25,3 +25,5 @@ def test_a_chat_is_told_of_a_run_that_fails(inside: Path, chat: tuple[str, list[
     notify_failures(url)  # again: the automation is replaced
     with api() as client:
         assert len(client.read_automations_by_name(NAME)) == 1
+        notify_failures("")
+        assert client.read_automations_by_name(NAME) == []

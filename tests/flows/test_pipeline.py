@@ -37,6 +37,7 @@ def test_the_dag_runs_in_order_and_then_is_cached(inside: Path) -> None:
     assert artifact("validation") == "all keys are sound"
     assert "![results/a/grid.png](data:image/jpeg;base64," in artifact("grids")
     assert in_project(inside, "git", "rev-parse", "HEAD").strip() in artifact("revision")
+    assert " M timings.json\n" in artifact("revision")
     assert [row["stage"] for row in artifact("stages")] == [stage.name for stage in read_dag()]
 
     shutil.rmtree(".usd")

@@ -89,6 +89,7 @@ def test_changed_results_are_proposed_once_and_the_checkout_stays(
     assert propose.fn(results(), "the run x").name == "Unchanged"
     in_project(clone, sys.executable, "-m", "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
     in_project(clone, "git", "commit", "--quiet", "--all", "--message", "Add a remote")
+    in_project(clone, "git", "push", "--quiet", "origin")
     change(clone)
     before = in_project(clone, "git", "status", "--short")
     head = in_project(clone, "git", "rev-parse", "HEAD")
@@ -124,11 +125,24 @@ def test_what_github_refuses_is_proposed_again(clone: Path, monkeypatch: pytest.
     assert propose.fn(results(), "the run y").message == URL
 
 
+COMMANDS = {
+    "stage": "add params.yaml",
+    "new branch": "switch --quiet --create mine",
+    "new commit": "commit --quiet --allow-empty --message mine",
+    "no author": "config user.name .",  # git takes no such name
+    "detach": "switch --quiet --detach",
+}
+
+
 @pytest.mark.parametrize(
     ("obstacle", "message"),
     [
         ("edit", r"propose: params\.yaml is not committed; commit it, or run without"),
         ("stage", r"propose: params\.yaml is not committed; commit it, or run without"),
+        ("new file", r"propose: lib/new\.py is not committed; commit it, or run without"),
+        ("new branch", "propose: mine has commits that origin lacks; push them, or run without"),
+        ("new commit", r"propose: \w+ has commits that origin lacks; push them, or run without"),
+        ("no author", "propose: git knows no author; `git config user.name NAME` and"),
         ("detach", "propose: no branch is checked out; `git switch` to the one to propose to"),
         ("no gh", "gh: not found; install GitHub's command line, or run without"),
         ("no git", "propose: git branch: fatal: not a git repository"),
@@ -144,21 +158,26 @@ def test_what_stands_in_the_way_is_named_before_the_work(
     monkeypatch.setattr("flows.propose.shutil.which", lambda name: None if obstacle == "no gh" else name)
     if obstacle in ("edit", "stage"):
         (clone / "params.yaml").write_text("train: {rate: 3}\n")
-    if obstacle == "stage":
-        in_project(clone, "git", "add", "params.yaml")
-    if obstacle == "detach":
-        in_project(clone, "git", "switch", "--quiet", "--detach")
+    if obstacle == "new file":
+        (clone / "lib/new.py").touch()
+    if obstacle in COMMANDS:
+        in_project(clone, "git", *COMMANDS[obstacle].split())
     if obstacle == "no git":
         shutil.rmtree(clone / ".git")
     with pytest.raises(UsdError, match=message):
         check_possible(paths)
 
 
-def test_results_alone_stand_in_no_way(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_alone_stand_in_no_way(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does what others have pushed meanwhile."""
     from flows.propose import check_possible
 
     monkeypatch.setattr("flows.propose.shutil.which", lambda name: name)
     change(clone)
+    in_project(tmp_path, "git", "clone", "--quiet", "origin", "colleague")
+    commit = ("-c", "user.name=other", "-c", "user.email=other@example.org", "commit", "--quiet", "--allow-empty")
+    in_project(tmp_path / "colleague", "git", *commit, "--message", "later")
+    in_project(tmp_path / "colleague", "git", "push", "--quiet")
     check_possible(results())
 
 

@@ -16,6 +16,12 @@ import pytest
         (255, "error: gate: speedup = 3\nERROR: exited with 1", False, "gate: speedup = 3"),
         (255, "error: out: could not be written: Input/output error\nERROR: exited with 1", True, "not be written"),
         (255, "error: photos: Input/output error\nERROR: exited with 1", False, "photos"),  # a stage's own word
+        (
+            251,
+            "ERROR: unknown 'train.ratee'.\n    object_type=dict",
+            False,
+            "status 251: ERROR: unknown 'train.ratee'.",
+        ),
         (255, "ValueError: no\nERROR: failed to reproduce: exited with 1", False, "exit status 1: ValueError: no"),
     ],
 )

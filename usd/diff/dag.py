@@ -63,7 +63,7 @@ def read_stages(revision: Revision) -> tuple[StageRecord, ...]:
     file, remedy = ".dvc/config or .dvcignore", "restore it"
     try:
         with _repo(revision) as repo:
-            file, remedy = "dvc.yaml or dvc.lock", "restore it or run `dvc repro`"
+            file, remedy = "dvc.yaml or dvc.lock", "restore it from git, then `dvc repro`"
             return tuple(_record(repo, stage) for stage in repo.index.stages if not _empty(stage))
     except OSError as error:
         if revision.commit and isinstance(error, FileNotFoundError):  # git lists it, and lacks its content

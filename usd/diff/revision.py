@@ -119,6 +119,10 @@ def _commit(name: str, root: Path) -> str:
     try:
         found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").decode()
     except UsdError:
+        if ".." in name:
+            base, _, head = name.partition("..")
+            example = " ".join(filter(None, (base, head.removeprefix("."))))
+            raise UsdError(f"'{name}': a range is two names here, as in `usd diff {example}`") from None
         shallow = _git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
         how = " (`git fetch --unshallow` gets the history)" if shallow else ""
         raise UsdError(

@@ -34,7 +34,7 @@ class Summary:
     digest: str  # of all samples
     expectations: list[Expectation]
     samples: dict[str, int]  # by split
-    tasks: dict[str, dict[str, int]]  # task → split → samples that serve it
+    tasks: dict[str, dict[str, int]]  # task → split → samples that serve it; empty in summaries made before they had it
     spreads: dict[str, dict[str, Spread]]  # quantity → split → spread
 
 
@@ -55,12 +55,13 @@ def read_summary(revision: Revision) -> Summary | None:
                 for row in found["expectations"]
             ],
             samples={split: int(found["splits"][split]["samples"]) for split in SPLITS},
-            tasks={task: dict(numbers) for task, numbers in found["tasks"].items()},
+            tasks={task: dict(numbers) for task, numbers in found.get("tasks", {}).items()},
             spreads=_spreads(found["splits"]),
         )
     except MALFORMED as error:
         raise UsdError(
-            f"{SUMMARY} of {revision.label}: not a validation summary ({error!r}); run `dvc repro validate`"
+            f"{SUMMARY} of {revision.label}: not a validation summary ({error!r}); run `dvc repro validate`, "
+            "or compare with another revision"
         ) from None
 
 
@@ -73,7 +74,7 @@ def _spreads(splits: dict[str, Any]) -> dict[str, dict[str, Spread]]:
             share = values["images"]
             deviation = None if share is None else (share * (1 - share)) ** 0.5
             _put(found, f"{name}: share of images", split, share, deviation)
-            _put(found, f"{name}: area", split, values["pixels"], values["std"])
+            _put(found, f"{name}: area", split, values["pixels"], values.get("std"))
     return found
 
 
