@@ -84,21 +84,27 @@ def _keep_fast(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with the smoke parameters, `scenes`, `annotated` and `shards`; tests run inside it."""
-    from usd.config.profiles import apply
+    folder = tmp_path_factory.mktemp("tiny")
+    draw_into(folder, {})
+    return folder
+
+
+def draw_into(folder: Path, rendered: dict[str, Any]) -> None:
+    """Make params.yaml, `scenes`, `annotated` and `shards`; `rendered` changes section `render`."""
+    from usd.config.profiles import apply, change
     from usd.stages import annotate, render, shard
 
-    folder = tmp_path_factory.mktemp("tiny")
     shutil.copy(ROOT / "params.yaml", folder)
     apply(ROOT / "profiles" / "smoke.yaml", folder / "params.yaml")
     before = Path.cwd()
     os.chdir(folder)
+    change([{"render": rendered}] if rendered else [])
     render.main(Path("scenes"))
     annotate.main(Path("scenes"), Path("annotated"))
     Path("validation").mkdir()
     Path("validation/summary.json").write_text('{"success": true}')
     shard.main(Path("scenes"), Path("annotated"), Path("validation"), Path("shards"))
     os.chdir(before)
-    return folder
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -12,7 +13,7 @@ from diffusers import AutoencoderKL, ControlNetModel, PNDMScheduler, UNet2DCondi
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tests.conftest import ROOT, pipeline_of
+from tests.conftest import ROOT, draw_into, pipeline_of
 from usd import config
 from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.config.profiles import apply
@@ -23,6 +24,7 @@ from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import load_base
 from usd.model.untrained import fit_tokenizer
 from usd.training.control import finetune, new_denoiser
+from usd.training.variant import Run
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +119,24 @@ def test_it_trains_and_is_called(
     ).images
     assert images.shape == (1, 3, 64, 64)
     assert torch.isfinite(images).all()
+
+
+def test_a_model_is_called_at_the_size_that_it_was_trained_at(
+    params: config.Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The U-Net halves 96 pixels, 12 latents, to an odd number."""
+    draw_into(tmp_path, {"image_size": 96, "train": 6, "val": 4, "test": 2})
+    monkeypatch.chdir(tmp_path)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    few = dataclasses.replace(params, steps=1, preview_every=1)
+    settings = dataclasses.replace(US_DIFFUSION, feedback_weight=0.0)
+    Run("us_diffusion", "train", settings, few, Shards.open("shards"), None, Path("run")).train(
+        Path("model"), Path("curve.csv")
+    )
+    pipeline = USDiffusionPipeline.from_pretrained("model")
+    picture, wide = PIL.Image.new("RGB", (96, 96)), torch.rand(1, 3, 72, 104)
+    assert pipeline((picture, picture), picture).images[0].size == (96, 96)
+    assert pipeline((wide, wide), wide, output_type="pt").images.shape == wide.shape
 
 
 def test_it_starts_from_a_trained_control_net(stable_diffusion: Path, params: config.Train, tmp_path: Path) -> None:

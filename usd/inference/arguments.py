@@ -50,7 +50,7 @@ def joined(pair: Pair, queries: Tensor, size: int) -> Tensor:
 
 
 def check_sides(queries: Tensor, multiple: int) -> None:
-    """The U-Net halves its sides several times, and must be able to double them again."""
+    """Refuse sides that are not whole numbers of latents; the U-Net takes any number of those."""
     if queries.shape[-1] % multiple or queries.shape[-2] % multiple:
         raise UsdError(f"query: sides {tuple(queries.shape[-2:])} must be multiples of {multiple} pixels")
 

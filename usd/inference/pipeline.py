@@ -185,7 +185,7 @@ class USDiffusionPipeline(DiffusionPipeline):
 
     def _pictures(self, query: Images, image_pair: Pair | list[Pair]) -> tuple[Tensor, list[Tensor]]:
         queries = as_batch("query", query, self.picture_size)
-        check_sides(queries, scale_factor(self.vae) * 2 ** (len(self.unet.config.block_out_channels) - 1))
+        check_sides(queries, scale_factor(self.vae))
         return queries, [joined(pair, queries, self.picture_size) for pair in as_pairs(image_pair)]
 
     def _read(self, queries: Tensor, pairs: list[Tensor], tasks: list[str | None]) -> tuple[Tensor, Tensor, Tensor]:
