@@ -37,6 +37,7 @@ from usd.training.control import batches_of, new_denoiser, rates
 from usd.training.objective import Draws, Objective, draw_all
 from usd.training.optimizer import learning_rate, new_average, new_optimizer, set_learning_rate
 from usd.training.progress import Progress
+from usd.training.variant import check_estimates
 
 RUN_DIR = Path(".usd/runs/reference/training")  # where stage `reference` looks for a checkpoint
 EVERY = 1000  # steps between checkpoints
@@ -244,6 +245,7 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
     opened = Shards.open(shards)
     accelerator = accelerator_for(own.device, own.precision)
     device, base = accelerator.device, load_base(own.base).freeze()
+    check_estimates(OURS, variant, base.scheduler)
     given = {"annotators": path_digest(annotators), "start": path_digest(Path(own.warm_start))}
     given |= {"base weights": base.digest(), "processes": 1, "variant": asdict(variant)}
     denoiser = new_denoiser(base, variant, own).to(device)
