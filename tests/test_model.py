@@ -215,6 +215,7 @@ GOOD = {"timesteps": [998, 80], "guidance_scale": 1.5}
                 {"timesteps": []},
                 {"guidance_scale": None},
                 {"guidance_scale": float("nan")},
+                {"guidance_scale": -1.0},
             )
         ),
     ],

@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 from tests.test_pipeline import call
 from usd.errors import UsdError
 from usd.images import to_array
+from usd.inference.arguments import starting_noise
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.control import Denoiser
 from usd.model.directory import load_model, save_model
@@ -171,6 +172,22 @@ def test_several_results_a_query(pipeline) -> None:
 def test_given_noise_is_the_start(pipeline) -> None:
     noise = torch.randn(1, 12, 32, 32, generator=torch.Generator().manual_seed(0))
     assert torch.equal(call(pipeline, 1, latents=noise).images, call(pipeline, 1).images)
+
+
+def test_noise_is_drawn_where_the_generator_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnGpu(torch.Generator):
+        device = torch.device("cuda")
+
+    class Drawn(Exception):
+        """There is no GPU here to draw on."""
+
+    def draw(*_: object, device: torch.device, **__: object) -> None:
+        raise Drawn(device)
+
+    monkeypatch.setattr(torch, "randn", draw)
+    for generator, device in ((OnGpu(), "cuda"), ([OnGpu()] * 2, "cuda"), (torch.Generator(), "cpu"), (None, "None")):
+        with pytest.raises(Drawn, match=device):
+            starting_noise((2, 4, 8, 8), generator, None)
 
 
 def test_a_callback_raises_guidance_and_interrupts(pipeline) -> None:

@@ -133,7 +133,7 @@ def _is_sampling(found: Any) -> bool:
     steps, scale = found["timesteps"], found.get("guidance_scale", 1)
     if not isinstance(steps, list) or not steps or not all(type(t) is int and 0 <= t < TRAINED_STEPS for t in steps):
         return False
-    return type(scale) in (int, float) and math.isfinite(scale) and all(a > b for a, b in itertools.pairwise(steps))
+    return type(scale) in (int, float) and 0 <= scale < math.inf and all(a > b for a, b in itertools.pairwise(steps))
 
 
 def _origin(part: Any) -> list[str]:
