@@ -1,5 +1,6 @@
 """A base of any kind loads, or is refused in one line that says why."""
 
+import inspect
 import itertools
 import json
 import shutil
@@ -9,7 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
+from diffusers import (
+    ControlNetModel,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
 from huggingface_hub.utils import filter_repo_objects, httpx
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -20,6 +28,7 @@ from usd.diffusion.sampling import ddim, set_timesteps
 from usd.errors import UsdError
 from usd.model.base import encode_text, load_base, save_base
 from usd.model.card import Origin, origin_of
+from usd.model.requirements import COPIED
 
 BUNDLED = ROOT / "models/base"
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -118,6 +127,16 @@ def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, fla
         (set_in("unet/config.json", in_channels=24), "unet: 24 input and 12 output channels, and the VAE has 12"),
         (set_in("unet/config.json", addition_embed_type="text_time"), r"unet: a U-Net \(SDXL's\) with addition_embed"),
         (set_in("unet/config.json", num_class_embeds=1000), "unet: a U-Net with num_class_embeds 1000 does not fit"),
+        *(
+            (set_in("unet/config.json", **{name: value}), rf"unet: a U-Net with {name} .* does not fit: no ControlNet")
+            for name, value in {
+                "time_cond_proj_dim": 64,  # as distilled models have
+                "mid_block_type": None,
+                "cross_attention_dim": [64, 64, 64],
+                "layers_per_block": [1, 1, 1],
+                "timestep_post_act": "silu",
+            }.items()
+        ),
         (set_in("unet/config.json", _class_name="SD3Transformer2DModel"), "unet: a SD3Transformer2DModel does not fit"),
         (set_in("unet/config.json", cross_attention_dim=96), "reads text states of width 96 .* encoder writes 64"),
         (set_in("vae/config.json", _class_name="VQModel"), "vae: a VQModel does not fit; a base has an AutoencoderKL"),
@@ -145,6 +164,16 @@ def test_a_base_that_does_not_fit_is_named(copy: Path, change: Callable[[Path], 
         load_base(str(copy))
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 600
+
+
+def test_whatever_a_control_branch_does_not_copy_is_refused() -> None:
+    """The decoder is not copied, and class labels are refused by their own settings."""
+    other = {"sample_size", "out_channels", "up_block_types", "reverse_transformer_layers_per_block", "conv_out_kernel"}
+    known = inspect.signature(UNet2DConditionModel.__init__).parameters
+    handed_on = inspect.getsource(ControlNetModel.from_unet)
+    lost = {name for name in known if f"unet.config.{name}" not in handed_on} - {"self", "dropout", *other}
+    assert lost - {"class_embeddings_concat"} == COPIED.keys()
+    assert all(known[name].default == value for name, value in COPIED.items())
 
 
 @pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"])
