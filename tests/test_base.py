@@ -105,17 +105,21 @@ def test_weights_in_any_form_load_in_single_precision(copy: Path, change: Callab
 
 
 @pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler])
-@pytest.mark.parametrize("flag", ["use_karras_sigmas", "use_beta_sigmas", "use_exponential_sigmas"])
+@pytest.mark.parametrize("flag", ["use_karras_sigmas", "use_beta_sigmas", "use_exponential_sigmas", "thresholding"])
 def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, flag: str) -> None:
     plain = DDIMScheduler.from_pretrained(copy / "scheduler")
     shutil.rmtree(copy / "scheduler")
-    other = kind.from_config(plain.config | {"prediction_type": "v_prediction", flag: True})
+    settings = {name: value for name, value in plain.config.items() if name != "clip_sample"}
+    other = kind.from_config(settings | {"prediction_type": "v_prediction", flag: True})
     other.save_pretrained(copy / "scheduler")
     found = load_base(str(copy)).scheduler
     assert found.config.prediction_type == "v_prediction"
     sampler = ddim(found.config)
     set_timesteps(sampler, [998, 619, 80], torch.device("cpu"))
     assert sampler.timesteps.tolist() == [998, 619, 80]
+    assert not found.config.clip_sample  # DDIM's default, which no file here has
+    for scheduler in (found, sampler, ddim(other.config)):
+        assert not scheduler.config.thresholding  # training knows none
     if kind is not UniPCMultistepScheduler and kind is not PNDMScheduler:  # those lose rescaled schedules
         assert torch.equal(found.alphas_cumprod, plain.alphas_cumprod)
 
@@ -146,6 +150,7 @@ def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, fla
         (set_in("unet/config.json", block_out_channels=[16, 32, 48]), "weights do not fit its config.json, the first"),
         (set_in("scheduler/scheduler_config.json", prediction_type="flow_prediction"), "prediction_type 'flow_predic"),
         (set_in("scheduler/scheduler_config.json", num_train_timesteps=4000), "num_train_timesteps 4000 does not fit"),
+        (set_in("scheduler/scheduler_config.json", prediction_type="epsilon"), "zero_snr does not fit .* 'epsilon'"),
         (set_in("scheduler/scheduler_config.json", beta_schedule="exp"), "beta_schedule 'exp' does not fit"),
         (set_in("scheduler/scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler"), "of FlowMatchEuler"),
         (lambda root: (root / "text_encoder_2").mkdir(), "SDXL, with two text encoders, does not fit"),

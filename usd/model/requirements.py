@@ -145,6 +145,9 @@ def _check_scheduler(root: Path, scheduler: dict[str, Any]) -> None:
         raise UsdError(f"{where}: the noise schedule of {kind} does not fit; a base is trained with DDPM's")
     if prediction not in PREDICTIONS:
         raise UsdError(f"{where}: prediction_type '{prediction}' does not fit; expected {', '.join(PREDICTIONS)}")
+    if prediction == "epsilon" and scheduler.get("rescale_betas_zero_snr"):
+        reason = "at the last timestep, where no signal is left, ε does not say what x_0 is"
+        raise UsdError(f"{where}: rescale_betas_zero_snr does not fit prediction_type 'epsilon': {reason}")
     steps = scheduler.get("num_train_timesteps", TRAINED_STEPS)
     if steps != TRAINED_STEPS:
         raise UsdError(f"{where}: num_train_timesteps {steps} does not fit; ESS lists are of {TRAINED_STEPS}")
