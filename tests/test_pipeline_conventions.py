@@ -86,8 +86,10 @@ def test_a_training_and_the_pipeline_write_the_same_directory(pipeline, base, tm
 def test_a_variant_is_written_and_read_and_a_missing_one_named(pipeline, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path, variant="fp16")
     assert {path.name.split(".")[1] for path in tmp_path.rglob("*.safetensors")} == {"fp16"}
-    again = USDiffusionPipeline.from_pretrained(tmp_path, variant="fp16")
-    assert torch.equal(again.adapter.query.out.weight, pipeline.adapter.query.out.weight)
+    _, denoiser = load_model(tmp_path)
+    asked, found = (USDiffusionPipeline.from_pretrained(tmp_path, **each) for each in ({"variant": "fp16"}, {}))
+    for again in (asked, found, denoiser):
+        assert torch.equal(again.adapter.query.out.weight, pipeline.adapter.query.out.weight)
     with pytest.raises(UsdError, match="not readable: You are trying to load the model files of the `variant=bf16`"):
         USDiffusionPipeline.from_pretrained(tmp_path, variant="bf16")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +141,14 @@ def test_a_model_is_called_at_the_size_that_it_was_trained_at(
     assert pipeline((wide, wide), wide, output_type="pt").images.shape == wide.shape
 
 
-def test_it_starts_from_a_trained_control_net(stable_diffusion: Path, params: config.Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_it_starts_from_a_trained_control_net(
+    stable_diffusion: Path, params: config.Train, tmp_path: Path, variant: str | None
+) -> None:
     base = load_base(str(stable_diffusion)).freeze()
     trained = ControlNetModel.from_unet(base.unet)
     torch.nn.init.normal_(trained.controlnet_down_blocks[0].weight)
-    trained.save_pretrained(tmp_path / "control")
+    trained.save_pretrained(tmp_path / "control", variant=variant)
     params = dataclasses.replace(params, warm_start=str(tmp_path / "control"))
     control = new_denoiser(base, US_DIFFUSION, params).control
     assert torch.equal(control.controlnet_down_blocks[0].weight, trained.controlnet_down_blocks[0].weight)
@@ -212,6 +216,10 @@ def test_what_is_no_control_net_is_refused(stable_diffusion: Path, params: confi
     torch.save({"control_model.time_embed.0.weight": torch.zeros(1)}, pickled)
     with pytest.raises(UsdError, match=r"warm_start: .*network.ckpt .*save a pickled checkpoint as .safetensors first"):
         new_denoiser(base, US_DIFFUSION, dataclasses.replace(params, warm_start=str(pickled)))
+    shutil.copytree(stable_diffusion / "unet", tmp_path / "damaged")
+    (tmp_path / "damaged/config.json").write_text('{"_class_name": "ControlNetModel", "block_out_channels": null}')
+    with pytest.raises(UsdError, match=r"warm_start: .*damaged is not a ControlNet that fits"):
+        new_denoiser(base, US_DIFFUSION, dataclasses.replace(params, warm_start=str(tmp_path / "damaged")))
     params = dataclasses.replace(params, warm_start=str(stable_diffusion / "unet"))
     with pytest.raises(UsdError, match=r"warm_start: .*unet is not a ControlNet that fits"):
         new_denoiser(base, US_DIFFUSION, params)

@@ -26,10 +26,11 @@ from usd.inference.arguments import (
 )
 from usd.inference.defaults import SAMPLING, asked_sampling, default_samplings, execution_device
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
+from usd.inference.loading import to_load
 from usd.model.adapter import InContextAdapter
 from usd.model.base import PatchCodec, decode, encode_text, scale_factor
 from usd.model.control import ControlBranch, channels_last, predict
-from usd.model.directory import check_weights, model_directory
+from usd.model.directory import check_weights
 from usd.model.source import one_line_errors
 
 OnStepEnd = Callable[["USDiffusionPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -84,11 +85,9 @@ class USDiffusionPipeline(DiffusionPipeline):
         Raises:
             UsdError: something is missing or unreadable; pickled weights are not loaded.
         """
-        root = model_directory(str(path), options.pop("revision", None), options.pop("token", None))
-        if not {"torch_dtype", "dtype"} & set(options):
-            options["dtype"] = torch.float32  # text encoders would keep the precision that they are stored in
+        root, options = to_load(str(path), options)
         with one_line_errors(path):
-            loaded: USDiffusionPipeline = super().from_pretrained(str(root), **options | {"use_safetensors": True})
+            loaded: USDiffusionPipeline = super().from_pretrained(str(root), **options)
         check_weights(root, {name: part for name, part in loaded.components.items() if name not in options})
         return loaded
 

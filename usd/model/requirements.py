@@ -70,14 +70,14 @@ def weights_of(folder: Path) -> str | None:
         remedy = "load it in diffusers and save it with safe_serialization=True" if pickled else "download it again"
         kind = f"only pickled weights ({pickled[0]}), which are not loaded" if pickled else "no weights"
         raise UsdError(f"{folder}: {kind}; {remedy}")
-    for index in (folder / name for name in names if ".safetensors.index" in name and name.endswith(".json")):
+    variants = sorted({variant_of(name) or "" for name in weights} - {"non_ema"}) or ["fp16"]
+    variant = next((each for each in ("", "fp16") if each in variants), variants[0])
+    end = ".".join(("index", variant, "json") if variant else ("index", "json"))
+    for index in (folder / name for name in names if name.endswith(f".safetensors.{end}")):
         for shard in sorted(set(read_settings(index).get("weight_map", {}).values())):
             if shard not in names:
                 raise UsdError(f"{folder}: shard {shard} is missing, which {index.name} names; download it again")
-    variants = sorted({variant_of(name) or "" for name in weights} - {"non_ema"})
-    if "" in variants:
-        return None
-    return "fp16" if "fp16" in variants or not variants else variants[0]
+    return variant or None
 
 
 def _check_vae(root: Path, vae: dict[str, Any]) -> None:
