@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,26 @@ def trainable(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.chdir(tmp_path)
     AcceleratorState._reset_state(reset_partial_state=True)  # a process keeps one device
     return tmp_path
+
+
+@contextmanager
+def written_elsewhere(target: Path) -> Iterator[None]:
+    """While the block runs, another process is the sole writer of `target`."""
+    from usd.files import sole_writer
+
+    go, begun = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        with sole_writer(target):
+            os.write(begun[1], b"1")
+            os.read(go[0], 1)
+        os._exit(0)
+    os.read(begun[0], 1)
+    try:
+        yield
+    finally:
+        os.write(go[1], b"1")
+        os.waitpid(child, 0)
 
 
 @pytest.fixture
