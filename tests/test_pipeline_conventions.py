@@ -190,6 +190,19 @@ def test_the_models_own_sampling_is_the_default(pipeline, task, steps: int) -> N
     assert len(seen) == steps
 
 
+@pytest.mark.parametrize(("kind", "steps"), [("sample", 1), ("epsilon", 9), ("v_prediction", 9)])
+def test_parts_alone_are_sampled_as_their_prediction_allows(pipeline, kind: str, steps: int) -> None:
+    pipeline.scheduler.register_to_config(prediction_type=kind)
+    sampling = USDiffusionPipeline(**pipeline.components).config.sampling
+    assert [len(sampling[direction]["timesteps"]) for direction in DIRECTIONS] == [steps, 9]
+
+
+def test_another_pipeline_of_one_is_sampled_as_that_is(pipeline) -> None:
+    own = {name: {"timesteps": [998, 80], "guidance_scale": 2.0} for name in DIRECTIONS}
+    pipeline.register_to_config(sampling=own)
+    assert USDiffusionPipeline.from_pipe(pipeline).config.sampling == own
+
+
 def test_a_callback_can_switch_guidance_on(pipeline) -> None:
     def raise_guidance(sender: USDiffusionPipeline, number: int, t: int, tensors: dict[str, torch.Tensor]) -> None:
         sender._guidance_scale = 3.0

@@ -1,7 +1,6 @@
 """`USDiffusionPipeline`: show it one example pair, it does the same to your query."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from usd.inference.arguments import (
     per_query,
     starting_noise,
 )
-from usd.inference.defaults import SAMPLING, asked_sampling, default_samplings, execution_device
+from usd.inference.defaults import asked_sampling, default_samplings, execution_device, usual_sampling
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
 from usd.inference.loading import to_load
 from usd.model.adapter import InContextAdapter
@@ -75,7 +74,7 @@ class USDiffusionPipeline(DiffusionPipeline):
             control=control,
             adapter=adapter,
         )
-        self.register_to_config(sampling=sampling or {name: asdict(each) for name, each in SAMPLING.items()})
+        self.register_to_config(sampling=sampling or usual_sampling(scheduler))
         self._guidance_scale, self._interrupt = 1.0, False
 
     @classmethod
