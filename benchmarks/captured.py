@@ -27,7 +27,7 @@ from usd.diffusion.losses import feedback, mean_square, task_weights
 from usd.diffusion.prediction import clean_estimate, ddim_step, denoising_target
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError, reported
-from usd.files import path_digest
+from usd.files import path_digest, sole_writer
 from usd.model.adapter import SeparateGather
 from usd.model.base import decode, encode, encode_text, load_base, prompt_tokens
 from usd.model.control import Denoiser, channels_last, predict
@@ -37,6 +37,7 @@ from usd.training.finetune import batches_of, new_denoiser, rates
 from usd.training.objective import Draws, Objective, draw_all
 from usd.training.optimizer import learning_rate, new_average, new_optimizer, set_learning_rate
 from usd.training.progress import Progress
+from usd.training.variant import check_estimates
 
 RUN_DIR = Path(".usd/runs/reference/training")  # where stage `reference` looks for a checkpoint
 EVERY = 1000  # steps between checkpoints
@@ -237,13 +238,14 @@ def check(own: config.Train) -> None:
 
 
 def main(shards: str = "data/shards", annotators: Path = Path("models/annotators"), run_dir: Path = RUN_DIR) -> None:
-    """Train on SHARDS with ANNOTATORS as section `reference` says; RUN_DIR gets the checkpoints."""
+    """Train on --shards with --annotators as section `reference` says; --run-dir gets the checkpoints."""
     params = config.load()
     own, variant = replace(params.train, **asdict(params.reference)), params.variant(OURS)
     check(own)
     opened = Shards.open(shards)
     accelerator = accelerator_for(own.device, own.precision)
     device, base = accelerator.device, load_base(own.base).freeze()
+    check_estimates(OURS, variant, base.scheduler)
     given = {"annotators": path_digest(annotators), "start": path_digest(Path(own.warm_start))}
     given |= {"base weights": base.digest(), "processes": 1, "variant": asdict(variant)}
     denoiser = new_denoiser(base, variant, own).to(device)
@@ -257,7 +259,7 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
     state = TrainingState(run_dir, identity_of(own, "train", opened.digest) | given, named, optimizer, average)
     start = state.load()
     batches = batches_of(opened, own, given["base weights"], accelerator)(start)
-    with Progress("reference", start, own.steps, shown=True) as progress:
+    with sole_writer(run_dir), Progress("reference", start, own.steps, shown=True) as progress:
         for done, batch in zip(range(start + 1, own.steps + 1), batches, strict=False):
             set_learning_rate(optimizer, done - 1, own)
             terms = step(batch)
@@ -265,15 +267,17 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             average.step(step.weights)
-            if done % own.log_every == 0 or done == own.steps:  # the only place that waits for the GPU
+            logs, saves = (done % every == 0 or done == own.steps for every in (own.log_every, EVERY))
+            if logs or saves:  # the only place that waits for the GPU
                 values = {name: float(value) for name, value in terms.items()}
                 rest = {"grad_norm": float(norm), "lr": learning_rate(done - 1, own)}
                 if not all(map(math.isfinite, (*values.values(), rest["grad_norm"]))):
                     raise UsdError(f"step {done}: not finite, {values}; lower reference.learning_rate")
-                state.curve.append({"step": done, **values, **rest})
+                if logs:
+                    state.curve.append({"step": done, **values, **rest})
                 progress.step_done(values["loss"])
                 progress.update(progress.bar, completed=done)
-            if done % EVERY == 0 or done == own.steps:
+            if saves:
                 state.save(done)
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +87,27 @@ def _keep_fast(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with the smoke parameters, `scenes`, `annotated` and `shards`; tests run inside it."""
-    from usd.config.profiles import apply
+    folder = tmp_path_factory.mktemp("tiny")
+    draw_into(folder, {})
+    return folder
+
+
+def draw_into(folder: Path, rendered: dict[str, Any]) -> None:
+    """Make params.yaml, `scenes`, `annotated` and `shards`; `rendered` changes section `render`."""
+    from usd.config.profiles import apply, change
     from usd.stages import annotate, render, shard
 
-    folder = tmp_path_factory.mktemp("tiny")
     shutil.copy(ROOT / "params.yaml", folder)
     apply(ROOT / "profiles" / "smoke.yaml", folder / "params.yaml")
     before = Path.cwd()
     os.chdir(folder)
+    change([{"render": rendered}] if rendered else [])
     render.main(Path("scenes"))
     annotate.main(Path("scenes"), Path("annotated"))
     Path("validation").mkdir()
     Path("validation/summary.json").write_text('{"success": true}')
     shard.main(Path("scenes"), Path("annotated"), Path("validation"), Path("shards"))
     os.chdir(before)
-    return folder
 
 
 @pytest.fixture
@@ -128,6 +135,26 @@ def trainable(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.chdir(tmp_path)
     AcceleratorState._reset_state(reset_partial_state=True)  # a process keeps one device
     return tmp_path
+
+
+@contextmanager
+def written_elsewhere(target: Path) -> Iterator[None]:
+    """While the block runs, another process is the sole writer of `target`."""
+    from usd.files import sole_writer
+
+    go, begun = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        with sole_writer(target):
+            os.write(begun[1], b"1")
+            os.read(go[0], 1)
+        os._exit(0)
+    os.read(begun[0], 1)
+    try:
+        yield
+    finally:
+        os.write(go[1], b"1")
+        os.waitpid(child, 0)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A base of any kind loads, or is refused in one line that says why."""
 
+import inspect
 import itertools
 import json
 import shutil
@@ -9,7 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler
+from diffusers import (
+    ControlNetModel,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
 from huggingface_hub.utils import filter_repo_objects, httpx
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -20,6 +28,7 @@ from usd.diffusion.sampling import ddim, set_timesteps
 from usd.errors import UsdError
 from usd.model.base import encode_text, load_base, save_base
 from usd.model.licence import Origin, origin_of
+from usd.model.requirements import COPIED
 
 BUNDLED = ROOT / "models/base"
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -96,17 +105,21 @@ def test_weights_in_any_form_load_in_single_precision(copy: Path, change: Callab
 
 
 @pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, PNDMScheduler, UniPCMultistepScheduler])
-@pytest.mark.parametrize("flag", ["use_karras_sigmas", "use_beta_sigmas", "use_exponential_sigmas"])
+@pytest.mark.parametrize("flag", ["use_karras_sigmas", "use_beta_sigmas", "use_exponential_sigmas", "thresholding"])
 def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, flag: str) -> None:
     plain = DDIMScheduler.from_pretrained(copy / "scheduler")
     shutil.rmtree(copy / "scheduler")
-    other = kind.from_config(plain.config | {"prediction_type": "v_prediction", flag: True})
+    settings = {name: value for name, value in plain.config.items() if name != "clip_sample"}
+    other = kind.from_config(settings | {"prediction_type": "v_prediction", flag: True})
     other.save_pretrained(copy / "scheduler")
     found = load_base(str(copy)).scheduler
     assert found.config.prediction_type == "v_prediction"
     sampler = ddim(found.config)
     set_timesteps(sampler, [998, 619, 80], torch.device("cpu"))
     assert sampler.timesteps.tolist() == [998, 619, 80]
+    assert not found.config.clip_sample  # DDIM's default, which no file here has
+    for scheduler in (found, sampler, ddim(other.config)):
+        assert not scheduler.config.thresholding  # training knows none
     if kind is not UniPCMultistepScheduler and kind is not PNDMScheduler:  # those lose rescaled schedules
         assert torch.equal(found.alphas_cumprod, plain.alphas_cumprod)
 
@@ -118,6 +131,16 @@ def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, fla
         (set_in("unet/config.json", in_channels=24), "unet: 24 input and 12 output channels, and the VAE has 12"),
         (set_in("unet/config.json", addition_embed_type="text_time"), r"unet: a U-Net \(SDXL's\) with addition_embed"),
         (set_in("unet/config.json", num_class_embeds=1000), "unet: a U-Net with num_class_embeds 1000 does not fit"),
+        *(
+            (set_in("unet/config.json", **{name: value}), rf"unet: a U-Net with {name} .* does not fit: no ControlNet")
+            for name, value in {
+                "time_cond_proj_dim": 64,  # as distilled models have
+                "mid_block_type": None,
+                "cross_attention_dim": [64, 64, 64],
+                "layers_per_block": [1, 1, 1],
+                "timestep_post_act": "silu",
+            }.items()
+        ),
         (set_in("unet/config.json", _class_name="SD3Transformer2DModel"), "unet: a SD3Transformer2DModel does not fit"),
         (set_in("unet/config.json", cross_attention_dim=96), "reads text states of width 96 .* encoder writes 64"),
         (set_in("vae/config.json", _class_name="VQModel"), "vae: a VQModel does not fit; a base has an AutoencoderKL"),
@@ -127,6 +150,7 @@ def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, fla
         (set_in("unet/config.json", block_out_channels=[16, 32, 48]), "weights do not fit its config.json, the first"),
         (set_in("scheduler/scheduler_config.json", prediction_type="flow_prediction"), "prediction_type 'flow_predic"),
         (set_in("scheduler/scheduler_config.json", num_train_timesteps=4000), "num_train_timesteps 4000 does not fit"),
+        (set_in("scheduler/scheduler_config.json", prediction_type="epsilon"), "zero_snr does not fit .* 'epsilon'"),
         (set_in("scheduler/scheduler_config.json", beta_schedule="exp"), "beta_schedule 'exp' does not fit"),
         (set_in("scheduler/scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler"), "of FlowMatchEuler"),
         (lambda root: (root / "text_encoder_2").mkdir(), "SDXL, with two text encoders, does not fit"),
@@ -145,6 +169,16 @@ def test_a_base_that_does_not_fit_is_named(copy: Path, change: Callable[[Path], 
         load_base(str(copy))
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 600
+
+
+def test_whatever_a_control_branch_does_not_copy_is_refused() -> None:
+    """The decoder is not copied, and class labels are refused by their own settings."""
+    other = {"sample_size", "out_channels", "up_block_types", "reverse_transformer_layers_per_block", "conv_out_kernel"}
+    known = inspect.signature(UNet2DConditionModel.__init__).parameters
+    handed_on = inspect.getsource(ControlNetModel.from_unet)
+    lost = {name for name in known if f"unet.config.{name}" not in handed_on} - {"self", "dropout", *other}
+    assert lost - {"class_embeddings_concat"} == COPIED.keys()
+    assert all(known[name].default == value for name, value in COPIED.items())
 
 
 @pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"])

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import captured
-from tests.conftest import ROOT
+from tests.conftest import ROOT, written_elsewhere
 from usd import config
 from usd.annotators.loading import load_annotators
 from usd.config.profiles import change
@@ -20,6 +20,7 @@ from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.model.base import load_base
 from usd.training import loop
+from usd.training.checkpoint import CHECKPOINT
 from usd.training.finetune import batches_of, new_denoiser
 from usd.training.objective import Objective
 from usd.training.variant import Run
@@ -82,3 +83,21 @@ def test_the_stage_takes_up_what_was_trained(monkeypatch: pytest.MonkeyPatch) ->
     usual, found = (load_file(f"{name}-model/control/{WEIGHTS}") for name in ("usual", "captured"))
     assert all(torch.allclose(weight, found[name], atol=1e-4) for name, weight in usual.items())
     pd.testing.assert_frame_equal(pd.read_csv("usual.csv").tail(1), pd.read_csv("captured.csv").tail(1), rtol=1e-3)
+
+
+@pytest.mark.usefixtures("trainable")
+def test_it_keeps_out_of_a_run_folder_that_another_process_trains_in() -> None:
+    change([FEW])
+    with written_elsewhere(Path("run")), pytest.raises(UsdError, match="run: another process is writing it"):
+        captured.main("shards", ANNOTATORS, Path("run"))
+    assert not (Path("run") / CHECKPOINT).exists()
+
+
+@pytest.mark.usefixtures("trainable")
+def test_weights_of_a_loss_that_is_not_finite_are_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    change([FEW, {"train": {"log_every": 7}, "reference": {"steps": 5}}])
+    monkeypatch.setattr(captured, "EVERY", 1)
+    monkeypatch.setattr(captured.Step, "__call__", lambda self, batch: {"loss": torch.tensor(torch.nan)})
+    with pytest.raises(UsdError, match="step 1: not finite"):
+        captured.main("shards", ANNOTATORS, Path("run"))
+    assert not (Path("run") / CHECKPOINT).exists()

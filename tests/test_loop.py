@@ -1,7 +1,6 @@
 """The loop: it resumes to the bit, refuses what does not fit, and stops at a loss that is not finite."""
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +12,11 @@ from accelerate.state import AcceleratorState
 from safetensors import safe_open
 from torch import nn
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, written_elsewhere
 from usd import config
 from usd.data.loader import Batch
 from usd.determinism import accelerator_for
 from usd.errors import UsdError
-from usd.files import sole_writer
 from usd.tasks import TRAINED
 from usd.training.checkpoint import CHECKPOINT, is_done, mark_done
 from usd.training.loop import fit
@@ -177,18 +175,9 @@ def test_a_place_that_takes_no_checkpoint_is_said_before_the_first_step(tmp_path
 
 
 def test_two_trainings_never_share_a_run(tmp_path: Path) -> None:
-    go, begun = os.pipe(), os.pipe()
-    child = os.fork()
-    if not child:
-        with sole_writer(tmp_path / "run"):
-            os.write(begun[1], b"1")
-            os.read(go[0], 1)
-        os._exit(0)
-    os.read(begun[0], 1)
-    with pytest.raises(UsdError, match="run: another process is writing it; wait until it has ended, or end it"):
+    said = "run: another process is writing it; wait until it has ended, or end it"
+    with written_elsewhere(tmp_path / "run"), pytest.raises(UsdError, match=said):
         train(tmp_path / "run", log=lambda step, row: pytest.fail("a step was done"))
-    os.write(go[1], b"1")
-    os.waitpid(child, 0)
     assert "curve" in train(tmp_path / "run")
 
 

@@ -22,6 +22,8 @@ from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.control import predict
 from usd.model.directory import halve, model_directory, save_model
+from usd.model.requirements import weights_of
+from usd.model.source import _wanted
 from usd.tasks import TRAINED
 from usd.training.finetune import new_denoiser
 
@@ -194,6 +196,26 @@ def test_settings_of_any_value_are_used_or_named(name: str, data: st.DataObject)
             model_directory(str(root))
 
 
+@pytest.mark.parametrize("variant", [None, "fp16", "bf16"])
+@pytest.mark.parametrize("stored", [{None}, {"fp16"}, {None, "fp16"}, {None, "fp16", "bf16"}])
+def test_of_a_repository_the_weights_that_are_loaded_are_fetched(
+    tmp_path: Path, variant: str | None, stored: set[str | None]
+) -> None:
+    files = {
+        kind: {f"model{'.' + kind if kind else ''}-0000{n}-of-00002.safetensors" for n in (1, 2)} for kind in stored
+    }
+    for kind, shards in files.items():
+        index = json.dumps({"weight_map": {name: name for name in shards}})
+        (tmp_path / f"model.safetensors.index{'.' + kind if kind else ''}.json").write_text(index)
+    settings = {path.name for path in tmp_path.iterdir()}
+    fetched = _wanted([f"unet/{name}" for name in settings.union(*files.values())], ["unet"], variant)
+    wanted = variant if variant in stored else None if None in stored else "fp16"
+    assert {Path(name).name for name in fetched} == settings | files[wanted]
+    for name in files[wanted]:
+        (tmp_path / name).touch()
+    assert weights_of(tmp_path) == wanted
+
+
 GOOD = {"timesteps": [998, 80], "guidance_scale": 1.5}
 
 
@@ -215,6 +237,7 @@ GOOD = {"timesteps": [998, 80], "guidance_scale": 1.5}
                 {"timesteps": []},
                 {"guidance_scale": None},
                 {"guidance_scale": float("nan")},
+                {"guidance_scale": -1.0},
             )
         ),
     ],

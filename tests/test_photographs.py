@@ -77,12 +77,14 @@ def folder(wheel: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_gives_a_map_and_a_gradient(folder: Path) -> None:
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_each_gives_a_map_and_a_gradient(folder: Path, precision: torch.dtype) -> None:
     annotators = load_annotators(folder)
     assert set(annotators) == {"hed", "depth", "seg"}
     for name, annotate in annotators.items():
         image = torch.rand(2, 3, 72, 64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        found = annotate(image)
+        with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+            found = annotate(image.to(precision)).float()
         assert found.shape == image.shape, name
         assert 0 <= float(found.min()) <= float(found.max()) <= 1, name
         (found - 0.3).square().sum().backward()

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import shutil
 import warnings
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import PIL.Image
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import load_file, save_file
 
 from tests.conftest import ROOT
 from tests.test_pipeline import call
 from usd.errors import UsdError
 from usd.images import to_array
+from usd.inference.arguments import starting_noise
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.control import Denoiser
 from usd.model.directory import load_model, save_model
@@ -82,34 +81,6 @@ def test_a_training_and_the_pipeline_write_the_same_directory(pipeline, base, tm
     assert all(torch.equal(a, b) for a, b in zip(denoiser.unet.parameters(), pipeline.unet.parameters(), strict=True))
 
 
-def test_a_variant_is_written_and_read_and_a_missing_one_named(pipeline, tmp_path: Path) -> None:
-    pipeline.save_pretrained(tmp_path, variant="fp16")
-    assert {path.name.split(".")[1] for path in tmp_path.rglob("*.safetensors")} == {"fp16"}
-    again = USDiffusionPipeline.from_pretrained(tmp_path, variant="fp16")
-    assert torch.equal(again.adapter.query.out.weight, pipeline.adapter.query.out.weight)
-    with pytest.raises(UsdError, match="not readable: You are trying to load the model files of the `variant=bf16`"):
-        USDiffusionPipeline.from_pretrained(tmp_path, variant="bf16")
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_it_loads_and_computes_in_half_precision(pipeline, tmp_path: Path, dtype: torch.dtype) -> None:
-    exact = call(pipeline, 1, guidance_scale=2.0).images
-    pipeline.save_pretrained(tmp_path)
-    for half in (USDiffusionPipeline.from_pretrained(tmp_path, dtype=dtype), pipeline.to(dtype=dtype)):
-        parts = [part for part in half.components.values() if isinstance(part, torch.nn.Module)]
-        assert {part.dtype for part in parts} == {dtype}
-        found = call(half, 1, guidance_scale=2.0).images
-        assert found.dtype == torch.float32
-        assert float((found - exact).abs().mean()) < 0.05
-
-
-def test_loading_asks_for_nothing_that_is_deprecated(pipeline, tmp_path: Path) -> None:
-    pipeline.save_pretrained(tmp_path)
-    with warnings.catch_warnings(action="error", category=FutureWarning):
-        USDiffusionPipeline.from_pretrained(tmp_path)
-        load_model(tmp_path)
-
-
 def test_a_text_encoder_in_half_precision_is_no_obstacle(pipeline) -> None:
     exact = call(pipeline, 1).images
     pipeline.text_encoder.half()
@@ -173,6 +144,22 @@ def test_given_noise_is_the_start(pipeline) -> None:
     assert torch.equal(call(pipeline, 1, latents=noise).images, call(pipeline, 1).images)
 
 
+def test_noise_is_drawn_where_the_generator_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnGpu(torch.Generator):
+        device = torch.device("cuda")
+
+    class Drawn(Exception):
+        """There is no GPU here to draw on."""
+
+    def draw(*_: object, device: torch.device, **__: object) -> None:
+        raise Drawn(device)
+
+    monkeypatch.setattr(torch, "randn", draw)
+    for generator, device in ((OnGpu(), "cuda"), ([OnGpu()] * 2, "cuda"), (torch.Generator(), "cpu"), (None, "None")):
+        with pytest.raises(Drawn, match=device):
+            starting_noise((2, 4, 8, 8), generator, None)
+
+
 def test_a_callback_raises_guidance_and_interrupts(pipeline) -> None:
     seen = []
 
@@ -203,16 +190,17 @@ def test_the_models_own_sampling_is_the_default(pipeline, task, steps: int) -> N
     assert len(seen) == steps
 
 
-@pytest.mark.parametrize("part", ["unet", "text_encoder", "control", "adapter"])
-def test_a_model_without_some_of_its_weights_is_refused(tmp_path: Path, part: str) -> None:
-    shutil.copytree(ROOT / "models/reference", tmp_path / "model")
-    (path,) = (tmp_path / "model" / part).glob("*.safetensors")
-    weights = load_file(path)
-    name = min(weights)
-    save_file({other: weight for other, weight in weights.items() if other != name}, path, {"format": "pt"})
-    for load in (USDiffusionPipeline.from_pretrained, load_model):
-        with pytest.raises(UsdError, match=rf"{part}: 1 weights are missing, the first is {name}"):
-            load(tmp_path / "model")
+@pytest.mark.parametrize(("kind", "steps"), [("sample", 1), ("epsilon", 9), ("v_prediction", 9)])
+def test_parts_alone_are_sampled_as_their_prediction_allows(pipeline, kind: str, steps: int) -> None:
+    pipeline.scheduler.register_to_config(prediction_type=kind)
+    sampling = USDiffusionPipeline(**pipeline.components).config.sampling
+    assert [len(sampling[direction]["timesteps"]) for direction in DIRECTIONS] == [steps, 9]
+
+
+def test_another_pipeline_of_one_is_sampled_as_that_is(pipeline) -> None:
+    own = {name: {"timesteps": [998, 80], "guidance_scale": 2.0} for name in DIRECTIONS}
+    pipeline.register_to_config(sampling=own)
+    assert USDiffusionPipeline.from_pipe(pipeline).config.sampling == own
 
 
 def test_a_callback_can_switch_guidance_on(pipeline) -> None:
@@ -229,46 +217,3 @@ def test_attention_slicing_changes_nothing(pipeline) -> None:
     plain = call(pipeline, 1).images
     pipeline.enable_attention_slicing(1)
     assert torch.allclose(call(pipeline, 1).images, plain, atol=1e-4)
-
-
-@pytest.mark.parametrize("part", ["control", "adapter", "unet", "tokenizer", "model_index.json"])
-def test_what_a_directory_lacks_is_named(pipeline, tmp_path: Path, part: str) -> None:
-    pipeline.save_pretrained(tmp_path)
-    (tmp_path / part).rename(tmp_path / "away")
-    with pytest.raises(UsdError, match=rf"\({part}/? missing\); run `dvc repro train`"):
-        USDiffusionPipeline.from_pretrained(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "named"),
-    [
-        ("tokenizer/tokenizer.json", None, "tokenizer: neither"),
-        ("tokenizer/tokenizer_config.json", '{"model_max_length": "x"}', "model_max_length 'x' does not fit"),
-        ("model_index.json", "[]", "model_index.json: not an object"),
-        ("scheduler/scheduler_config.json", '{"beta_start": "x"}', "scheduler_config.json: not readable"),
-        ("scheduler/scheduler_config.json", '{"trained_betas": {"a": 1}}', "scheduler_config.json: not readable"),
-        ("vae/config.json", '{"_class_name": "PatchCodec", "patch_size": "x"}', "not readable"),
-    ],
-)
-def test_a_damaged_model_is_one_line(tmp_path: Path, name: str, text: str | None, named: str) -> None:
-    path = Path(shutil.copytree(ROOT / "models/reference", tmp_path / "model")) / name
-    path.write_text(text) if text else path.unlink()
-    for load in (USDiffusionPipeline.from_pretrained, load_model):
-        with pytest.raises(UsdError, match=named):
-            load(tmp_path / "model")
-
-
-def test_pickled_weights_are_refused(pipeline, tmp_path: Path) -> None:
-    pipeline.save_pretrained(tmp_path)
-    weights = tmp_path / "adapter/diffusion_pytorch_model.safetensors"
-    torch.save(pipeline.adapter.state_dict(), weights.with_suffix(".bin"))
-    weights.unlink()
-    with pytest.raises(UsdError, match="not readable"):
-        USDiffusionPipeline.from_pretrained(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["somebody/us-diffusion", "models/nowhere", "/nowhere"])
-def test_a_name_that_leads_nowhere_is_one_line(name: str) -> None:
-    said = "hub cannot be reached; give a model as a directory" if name.startswith("somebody") else "no such directory"
-    with pytest.raises(UsdError, match=said):
-        USDiffusionPipeline.from_pretrained(name)

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -12,7 +14,7 @@ from diffusers import AutoencoderKL, ControlNetModel, PNDMScheduler, UNet2DCondi
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tests.conftest import ROOT, pipeline_of
+from tests.conftest import ROOT, draw_into, pipeline_of
 from usd import config
 from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.config.profiles import apply
@@ -23,11 +25,13 @@ from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import load_base
 from usd.model.untrained import fit_tokenizer
 from usd.training.finetune import finetune, new_denoiser
+from usd.training.variant import Run
 
 pytestmark = pytest.mark.slow
 
 WIDTHS = (32, 32, 64, 64)
-US_DIFFUSION = config.load(ROOT / "params.yaml").variants["us_diffusion"]
+PARAMS = config.load(ROOT / "params.yaml")
+US_DIFFUSION = dataclasses.replace(PARAMS.variants["us_diffusion"], self_estimates=0.0)  # as profiles/sd15.yaml says
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +123,32 @@ def test_it_trains_and_is_called(
     assert torch.isfinite(images).all()
 
 
-def test_it_starts_from_a_trained_control_net(stable_diffusion: Path, params: config.Train, tmp_path: Path) -> None:
+def test_a_model_is_called_at_the_size_that_it_was_trained_at(
+    params: config.Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The U-Net halves 96 pixels, 12 latents, to an odd number."""
+    draw_into(tmp_path, {"image_size": 96, "train": 6, "val": 4, "test": 2})
+    monkeypatch.chdir(tmp_path)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    few = dataclasses.replace(params, steps=1, preview_every=1)
+    settings = dataclasses.replace(US_DIFFUSION, feedback_weight=0.0)
+    Run("us_diffusion", "train", settings, few, Shards.open("shards"), None, Path("run")).train(
+        Path("model"), Path("curve.csv")
+    )
+    pipeline = USDiffusionPipeline.from_pretrained("model")
+    picture, wide = PIL.Image.new("RGB", (96, 96)), torch.rand(1, 3, 72, 104)
+    assert pipeline((picture, picture), picture).images[0].size == (96, 96)
+    assert pipeline((wide, wide), wide, output_type="pt").images.shape == wide.shape
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_it_starts_from_a_trained_control_net(
+    stable_diffusion: Path, params: config.Train, tmp_path: Path, variant: str | None
+) -> None:
     base = load_base(str(stable_diffusion)).freeze()
     trained = ControlNetModel.from_unet(base.unet)
     torch.nn.init.normal_(trained.controlnet_down_blocks[0].weight)
-    trained.save_pretrained(tmp_path / "control")
+    trained.save_pretrained(tmp_path / "control", variant=variant)
     params = dataclasses.replace(params, warm_start=str(tmp_path / "control"))
     control = new_denoiser(base, US_DIFFUSION, params).control
     assert torch.equal(control.controlnet_down_blocks[0].weight, trained.controlnet_down_blocks[0].weight)
@@ -191,6 +216,10 @@ def test_what_is_no_control_net_is_refused(stable_diffusion: Path, params: confi
     torch.save({"control_model.time_embed.0.weight": torch.zeros(1)}, pickled)
     with pytest.raises(UsdError, match=r"warm_start: .*network.ckpt .*save a pickled checkpoint as .safetensors first"):
         new_denoiser(base, US_DIFFUSION, dataclasses.replace(params, warm_start=str(pickled)))
+    shutil.copytree(stable_diffusion / "unet", tmp_path / "damaged")
+    (tmp_path / "damaged/config.json").write_text('{"_class_name": "ControlNetModel", "block_out_channels": null}')
+    with pytest.raises(UsdError, match=r"warm_start: .*damaged is not a ControlNet that fits"):
+        new_denoiser(base, US_DIFFUSION, dataclasses.replace(params, warm_start=str(tmp_path / "damaged")))
     params = dataclasses.replace(params, warm_start=str(stable_diffusion / "unet"))
     with pytest.raises(UsdError, match=r"warm_start: .*unet is not a ControlNet that fits"):
         new_denoiser(base, US_DIFFUSION, params)

@@ -172,9 +172,9 @@ class _Pretrained(nn.Module):
         self.eval().requires_grad_(False)
 
     def read(self, image: Tensor) -> Any:
-        """The network's output for images (B, 3, H, W)."""
+        """The network's output for images (B, 3, H, W), resized in single precision: half has no gradient on a CPU."""
         sides = (self.size, self.size) if self.size else tuple(-(-side // 32) * 32 for side in image.shape[-2:])
-        resized = F.interpolate(image, size=sides, mode="bicubic", align_corners=False, antialias=True)
+        resized = F.interpolate(image.float(), size=sides, mode="bicubic", align_corners=False, antialias=True)
         return self.net(pixel_values=(resized - self.image_mean) / self.image_std)
 
 

@@ -15,11 +15,12 @@ from usd.errors import UsdError
 Denoise = Callable[[Tensor, Tensor], Tensor]  # x_t (B, C, h, w) and t → the network's prediction (B, C, h, w)
 OnStep = Callable[[int, Tensor, Tensor], Tensor]  # number of the step, t and x_t' → the x_t' to go on with
 EVERYWHERE = (0, 1000)  # timesteps
-OWN_SPACING = (  # settings with which a scheduler makes its own list of timesteps
+OWN_WAYS = (  # settings with which a scheduler makes its own list of timesteps, or clamps x̂_0, as training does not
     "use_karras_sigmas",
     "use_exponential_sigmas",
     "use_beta_sigmas",
     "use_lu_lambdas",
+    "thresholding",
 )
 
 
@@ -46,7 +47,7 @@ def ddim(config: Mapping[str, Any]) -> DPMSolverMultistepScheduler:
         algorithm_type="dpmsolver++",
         solver_order=1,
         final_sigmas_type="zero",
-        **dict.fromkeys(OWN_SPACING, False),
+        **dict.fromkeys(OWN_WAYS, False),
     )
 
 

@@ -50,7 +50,7 @@ def joined(pair: Pair, queries: Tensor, size: int) -> Tensor:
 
 
 def check_sides(queries: Tensor, multiple: int) -> None:
-    """The U-Net halves its sides several times, and must be able to double them again."""
+    """Refuse sides that are not whole numbers of latents; the U-Net takes any number of those."""
     if queries.shape[-1] % multiple or queries.shape[-2] % multiple:
         raise UsdError(f"query: sides {tuple(queries.shape[-2:])} must be multiples of {multiple} pixels")
 
@@ -64,9 +64,10 @@ def check_numbers(steps: Any, timesteps: Any, scale: Any, interval: Any, each: A
         raise UsdError(f"num_images_per_prompt: must be at least 1, not {each}")
     if timesteps is not None and not all(_number(t) and float(t).is_integer() for t in _several(timesteps)):
         raise UsdError(f"timesteps: {timesteps!r} is not a list of whole numbers")
-    if scale is not None and not _number(scale):
-        raise UsdError(f"guidance_scale: {scale!r} is not a finite number; 1 switches guidance off")
-    if len(_several(interval)) != 2 or not all(map(_number, interval)):
+    if scale is not None and (not _number(scale) or scale < 0):
+        raise UsdError(f"guidance_scale: {scale!r} is not a finite number from 0 on; 1 switches guidance off")
+    ends = _several(interval)
+    if len(ends) != 2 or not all(map(_number, ends)) or ends[0] > ends[1]:
         raise UsdError(f"guidance_interval: {interval!r} is not a pair of timesteps, the lowest and the highest")
 
 
@@ -92,19 +93,28 @@ def check_options(output_type: str, on_step_end: Any, tensors: tuple[str, ...] |
 
 
 def starting_noise(shape: tuple[int, ...], generator: Generators, given: Tensor | None) -> Tensor:
-    """x_T: the latents given, or drawn on the CPU, so that the same seed gives the same noise on any device."""
+    """x_T: the latents given, or drawn where the generator is.
+
+    The same seed of a CPU generator, or of none, gives the same noise on any device.
+    """
     if isinstance(generator, list):
         per_query("generator", generator, shape[0])
-    for each in generator if isinstance(generator, list) else [generator]:
-        if each is not None and not isinstance(each, torch.Generator):
+    several = generator if isinstance(generator, list) else [generator]
+    for each in several:
+        if not isinstance(each, torch.Generator) and generator is not None:
             raise UsdError(f"generator: {type(each).__name__} is not one; torch.Generator().manual_seed(0) is")
     if given is not None:
-        if not isinstance(given, Tensor) or given.shape != shape or not given.isfinite().all():
-            found = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-            raise UsdError(f"latents: {found} does not fit; x_T is a tensor {shape} of finite numbers")
-        return given
-    noise: Tensor = randn_tensor(shape, generator)
+        return fitting("latents", given, shape)
+    noise: Tensor = randn_tensor(shape, generator, None if several[0] is None else several[0].device)
     return noise
+
+
+def fitting(name: str, given: Any, shape: tuple[int, ...]) -> Tensor:
+    """Latents that come from outside, which must be a tensor of this shape."""
+    if not isinstance(given, Tensor) or given.shape != shape or not given.isfinite().all():
+        found = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise UsdError(f"{name}: {found} does not fit; x_t is a tensor of {tuple(shape)}, all finite")
+    return given
 
 
 def changed_latents(returned: Any, latents: Tensor) -> Tensor:
@@ -112,8 +122,9 @@ def changed_latents(returned: Any, latents: Tensor) -> Tensor:
     if returned is not None and not isinstance(returned, dict):
         kind = type(returned).__name__
         raise UsdError(f'callback_on_step_end: returned {kind}; return None, or {{"latents": …}} to replace them')
-    found: Tensor = (returned or {}).get("latents", latents)
-    return found
+    if not returned:
+        return latents
+    return fitting("callback_on_step_end: latents", returned.get("latents", latents), latents.shape).to(latents)
 
 
 def check_finite(found: Tensor) -> None:

@@ -1,7 +1,6 @@
 """`USDiffusionPipeline`: show it one example pair; it does the same to your query."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ from usd.inference.arguments import (
     per_query,
     starting_noise,
 )
-from usd.inference.defaults import SAMPLING, asked_sampling, default_samplings, execution_device
+from usd.inference.defaults import asked_sampling, default_samplings, execution_device, usual_sampling
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
+from usd.inference.loading import to_load
 from usd.model.adapter import InContextAdapter
 from usd.model.base import PatchCodec, decode, encode_text, scale_factor
 from usd.model.control import ControlBranch, channels_last, predict
-from usd.model.directory import check_weights, model_directory
+from usd.model.directory import check_weights
 from usd.model.source import one_line_errors
 
 OnStepEnd = Callable[["USDiffusionPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -74,7 +74,7 @@ class USDiffusionPipeline(DiffusionPipeline):
             control=control,
             adapter=adapter,
         )
-        self.register_to_config(sampling=sampling or {name: asdict(each) for name, each in SAMPLING.items()})
+        self.register_to_config(sampling=sampling or usual_sampling(scheduler))
         self._guidance_scale, self._interrupt = 1.0, False
 
     @classmethod
@@ -84,11 +84,9 @@ class USDiffusionPipeline(DiffusionPipeline):
         Raises:
             UsdError: something is missing or unreadable; pickled weights are not loaded.
         """
-        root = model_directory(str(path), options.pop("revision", None), options.pop("token", None))
-        if not {"torch_dtype", "dtype"} & set(options):
-            options["dtype"] = torch.float32  # text encoders would keep the precision that they are stored in
+        root, options = to_load(str(path), options)
         with one_line_errors(path):
-            loaded: USDiffusionPipeline = super().from_pretrained(str(root), **options | {"use_safetensors": True})
+            loaded: USDiffusionPipeline = super().from_pretrained(str(root), **options)
         check_weights(root, {name: part for name, part in loaded.components.items() if name not in options})
         return loaded
 
@@ -185,7 +183,7 @@ class USDiffusionPipeline(DiffusionPipeline):
 
     def _pictures(self, query: Images, image_pair: Pair | list[Pair]) -> tuple[Tensor, list[Tensor]]:
         queries = as_batch("query", query, self.picture_size)
-        check_sides(queries, scale_factor(self.vae) * 2 ** (len(self.unet.config.block_out_channels) - 1))
+        check_sides(queries, scale_factor(self.vae))
         return queries, [joined(pair, queries, self.picture_size) for pair in as_pairs(image_pair)]
 
     def _read(self, queries: Tensor, pairs: list[Tensor], tasks: list[str | None]) -> tuple[Tensor, Tensor, Tensor]:

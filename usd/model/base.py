@@ -181,7 +181,7 @@ def _load(kind: Any, folder: Path) -> Any:
 
 
 def load_schedule(folder: Path) -> DDIMScheduler:
-    """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, order, …) is left out.
+    """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, clipping, …) is left out.
 
     Raises:
         UsdError: its settings are none.
@@ -189,7 +189,8 @@ def load_schedule(folder: Path) -> DDIMScheduler:
     known = inspect.signature(DDIMScheduler.__init__).parameters
     with one_line_errors(folder / "scheduler_config.json"):
         settings = DDIMScheduler.load_config(folder)
-        return DDIMScheduler.from_config({name: value for name, value in settings.items() if name in known})
+        settings = {name: value for name, value in settings.items() if name in known}
+        return DDIMScheduler.from_config(settings | {"clip_sample": False, "thresholding": False})
 
 
 def _check_tokens(path: str, base: Base) -> None:

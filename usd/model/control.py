@@ -8,12 +8,13 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  # generic loaders look for it beside the class
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
+from usd.model.requirements import weights_of
+from usd.model.source import DAMAGED
 
 CONDITIONS = ("controlnet_cond_embedding.", "controlnet_query_cond_embedding.")  # of ControlNet, of Prompt Diffusion
 
@@ -48,10 +49,11 @@ def warm_start(control: ControlNetModel, source: str) -> None:
         if Path(source).is_file():
             trained = convert_controlnet_checkpoint(load_file(source), control.config)
         else:
-            trained = ControlNetModel.from_pretrained(source, use_safetensors=True).state_dict()
+            variant = weights_of(Path(source))
+            trained = ControlNetModel.from_pretrained(source, use_safetensors=True, variant=variant).state_dict()
         found = {name: weight for name, weight in trained.items() if weight is not None}
         control.load_state_dict({name: weight for name, weight in found.items() if not name.startswith(CONDITIONS)})
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (*DAMAGED, UsdError) as error:
         reason = " ".join(str(error).split())[:300]
         if source.endswith((".ckpt", ".pth", ".pt")):
             reason += "; save a pickled checkpoint as .safetensors first"

@@ -21,7 +21,7 @@ from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, load_base, load_schedule, save_base
 from usd.model.control import ControlBranch, Denoiser, channels_last
-from usd.model.requirements import COMPONENTS, TRAINED_STEPS, check_base, read_settings
+from usd.model.requirements import COMPONENTS, TRAINED_STEPS, check_base, read_settings, weights_of
 from usd.model.source import local_copy, one_line_errors
 
 INDEX = "model_index.json"
@@ -65,8 +65,10 @@ def load_model(root: Path) -> tuple[Base, Denoiser]:
     root = model_directory(str(root))
     base = load_base(str(root))
     with one_line_errors(root):
-        control = ControlBranch.from_pretrained(root / "control", use_safetensors=True)
-        adapter = InContextAdapter.from_pretrained(root / "adapter", use_safetensors=True)
+        control, adapter = (
+            kind.from_pretrained(root / name, use_safetensors=True, variant=weights_of(root / name))
+            for name, kind in (("control", ControlBranch), ("adapter", InContextAdapter))
+        )
     check_weights(root, {"control": control, "adapter": adapter})
     denoiser = Denoiser(base.unet, control, adapter).eval()
     channels_last(denoiser)
@@ -96,13 +98,23 @@ def is_model(root: Path) -> bool:
     return (root / "adapter").is_dir()
 
 
-def model_directory(path: str, revision: str | None = None, token: str | None = None) -> Path:
+def only_variant(root: Path) -> str | None:
+    """The variant, such as `fp16`, of which alone a model has some of its weights; None where all are plain."""
+    parts = [root / name for name in PARTS if any((root / name).glob("*.safetensors"))]
+    return next(filter(None, map(weights_of, parts)), None)
+
+
+def model_directory(
+    path: str, revision: str | None = None, token: str | None = None, variant: str | None = None
+) -> Path:
     """The directory of a trained model: `path` itself, or the copy of a repository of the hub.
+
+    Of the weights there, those of the variant are fetched, if there are any.
 
     Raises:
         UsdError: there is none, or a part of it is missing or does not fit.
     """
-    root = local_copy(path, "a model", PARTS, revision, token)
+    root = local_copy(path, "a model", PARTS, revision, token, variant)
     if missing := [name for name in ("control", "adapter") if not (root / name).is_dir()]:
         parts = " and ".join(f"{name}/" for name in missing)
         raise UsdError(f"{path}: no trained model ({parts} missing); run `dvc repro train`")
@@ -133,7 +145,7 @@ def _is_sampling(found: Any) -> bool:
     steps, scale = found["timesteps"], found.get("guidance_scale", 1)
     if not isinstance(steps, list) or not steps or not all(type(t) is int and 0 <= t < TRAINED_STEPS for t in steps):
         return False
-    return type(scale) in (int, float) and math.isfinite(scale) and all(a > b for a, b in itertools.pairwise(steps))
+    return type(scale) in (int, float) and 0 <= scale < math.inf and all(a > b for a, b in itertools.pairwise(steps))
 
 
 def _origin(part: Any) -> list[str]:

@@ -17,6 +17,23 @@ EXTRA_INPUTS = {  # settings of U-Nets that want more than x_t, t and text
     "num_class_embeds": "it wants class labels, as upscalers do",
     "encoder_hid_dim_type": "it wants image embeddings, as Kandinsky does",
 }
+COPIED = {  # settings that `ControlNetModel.from_unet` does not hand on: the values of its copy
+    "center_input_sample": False,
+    "conv_in_kernel": 3,
+    "time_embedding_type": "positional",
+    "time_embedding_dim": None,
+    "time_embedding_act_fn": None,
+    "timestep_post_act": None,
+    "time_cond_proj_dim": None,
+    "addition_embed_type_num_heads": 64,
+    "attention_type": "default",
+    "dual_cross_attention": False,
+    "cross_attention_norm": None,
+    "mid_block_only_cross_attention": None,
+    "resnet_out_scale_factor": 1.0,
+    "resnet_skip_time_act": False,
+}
+MIDDLES = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D")
 
 
 def check_base(root: Path) -> None:
@@ -53,14 +70,14 @@ def weights_of(folder: Path) -> str | None:
         remedy = "load it in diffusers and save it with safe_serialization=True" if pickled else "download it again"
         kind = f"only pickled weights ({pickled[0]}), which are not loaded" if pickled else "no weights"
         raise UsdError(f"{folder}: {kind}; {remedy}")
-    for index in (folder / name for name in names if ".safetensors.index" in name and name.endswith(".json")):
+    variants = sorted({variant_of(name) or "" for name in weights} - {"non_ema"}) or ["fp16"]
+    variant = next((each for each in ("", "fp16") if each in variants), variants[0])
+    end = ".".join(("index", variant, "json") if variant else ("index", "json"))
+    for index in (folder / name for name in names if name.endswith(f".safetensors.{end}")):
         for shard in sorted(set(read_settings(index).get("weight_map", {}).values())):
             if shard not in names:
                 raise UsdError(f"{folder}: shard {shard} is missing, which {index.name} names; download it again")
-    variants = sorted({variant_of(name) or "" for name in weights} - {"non_ema"})
-    if "" in variants:
-        return None
-    return "fp16" if "fp16" in variants or not variants else variants[0]
+    return variant or None
 
 
 def _check_vae(root: Path, vae: dict[str, Any]) -> None:
@@ -85,6 +102,7 @@ def _check_unet(root: Path, unet: dict[str, Any], vae: dict[str, Any]) -> None:
     for setting, reason in EXTRA_INPUTS.items():
         if unet.get(setting) is not None:
             raise UsdError(f"{where}: a U-Net with {setting} {unet[setting]!r} does not fit: {reason}")
+    _check_copy(where, unet)
     patches = vae.get("patch_size", 2)
     latents = 3 * patches**2 if vae["_class_name"] == "PatchCodec" else vae.get("latent_channels", 4)
     if channels == 2 * latents + 1:
@@ -96,6 +114,16 @@ def _check_unet(root: Path, unet: dict[str, Any], vae: dict[str, Any]) -> None:
         raise UsdError(f"{where}: {found}, and the VAE has {latents} latent channels; all three must be equal")
 
 
+def _check_copy(where: str, unet: dict[str, Any]) -> None:
+    """The control branch is a copy of the encoder and the middle, which a ControlNet must be able to hold."""
+    unlike = [name for name, value in COPIED.items() if unet.get(name) not in (None, value)]
+    unlike += [name for name in ("layers_per_block", "cross_attention_dim") if isinstance(unet.get(name), list)]
+    unlike += ["mid_block_type"] if unet.get("mid_block_type", MIDDLES[0]) not in MIDDLES else []
+    for name in unlike[:1]:
+        found = json.dumps(unet[name])
+        raise UsdError(f"{where}: a U-Net with {name} {found} does not fit: no ControlNet can be a copy of its encoder")
+
+
 def _check_text(root: Path, text: dict[str, Any], unet: dict[str, Any]) -> None:
     kind = text.get("model_type", "unknown")
     if kind not in ("clip_text_model", "clip"):
@@ -103,11 +131,9 @@ def _check_text(root: Path, text: dict[str, Any], unet: dict[str, Any]) -> None:
         raise UsdError(f"{root}/text_encoder: a {name} does not fit; a base has a CLIPTextModel")
     width = (text.get("text_config") or text).get("hidden_size", 512)
     wanted = unet.get("cross_attention_dim", 1280)
-    wanted = set(wanted) if isinstance(wanted, list) else {wanted}
-    if wanted != {width}:
-        asked = ", ".join(str(each) for each in sorted(wanted))
+    if wanted != width:
         raise UsdError(
-            f"{root}: the U-Net reads text states of width {asked} (cross_attention_dim), and the text "
+            f"{root}: the U-Net reads text states of width {wanted} (cross_attention_dim), and the text "
             f"encoder writes {width} (hidden_size); take both from one base"
         )
 
@@ -119,6 +145,9 @@ def _check_scheduler(root: Path, scheduler: dict[str, Any]) -> None:
         raise UsdError(f"{where}: the noise schedule of {kind} does not fit; a base is trained with DDPM's")
     if prediction not in PREDICTIONS:
         raise UsdError(f"{where}: prediction_type '{prediction}' does not fit; expected {', '.join(PREDICTIONS)}")
+    if prediction == "epsilon" and scheduler.get("rescale_betas_zero_snr"):
+        reason = "at the last timestep, where no signal is left, ε does not say what x_0 is"
+        raise UsdError(f"{where}: rescale_betas_zero_snr does not fit prediction_type 'epsilon': {reason}")
     steps = scheduler.get("num_train_timesteps", TRAINED_STEPS)
     if steps != TRAINED_STEPS:
         raise UsdError(f"{where}: num_train_timesteps {steps} does not fit; ESS lists are of {TRAINED_STEPS}")

@@ -43,11 +43,16 @@ def one_line_errors(path: str | Path) -> Iterator[None]:
 
 
 def local_copy(
-    path: str, what: str, parts: Iterable[str], revision: str | None = None, token: str | None = None
+    path: str,
+    what: str,
+    parts: Iterable[str],
+    revision: str | None = None,
+    token: str | None = None,
+    variant: str | None = None,
 ) -> Path:
     """The directory `path`; or of a hub id, the folders `parts` of the repository in the hub's cache.
 
-    Of the weights only safetensors are fetched, in full precision if there are any.
+    Of the weights only safetensors are fetched, of the variant asked for, else in full precision if there are any.
 
     Raises:
         UsdError: there is no such directory, or the repository is neither cached nor can it be downloaded.
@@ -58,8 +63,8 @@ def local_copy(
     if not HUB_ID.fullmatch(path):
         raise UsdError(f"{path}: no such directory; {what} is a diffusers directory or a hub id (owner/name)")
     try:
-        names = HfApi(token=token).list_repo_files(path, revision=revision)
-        return Path(snapshot_download(path, revision=revision, token=token, allow_patterns=_wanted(names, parts)))
+        wanted = _wanted(HfApi(token=token).list_repo_files(path, revision=revision), parts, variant)
+        return Path(snapshot_download(path, revision=revision, token=token, allow_patterns=wanted))
     except (OfflineModeIsEnabled, ConnectionError, httpx.TransportError):
         return _cached(path, what, revision)
     except (HfHubHTTPError, OSError, ValueError) as error:
@@ -77,14 +82,15 @@ def _cached(path: str, what: str, revision: str | None) -> Path:
         ) from error
 
 
-def _wanted(names: list[str], parts: Iterable[str]) -> list[str]:
+def _wanted(names: list[str], parts: Iterable[str], variant: str | None) -> list[str]:
     """Of a repository's files, the settings, card and weights of the parts."""
     found = [name for name in names if name in ("model_index.json", "README.md")]
     for part in parts:
         files = [name for name in names if name.startswith(f"{part}/") and name.count("/") == 1]
         found += [name for name in files if any(fnmatch(name, f"*/{pattern}") for pattern in SETTINGS)]
         weights = [name for name in files if name.endswith(".safetensors")]
-        found += [name for name in weights if not variant_of(name)] or [n for n in weights if variant_of(n) == "fp16"]
+        kinds = ([name for name in weights if variant_of(name) == kind] for kind in (variant, None, "fp16"))
+        found += next(filter(None, kinds), [])
     return found
 
 

@@ -17,10 +17,11 @@ from usd.evaluation.sampling import chosen_sampling
 from usd.evaluation.tables import model_scores
 from usd.evaluation.variant import evaluate_model
 from usd.files import atomic_directory, check_replaceable, path_digest
+from usd.model.base import load_schedule
 from usd.model.directory import halve, set_sampling
 from usd.stages import RunDir, run
 from usd.training.checkpoint import identity_of, is_done, mark_done
-from usd.training.variant import MARK, Run
+from usd.training.variant import MARK, Run, check_estimates
 
 NAME = "reference"
 
@@ -36,6 +37,7 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     check_counts(params.evaluate, opened)
     settings = params.variant(OURS)
     own = replace(params.train, **asdict(params.reference))
+    check_estimates(OURS, settings, load_schedule(Path(own.base) / "scheduler"))
     identity = identity_of(own, "train", opened.digest) | {"variant": asdict(settings)}
     given = {"annotators": annotators, "base": Path(own.base), "start": Path(own.warm_start)}
     identity |= {name: path_digest(path) for name, path in given.items()}

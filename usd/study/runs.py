@@ -13,10 +13,11 @@ from usd.evaluation.manifest import Samples, check_counts
 from usd.evaluation.variant import evaluate_variant
 from usd.evaluation.yardsticks import base_alone, score_yardsticks
 from usd.files import atomic_directory, folder_digest, path_digest, read_json
+from usd.model.base import load_schedule
 from usd.study.regression import train_regression
 from usd.tasks import TRAINED
 from usd.training.checkpoint import forget, identity_of, is_done, mark_done
-from usd.training.variant import Run
+from usd.training.variant import Run, check_estimates
 
 REGRESSION = "regression network"
 
@@ -30,8 +31,9 @@ class Study:
         self.evaluate = replace(
             everything.evaluate, steps=self.params.steps, items=self.params.items, curve_items=self.params.curve_items
         )
+        schedule = load_schedule(Path(self.train.base) / "scheduler")
         for name in self.params.variants:
-            everything.variant(name)  # an unknown one is named before any work
+            check_estimates(name, everything.variant(name), schedule)  # what cannot be trained is named before any work
         self.shards, self.annotators, self.control, self.run_dir = Shards.open(shards), annotators, control, run_dir
         check_counts(self.evaluate, self.shards)
         self.device = device_for(self.train.device)

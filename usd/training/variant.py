@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusers import DDIMScheduler
+
 from usd.annotators.loading import load_annotators
 from usd.config import Train, Variant
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.diffusion.timesteps import sampling_timesteps
+from usd.errors import UsdError
 from usd.files import atomic_directory, check_replaceable, check_writable, path_digest
 from usd.model.base import Base, load_base, scale_factor
 from usd.model.control import Denoiser
@@ -45,6 +48,7 @@ class Run:
         check_replaceable(out, MARK)
         accelerator = accelerator_for(self.params.device, self.params.precision)
         base = load_base(self.params.base)
+        check_estimates(self.name, self.variant, base.scheduler)
         if accelerator.is_main_process and (warning := long_captions(base, self.shards["train"])):
             print(f"warning: {warning}", file=sys.stderr)
         given = {"annotators": self.annotators, "start": Path(self.params.warm_start)}
@@ -96,6 +100,20 @@ class Run:
     def timesteps(self) -> list[int]:
         """The descending list of its previews: for ESS exactly the trained one."""
         return sampling_timesteps(self.variant.timesteps, self.params.ess_steps)
+
+
+def check_estimates(name: str, variant: Variant, scheduler: DDIMScheduler) -> None:
+    """Check that a variant that learns from the model's own estimates has a base that predicts x_0.
+
+    The ε that leads from an estimate's x_t to the true x_0 is divided by √(1 − ᾱ_t), and at low t swamps the loss.
+
+    Raises:
+        UsdError: the base predicts ε or v.
+    """
+    kind = scheduler.config.prediction_type
+    if variant.self_estimates and kind != "sample":
+        wanted = f"{variant.self_estimates:g} needs a base that predicts x_0, and train.base predicts {kind}"
+        raise UsdError(f"variants.{name}.self_estimates: {wanted}; set it to 0, as profiles/sd15.yaml does")
 
 
 def save(base: Base, denoiser: Denoiser, sampling: Mapping[str, Any], card: str, size: int, out: Path) -> None:
