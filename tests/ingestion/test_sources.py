@@ -112,12 +112,12 @@ def test_a_folder_that_looks_like_maps_of_others_is_refused(grey: bool, others: 
     for number in range(4):
         save(tmp_path / f"source/photographs/{number}.png", sight(number))
         save(tmp_path / f"source/paintings/{number}.png", sight(number + 40))
-        name = number if others == "photographs" else number + 10
-        save(tmp_path / f"source/gt/{name}.png", sight(number + 20)[..., 0] if grey else sight(number + 20))
+        name = f"gt/{number}.png" if others == "photographs" else f"old/{number + 10}.png"
+        save(tmp_path / "source" / name, sight(number + 20)[..., 0] if grey else sight(number + 20))
     found = take(tmp_path, "folders: {photographs: image, paintings: image}" if others == "elsewhere" else "")
     refused = grey and others == "photographs"
     why = "all of gt/ is grey or of few colours, and named like paintings/: maps? call the folder depth, hed, seg or"
-    assert found[f"gt/{name}.png"].detail.startswith(why) == refused
+    assert found[name].detail.startswith(why) == refused
     assert len(read_manifest(tmp_path / "out")) == (8 if refused else 12)
 
 

@@ -167,4 +167,4 @@ def _decode(file: PIL.ImageFile.ImageFile, size: int, pick: bool, repairs: list[
     few = few_colours(upright)
     pixels = square(upright, size, pick and few, repairs)
     shape = upright.width / upright.height * (1 / rounded if orientation >= 5 else rounded)
-    return pixels, shape, few or upright.mode in ("P", "PA")
+    return pixels, shape, few
