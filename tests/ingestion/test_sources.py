@@ -145,13 +145,14 @@ def test_grey_pictures_named_like_others_of_their_folder_are_refused(
 
 
 PAIRS = {
-    ("A", "B"): "B: depth, A: image",
-    ("input", "output"): "output: depth, input: image",
-    ("A/train", "B/train"): "B: depth, A: image",
-    ("train/x", "train/y"): "y: depth, x: image",
-    ("trainA", "trainB"): "trainB: depth, trainA: image",
-    ("before", "after"): "before: depth, after: image",
-    (".", "out"): "out: depth",
+    ("A", "B"): "A: …, B: …",
+    ("input", "output"): "input: …, output: …",
+    ("A/train", "B/train"): "A: …, B: …",
+    ("trainA", "trainB"): "trainA: …, trainB: …",
+    ("train/x", "train/y"): "x: …, y: …",
+    (".", "out"): "out: …",
+    ("original", "truth"): "original: image, truth: …",
+    ("Images", "GT"): "GT: …, Images: image",
 }
 
 
@@ -161,7 +162,8 @@ def test_parallel_folders_of_the_same_names_must_say_what_they_are(
     folders: tuple[str, str], said: str, second: np.ndarray, tmp_path: Path
 ) -> None:
     for number in range(3):
-        save(tmp_path / "source" / folders[0] / f"{number}.png", sight(number))
+        suffix = "jpg" if folders[0] == "original" else "png"
+        save(tmp_path / "source" / folders[0] / f"{number}.{suffix}", sight(number))
         save(tmp_path / "source" / folders[1] / f"{number}.png", np.roll(second, number, 0))
     with pytest.raises(UsdError, match=rf"pictures of the same names.*`folders: {{{said}}}`") as raised:
         take(tmp_path)

@@ -112,6 +112,8 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
 
 def _grey(values: np.ndarray, colormap: str | None) -> tuple[np.ndarray, np.ndarray]:
     """The values of a depth map that may be coloured, and where its colours are such values, (H, W) each."""
+    if values.ndim == 3 and colormaps.packed(values):
+        raise Refused("in colour, as its channels are the bytes of one number; save the numbers as .npy or 16-bit PNG")
     if colormap is not None:
         if values.ndim == 2 or not colormaps.fits(values, colormap):
             found = "grey" if values.ndim == 2 or colormaps.is_grey(values) else colormaps.detect(values) or "otherwise"

@@ -19,7 +19,7 @@ import PIL.ImageOps
 
 from usd.errors import UsdError
 from usd.files import sha256
-from usd.images import few_colours, orientation_of, square
+from usd.images import DARKEST_16_BIT, few_colours, orientation_of, square
 
 SUFFIXES = {
     ".jpg": "JPEG",
@@ -35,6 +35,7 @@ FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
 LEAST_SIDE = 16  # pixels
 MOST_PIXELS = 100_000_000
 MOST_BYTES = 2**28
+COLOURS = ("RGB", "RGBA", "RGBX")  # modes
 JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PADDING = 64  # zeros at the end of a JPEG that is whole may be fewer
 
@@ -116,12 +117,16 @@ def read_picture(path: Path, size: int, pick: bool = False, turn: int = 1) -> Pi
     with decoding(), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
         check_header(file)
         repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
-        if narrowed(file):
+        if narrow := narrowed(file):
             repairs.append("16-bit")
         if turn != 1:
             file.getexif()[PIL.ExifTags.Base.Orientation] = turn
         orientation = orientation_of(file)  # gone from a TIFF once decoded
         pixels, shape, few = _decode(file, size, pick, repairs)
+        if narrow and file.mode in COLOURS and 0 < (most := _brightest(file)) < DARKEST_16_BIT >> 8:
+            raise Refused(
+                f"colours of 16 bits of up to {most} of 255: too dark to see; save it with 8 bits, as it looks"
+            )
     return Picture(pixels, shape, tuple(repairs), sha256(data), orientation, few=few)
 
 
@@ -158,6 +163,11 @@ def check_header(file: PIL.ImageFile.ImageFile) -> None:
 def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
     """Whether it has 16 bits a channel, of which Pillow reads 8 if it is in colour; to be asked first of all."""
     return ";16" in str(file.tile)  # it says so only here, until anything is decoded
+
+
+def _brightest(file: PIL.Image.Image) -> int:
+    """The largest value of its colours, of 8 bits, without alpha."""
+    return int(np.asarray(file.convert("RGB")).max())
 
 
 def _decode(file: PIL.ImageFile.ImageFile, size: int, pick: bool, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
