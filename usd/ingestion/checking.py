@@ -9,7 +9,7 @@ from usd.files import path_text, sha256
 from usd.images import encode_png
 from usd.ingestion.classmaps import Surveyed, form_of, settle
 from usd.ingestion.colormaps import is_grey
-from usd.ingestion.findings import Finding, refused
+from usd.ingestion.findings import TOGETHER, Finding, refused
 from usd.ingestion.maps import to_picture
 from usd.ingestion.meanings import Maps, Segmentation
 from usd.ingestion.pictures import Picture, Refused, read_picture
@@ -108,7 +108,7 @@ def check(job: SampleCheck) -> Checked:
         except Refused as reason:
             bad.append(refused(file, str(reason)))
     if bad:
-        why = f"taken with all its files or not at all: {path_text(Path(bad[0].file))} is refused"
+        why = f"{TOGETHER}: {path_text(Path(bad[0].file))} is refused"
         named = {each.file for each in bad}
         rest = [file for file in job.sample.files.values() if path_text(file) not in named]
         return Checked(job, bad + [refused(file, why) for file in rest], {})

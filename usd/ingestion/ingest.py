@@ -14,6 +14,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | 0 bytes; more than 256 MiB; no permission; link to nowhere or to itself; device or pipe | refused |
 | not a picture whatever its name; header or data cut off or damaged | refused |
 | more than 100 megapixels (decompression bomb); a side of less than 16 pixels | refused |
+| colours of 16 bits that fill the lower ones only | refused |
 | animated, several pages; image of floating point, of more than 16 bits, or of 16 measured bits | refused |
 | a single colour (image, depth, soft edges, normals) | refused |
 | two images, or two maps of a kind, for one name | refused, all files of that name |
@@ -37,6 +38,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
+| text file of several lines | one caption, noted |
 | caption without its image; empty, numbers only, not UTF-8, or a second one; in a folder of maps | refused |
 | metadata file not in its form; a row that names no image or has no text, or a second one | refused, not other rows |
 | a map that a table names outside of the source | refused, with its image |
@@ -45,7 +47,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | maps.yaml or splits.csv in another spelling, such as `maps.yml`, or not at the top | refused |
 | maps.yaml or splits.csv where --maps or --splits names another file | left out |
 | instruct-pix2pix: no caption in prompt.json; not in seeds.json | refused |
-| link to a folder; hidden file or folder | refused, not followed |
+| link to a folder; hidden file or folder; one of the system, such as `@eaDir` | refused, not followed |
 | folder named like a picture | refused; its files are read |
 | any other file | refused |
 """
