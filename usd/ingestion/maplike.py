@@ -46,14 +46,34 @@ class Group:
         return f"if they are, {ENDING_REMEDY}; if not, give them captions"
 
 
-LOOKS: tuple[tuple[Callable[[Checked, Group], bool], str, Callable[[Checked], bool]], ...] = (
-    # how a map looks, what the message says of it, and how most other pictures look
-    (lambda each, _: each.few, "has few colours, unlike the other pictures", lambda each: not each.few),
-    (lambda each, _: each.deep, "is grey of 16 bits, unlike the other pictures", lambda each: not each.plain),
-    (
-        lambda each, group: each.plain and bool(PLAIN_WORDS & words_of(group.word)),
+@dataclass(frozen=True)
+class Look:
+    """How maps look, which names go with that, and how most other pictures look then."""
+
+    why: str
+    of: Callable[[Checked], bool]
+    named: Callable[[Group], bool]
+    others: Callable[[Checked], bool]
+
+
+LOOKS = (
+    Look(
+        "has few colours, unlike the other pictures",
+        of=lambda each: each.few,
+        named=lambda _: True,
+        others=lambda each: not each.few,
+    ),
+    Look(
+        "is grey of 16 bits, unlike the other pictures",
+        of=lambda each: each.deep,
+        named=lambda _: True,
+        others=lambda each: not each.plain,
+    ),
+    Look(
         "is grey or of few colours, and called as maps are",
-        lambda each: not each.plain,
+        of=lambda each: each.plain,
+        named=lambda group: bool(PLAIN_WORDS & words_of(group.word)),
+        others=lambda each: not each.plain,
     ),
 )
 
@@ -75,12 +95,13 @@ def without_maplike(checked: list[Checked], folders: Collection[str]) -> tuple[l
     declared = {spelt(name) for name in folders}
     open_ones = [each for each in there if _undeclared(each, declared)]
     findings: dict[int, Finding] = {}
-    for look, why, unlike in LOOKS:
-        groups = _alike(open_ones, there, look)
-        inside = {id(each) for members in groups.values() for each in members}
-        others = [each for each in there if id(each) not in inside | findings.keys()]
-        if len(others) >= FEWEST and sum(map(unlike, others)) * 2 > len(others):
-            findings = _refusals(groups, why) | findings
+    plain, sizes = _plain_groups(open_ones, there)
+    for look in LOOKS:
+        groups = _alike(plain, sizes, look)
+        inside = {id(each) for members in groups.values() for each in members} | findings.keys()
+        others = [each for each in there if id(each) not in inside]
+        if len(others) >= FEWEST and sum(map(look.others, others)) * 2 > len(others):
+            findings = _refusals(groups, look.why) | findings
     findings = _refusals(_named(open_ones, there), "is called as maps of other pictures are") | findings
     kept = [each for each in checked if id(each) not in findings]
     return kept, [*findings.values(), *_note(kept, open_ones)]
@@ -128,24 +149,33 @@ def _groups(each: Checked) -> list[Group]:
     return list(dict.fromkeys(found))
 
 
-def _alike(
-    open_ones: list[Checked], there: list[Checked], look: Callable[[Checked, Group], bool]
-) -> dict[Group, list[Checked]]:
-    """The groups of which all but a few have a look, with those that have it."""
+def _plain_groups(open_ones: list[Checked], there: list[Checked]) -> tuple[dict[Group, list[Checked]], Counter[Group]]:
+    """The groups with several pictures that may be maps by their looks, and how many pictures each has in all."""
     found: dict[Group, list[Checked]] = defaultdict(list)
     for each in open_ones:
         if each.plain:
             for group in _groups(each):
-                if look(each, group):
-                    found[group].append(each)
+                found[group].append(each)
     several = {group: members for group, members in found.items() if len(members) >= FEWEST}
-    sizes = Counter(group for each in there if several for group in _groups(each) if group in several)
-    return {group: members for group, members in several.items() if len(members) >= (1 - ODD) * sizes[group]}
+    return several, Counter(group for each in there if several for group in _groups(each) if group in several)
+
+
+def _alike(plain: dict[Group, list[Checked]], sizes: Counter[Group], look: Look) -> dict[Group, list[Checked]]:
+    """The groups of which all but a few have a look, with those that have it."""
+    found: dict[Group, list[Checked]] = {}
+    for group, members in plain.items():
+        if len(members) >= (1 - ODD) * sizes[group] and look.named(group):
+            having = [each for each in members if look.of(each)]
+            if len(having) >= max(FEWEST, (1 - ODD) * sizes[group]):
+                found[group] = having
+    return found
 
 
 def _named(open_ones: list[Checked], there: list[Checked]) -> dict[Group, list[Checked]]:
     """The groups that are called as maps are, most of which have the name of a picture that is not."""
-    called = {id(each): [group for group in _groups(each) if _is_called_a_map(group)] for each in there}
+    called = {
+        id(each): [g for g in _groups(each) if _is_called_a_map(g)] if _may_be_called(each) else [] for each in there
+    }
     sizes = Counter(group for groups in called.values() for group in groups)
     called = {which: [g for g in groups if sizes[g] < len(there)] for which, groups in called.items()}
     if not any(called.values()):
@@ -159,6 +189,12 @@ def _named(open_ones: list[Checked], there: list[Checked]) -> dict[Group, list[C
             found[group].append(each)
             shared[group] += group.own in names
     return {group: each for group, each in found.items() if shared[group] >= max(FEWEST, len(each) / 2)}
+
+
+def _may_be_called(each: Checked) -> bool:
+    """Whether a part of its name may be called as maps are; a quick look at what most pictures are not."""
+    name = each.job.sample.files["image"].as_posix().lower()
+    return any(word in name for word in SURE_WORDS | NORMAL_WORDS | SHOWN_WORDS)
 
 
 def _is_called_a_map(group: Group) -> bool:
