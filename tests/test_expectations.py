@@ -103,6 +103,9 @@ def test_samples_of_another_split_than_they_say_are_named(inside_tiny: Path) -> 
     missing, failed = validate(table, replace(config.load().validate, min_samples=1)).failed
     assert (missing.name, failed.name) == ("val has at least 1 samples", "the key starts with the split")
     assert set(failed.failures) == planted
+    table["split"] = "holdout"
+    odd = next(each for each in validate(table, config.load().validate).failed if each.name.startswith("the split is"))
+    assert ["min_samples" in each.remedy for each in (missing, failed, odd)] == [True, False, False]
 
 
 def test_the_demonstration_does_not_claim_a_catch(inside_tiny: Path) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from usd.errors import UsdError
 from usd.files import (
@@ -84,6 +86,20 @@ def test_a_full_disk_leaves_the_earlier_folder(tmp_path: Path) -> None:
         (scratch / "file").write_text("too long for it")
     assert (tmp_path / "out/file").read_text() == "earlier"
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_weights_have_the_rights_of_the_files_beside_them(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_directory(tmp_path / "out") as scratch:
+            (scratch / "unet").mkdir()
+            save_file({"weight": np.zeros(3)}, scratch / "unet/model.safetensors")
+            (scratch / "config.json").touch()
+    finally:
+        os.umask(before)
+    weights, config = tmp_path / "out/unet/model.safetensors", tmp_path / "out/config.json"
+    assert weights.stat().st_mode == config.stat().st_mode
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:

@@ -160,10 +160,10 @@ def test_a_models_own_task_is_known() -> None:
 def test_nothing_in_a_folder_of_queries_is_passed_over_silently(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("notes.txt", ".hidden", "a.json"):
+    for name in ("notes.txt", ".hidden", "._a.png", "a.json"):
         (folder / "queries" / name).touch()
     (folder / "queries/more").mkdir()
-    queries_of(folder / "queries")
+    assert not [path for path in queries_of(folder / "queries") if path.name.startswith(".")]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(f": {folder}/queries/more, {folder}/queries/notes.txt")
     (folder / "queries/z.png").symlink_to("nowhere")
@@ -236,38 +236,6 @@ def test_classes_are_not_mixed(tmp_path: Path) -> None:
     PIL.Image.fromarray(colours[np.arange(130 * 130).reshape(130, 130) // 100 % 8]).save(tmp_path / "seg.png")
     found = (read_picture(tmp_path / "seg.png", 64) * 255).round().permute(0, 2, 3, 1).reshape(-1, 3)
     assert set(map(tuple, found.to(torch.uint8).tolist())) <= set(map(tuple, colours.tolist()))
-
-
-@pytest.mark.parametrize("orientation", range(2, 9))
-@pytest.mark.parametrize("photo", [0, 1])
-def test_a_map_of_the_stored_pixels_turns_with_its_example(tmp_path: Path, orientation: int, photo: int) -> None:
-    """The rule of ingestion: by the shapes, or, where these fit both ways, the pair is refused."""
-    exif = PIL.Image.Exif()
-    exif[0x112] = orientation
-    stored = np.zeros((90, 120, 3), np.uint8)
-    stored[:45, 15:60] = 255  # the top left of the central square
-    PIL.Image.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
-    PIL.Image.fromarray(stored).save(tmp_path / "map.png")
-    upright = PIL.ImageOps.exif_transpose(PIL.Image.open(tmp_path / "photo.png"))
-    upright.save(tmp_path / "upright.png", exif=PIL.Image.Exif())
-    names = [("photo.png", "map.png"), ("map.png", "photo.png")][photo]
-    if orientation < 5:
-        with pytest.raises(
-            UsdError, match=r"photo\.png: has an EXIF orientation, .*map\.png has none .*save both upright"
-        ):
-            read_example(tmp_path / names[0], tmp_path / names[1], 64)
-    else:
-        first, second = read_example(tmp_path / names[0], tmp_path / names[1], 64)
-        assert torch.allclose(first, second, atol=0.1)
-        first, second = read_example(tmp_path / "photo.png", tmp_path / "upright.png", 64)
-        assert torch.allclose(first, second, atol=0.1)
-
-
-def test_a_pair_of_two_shapes_is_refused(tmp_path: Path) -> None:
-    PIL.Image.new("RGB", (160, 120), "red").save(tmp_path / "photo.png")
-    PIL.Image.new("RGB", (100, 120), "blue").save(tmp_path / "map.png")
-    with pytest.raises(UsdError, match=r"not of one shape, 1\.33 and 0\.83"):
-        read_example(tmp_path / "photo.png", tmp_path / "map.png", 64)
 
 
 def test_a_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

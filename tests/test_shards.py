@@ -160,9 +160,17 @@ def test_an_unknown_key_or_split_is_named(tiny: Path) -> None:
         ('{"format": 2, "files": [], "splits": {"val": []}}', "split 'val' is empty"),
         ('{"format": 2, "files": [], "splits": {}}', "no samples; render or ingest samples"),
         ("{", "no readable index"),
+        ('{"format": 2, "files": []}', "no readable index .KeyError: 'splits'.*dvc repro shard"),
+        ('{"format": 2, "splits": {"val": [SHARD]}}', "no readable index .KeyError: 'files'"),
+        ('{"format": 2, "files": [], "splits": null}', "no readable index .AttributeError"),
+        ('{"format": 2, "files": [], "splits": {"val": [{"name": "a.tar"}]}}', "no readable index .TypeError.*missing"),
+        ('{"format": 2, "files": [], "splits": {"val": [SHARD, {"more": 1}]}}', "no readable index .TypeError"),
+        ('{"format": 2, "files": [], "splits": {"val": [TEXT]}}', "no readable index .TypeError: samples is not int"),
     ],
 )
 def test_an_index_that_cannot_be_used_is_named(tmp_path: Path, index: str, message: str) -> None:
+    sound = '{"name": "a.tar", "bytes": 1, "sha256": "", "samples": 1}'
+    index = index.replace("SHARD", sound).replace("TEXT", sound.replace('"samples": 1', '"samples": "1"'))
     (tmp_path / INDEX).write_text(index)
     with pytest.raises(UsdError, match=message):
         Shards.open(tmp_path)

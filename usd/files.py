@@ -114,6 +114,8 @@ def _scratch(target: Path) -> Iterator[Path]:
     try:
         scratch.mkdir(parents=True)
         yield scratch
+        for path in scratch.rglob("*.safetensors"):  # which are written for their owner alone
+            path.chmod(scratch.stat().st_mode & 0o666)
         shutil.rmtree(earlier, ignore_errors=True)
         if target.exists():
             target.rename(earlier)

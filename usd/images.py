@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageCms
 import PIL.ImageDraw
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FEW_COLOURS = 64
+SHAPE_TOLERANCE = 0.02  # of width / height: networks round the sides of their maps
 DARKEST_16_BIT = 2**14  # the brightest pixel of a 16-bit photograph is brighter
 MODES = {"1": "grey", "L": "grey", "LA": "grey", "I": "grey", "P": "palette", "PA": "palette", "CMYK": "CMYK"}
 
@@ -45,10 +47,17 @@ def decode_png(data: bytes, name: str, out: np.ndarray | None = None) -> np.ndar
 
 def read_png(path: Path) -> np.ndarray:
     """Read one field of a folder dataset."""
+    return decode_png(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A field's file, not yet decoded."""
     try:
-        return decode_png(path.read_bytes(), str(path))
+        return path.read_bytes()
     except FileNotFoundError:
         raise UsdError(f"{path}: not found; run the stage that makes it") from None
+    except OSError as error:
+        raise UsdError(f"{path}: not readable: {error.strerror}; run the stage that makes it") from error
 
 
 def to_tensor(array: np.ndarray) -> "Tensor":
@@ -79,6 +88,36 @@ def write_grid(rows: list[list[np.ndarray]], columns: list[str], path: Path) -> 
         draw.text((number * width * ZOOM + 3, 2), title, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path, optimize=True)
+
+
+def orientation_of(file: PIL.Image.Image) -> int:
+    """The orientation by its EXIF, 1 to 8; 1 if that is none of these, such as text."""
+    found = file.getexif().get(PIL.ExifTags.Base.Orientation)
+    return next((number for number in range(1, 9) if number == found), 1)
+
+
+def same_shape(one: float, other: float) -> bool:
+    """Whether width / height is the same, whatever the sizes."""
+    return abs(one / other - 1) <= SHAPE_TOLERANCE
+
+
+def turn_with(shape: float, upright: float, orientation: int) -> int | None:
+    """The orientation by which a map without one is turned: its image's, if it was made from the stored pixels.
+
+    None if that cannot be known, as width / height, `shape`, fits both ways. 1 leaves the map as it is.
+
+    Args:
+        shape: of the map.
+        upright: shape of its image, upright.
+        orientation: of its image.
+    """
+    if orientation == 1:
+        return 1
+    fits = same_shape(shape, upright)
+    stored = same_shape(1 / shape if orientation >= 5 else shape, upright)
+    if fits and stored:
+        return None
+    return orientation if stored else 1
 
 
 def few_colours(picture: PIL.Image.Image) -> bool:

@@ -13,6 +13,7 @@ from usd.ingestion.meanings import read_maps
 
 MILLIMETRES = np.rint(METRES * 1000).astype(np.uint16)
 COLOURS = bit_colours(256)[BLOCKS]
+PACKED = np.dstack([MILLIMETRES & 255, MILLIMETRES >> 8, MILLIMETRES * 0]).astype(np.uint8)
 BLACK_SIDE = coloured("jet").copy()
 BLACK_SIDE[:, 45:] = 0  # no reading
 
@@ -66,6 +67,14 @@ def test_a_declared_colour_map_must_be_that_of_the_maps(
             take(tmp_path, f"depth: {{colormap: {declared}}}")
     else:
         take(tmp_path, f"depth: {{colormap: {declared}}}")
+
+
+@pytest.mark.parametrize("declared", ["", "depth: {colormap: hot}"])
+@pytest.mark.parametrize("pixels", [PACKED, PACKED[..., ::-1]], ids=["RGB", "BGR"])
+def test_bytes_of_a_number_are_no_colours(pixels: np.ndarray, declared: str, tmp_path: Path) -> None:
+    source(tmp_path, "depth/a.png", pixels)
+    with pytest.raises(UsdError, match="in colour, as its channels are the bytes of one number; save the numbers as"):
+        take(tmp_path, declared)
 
 
 @pytest.mark.parametrize(

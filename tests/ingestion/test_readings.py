@@ -10,6 +10,7 @@ import pytest
 from tests.ingestion.scenery import kept, notes, save, sight, take
 from usd.errors import UsdError
 from usd.ingestion.names import WORDS
+from usd.ingestion.pictures import Refused, read_picture
 from usd.tasks import MAPS, Map
 
 METRES = np.tile(np.linspace(1, 9, 72), (72, 1))  # (72, 72), near on the left
@@ -143,3 +144,18 @@ def test_a_new_map_is_taken_as_it_is_stored(directions: bool, tmp_path: Path, mo
         assert "a posterize map of a turned picture; save both upright" in found["posterize/turned.png"].detail
     else:
         assert np.array_equal(kept(tmp_path, "turned.png", "posterize"), np.rot90(sight(5, 72, 72), -1))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("times", "most"), [(16, 12), (4, 3), (257, None)])
+def test_colours_of_16_bits_that_are_too_dark_to_see_are_refused(
+    times: int, most: int | None, suffix: str, tmp_path: Path
+) -> None:
+    """Cameras that measure fill the lower bits only."""
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), sight(23).astype(np.uint16) * times)
+    if most is None:
+        assert read_picture(path, 32).repairs == ("16-bit",)
+    else:
+        with pytest.raises(Refused, match=f"^colours of 16 bits of up to {most} of 255: .* save it with 8 bits, as it"):
+            read_picture(path, 32)

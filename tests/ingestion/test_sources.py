@@ -112,12 +112,12 @@ def test_a_folder_that_looks_like_maps_of_others_is_refused(grey: bool, others: 
     for number in range(4):
         save(tmp_path / f"source/photographs/{number}.png", sight(number))
         save(tmp_path / f"source/paintings/{number}.png", sight(number + 40))
-        name = number if others == "photographs" else number + 10
-        save(tmp_path / f"source/gt/{name}.png", sight(number + 20)[..., 0] if grey else sight(number + 20))
+        name = f"gt/{number}.png" if others == "photographs" else f"old/{number + 10}.png"
+        save(tmp_path / "source" / name, sight(number + 20)[..., 0] if grey else sight(number + 20))
     found = take(tmp_path, "folders: {photographs: image, paintings: image}" if others == "elsewhere" else "")
     refused = grey and others == "photographs"
     why = "all of gt/ is grey or of few colours, and named like paintings/: maps? call the folder depth, hed, seg or"
-    assert found[f"gt/{name}.png"].detail.startswith(why) == refused
+    assert found[name].detail.startswith(why) == refused
     assert len(read_manifest(tmp_path / "out")) == (8 if refused else 12)
 
 
@@ -145,13 +145,14 @@ def test_grey_pictures_named_like_others_of_their_folder_are_refused(
 
 
 PAIRS = {
-    ("A", "B"): "B: depth, A: image",
-    ("input", "output"): "output: depth, input: image",
-    ("A/train", "B/train"): "B: depth, A: image",
-    ("train/x", "train/y"): "y: depth, x: image",
-    ("trainA", "trainB"): "trainB: depth, trainA: image",
-    ("before", "after"): "before: depth, after: image",
-    (".", "out"): "out: depth",
+    ("A", "B"): "A: …, B: …",
+    ("input", "output"): "input: …, output: …",
+    ("A/train", "B/train"): "A: …, B: …",
+    ("trainA", "trainB"): "trainA: …, trainB: …",
+    ("train/x", "train/y"): "x: …, y: …",
+    (".", "out"): "out: …",
+    ("original", "truth"): "original: image, truth: …",
+    ("Images", "GT"): "GT: …, Images: image",
 }
 
 
@@ -161,7 +162,8 @@ def test_parallel_folders_of_the_same_names_must_say_what_they_are(
     folders: tuple[str, str], said: str, second: np.ndarray, tmp_path: Path
 ) -> None:
     for number in range(3):
-        save(tmp_path / "source" / folders[0] / f"{number}.png", sight(number))
+        suffix = "jpg" if folders[0] == "original" else "png"
+        save(tmp_path / "source" / folders[0] / f"{number}.{suffix}", sight(number))
         save(tmp_path / "source" / folders[1] / f"{number}.png", np.roll(second, number, 0))
     with pytest.raises(UsdError, match=rf"pictures of the same names.*`folders: {{{said}}}`") as raised:
         take(tmp_path)

@@ -184,3 +184,40 @@ def test_a_caption_finds_its_image_in_another_letter_case(tmp_path: Path) -> Non
     (tmp_path / "source/S0.TXT").write_text("a caption")
     assert not take(tmp_path, "file_name,text\n0.png,a")
     assert captions(tmp_path)[-1] == "a caption"
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "why"),
+    [
+        (
+            "metadata.csv",
+            "file_name;text\n0.png;a\n",
+            "not in its form: line 1: no column file_name; it must be such as",
+        ),
+        (
+            "metadata.jsonl",
+            '[{"file_name": "0.png"},\n {"file_name": "1.png"}]',
+            "not in its form: line 1: a list; write",
+        ),
+        (
+            "prompt.json",
+            '{"input": "a", "edit": "b", "output": "c"}',
+            "line 1: no file_name; if this is InstructPix2Pix",
+        ),
+    ],
+)
+def test_a_table_of_which_no_row_can_be_used_is_refused_alone(table: str, text: str, why: str, tmp_path: Path) -> None:
+    (said,) = take(tmp_path, text, table)
+    assert why in said
+    assert f"{table},accepted" not in (tmp_path / "out/report.csv").read_text()
+
+
+@pytest.mark.parametrize("text", ["nan", "NULL", "None", "n/a"])
+def test_what_programs_write_for_no_text_is_none(text: str, tmp_path: Path) -> None:
+    assert take(tmp_path, f"file_name,text\n0.png,{text}\n1.png,b\n") == ["has no text for 0.png"]
+    assert captions(tmp_path) == ["0", "b", "2"]
+
+
+def test_a_column_of_texts_is_named(tmp_path: Path) -> None:
+    said = take(tmp_path, "file_name,description\n0.png,a\n")
+    assert said == ["has no text for 0.png: no column text, caption, prompt"]

@@ -7,9 +7,9 @@ opening it takes no longer with more samples. `<split>.wids.json` lists the shar
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,9 @@ class Shard(File):
     """A tar file of samples as it was made."""
 
     samples: int
+
+
+Known = TypeVar("Known", bound=File)
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,29 @@ def read_index(root: Root) -> Index:
         raise UsdError(f"{root}: no readable index ({error}); {PACK_AGAIN}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise UsdError(f"{root}: shards without offsets, as an earlier version packed them; {PACK_AGAIN}")
-    splits = {split: [Shard(**shard) for shard in shards] for split, shards in found["splits"].items()}
+    try:
+        splits = {split: [_checked(Shard(**shard)) for shard in shards] for split, shards in found["splits"].items()}
+        files = [_checked(File(**file)) for file in found["files"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsdError(f"{root}: no readable index ({type(error).__name__}: {error}); {PACK_AGAIN}") from error
     for split, shards in splits.items():
         if not sum(shard.samples for shard in shards):
             raise UsdError(f"{root}: split '{split}' is empty; {MORE_SAMPLES} for it, then {PACK_AGAIN}")
     if not splits:
         raise UsdError(f"{root}: no samples; {MORE_SAMPLES}, then {PACK_AGAIN}")
-    return Index(splits, [File(**file) for file in found["files"]])
+    return Index(splits, files)
+
+
+def _checked(file: Known) -> Known:
+    """The same, if its values are of the types that it has.
+
+    Raises:
+        TypeError: one is not.
+    """
+    for each in fields(file):
+        if type(getattr(file, each.name)) is not each.type:
+            raise TypeError(f"{each.name} is not {getattr(each.type, '__name__', each.type)}")
+    return file
 
 
 def _numbers(column: pa.Array, kind: Literal["I", "Q"]) -> memoryview:

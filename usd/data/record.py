@@ -4,7 +4,9 @@ A folder dataset holds `<split>/<key>.<field>.png` and `manifest.parquet`, one r
 A shard holds the same fields under the same names, and the caption as `<key>.caption.txt`.
 """
 
-from collections.abc import Iterable, Iterator
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -20,7 +22,8 @@ SPLITS = ("train", "val", "test")
 RENDERED = ("image", "depth_mm", "class_id", "normal")  # the fields that a rendered scene brings
 
 MANIFEST = "manifest.parquet"
-COLUMNS = ("key", "split", "caption", "image_sha256")  # that every stage reads
+TEXTS = ("key", "split", "image_sha256", "caption")  # columns of text; only a caption may be missing
+COLUMNS = (*TEXTS, "seed")  # that every stage reads
 EMPTY_REMEDY = "render or ingest samples, then run `dvc repro`"
 AT_ONCE = 1024  # rows
 GROUP = 16 * AT_ONCE  # rows of a row group
@@ -54,6 +57,12 @@ class Manifest:
             raise UsdError(f"{self.path}: no samples; {EMPTY_REMEDY}")
         if missing := [name for name in COLUMNS if name not in self._file.schema_arrow.names]:
             raise UsdError(f"{self.path}: no column '{missing[0]}'; run the stage that makes it")
+        for name in TEXTS:
+            kind = self._file.schema_arrow.field(name).type
+            empty = pa.types.is_null(kind) and name == "caption"
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or empty):
+                raise UsdError(f"{self.path}: column '{name}' is {kind}, not text; run the stage that makes it")
+        self._check_complete(splits)
         counts = splits["split"].value_counts().to_pylist()
         self.splits: dict[str, int] = {each["values"]: each["counts"] for each in counts}
 
@@ -64,15 +73,28 @@ class Manifest:
         """The row of each sample, sorted by key; None where a sample has no value.
 
         Raises:
-            UsdError: the rows are in another order.
+            UsdError: they are not readable, in another order, or lack what every sample has.
         """
         last = ""
-        for batch in self._file.iter_batches(AT_ONCE):
+        for batch in self._batches():
+            self._check_complete(batch)
             for row in batch.to_pylist():
                 if row["key"] < last:
                     raise UsdError(f"{self.path}: not sorted by key; run the stage that makes it")
                 last = row["key"]
                 yield row
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._file.iter_batches(AT_ONCE)
+        except (OSError, ValueError) as error:
+            raise UsdError(f"{self.path}: not a readable table ({error}); run the stage that makes it") from error
+
+    def _check_complete(self, part: pa.RecordBatch | pa.Table) -> None:
+        """Refuse rows without a key, a split or the digest of the image."""
+        for name in TEXTS[:-1]:
+            if name in part.schema.names and part.column(name).null_count:
+                raise UsdError(f"{self.path}: a sample without '{name}'; run the stage that makes it")
 
     def table(self) -> pd.DataFrame:
         """All rows; about 2 kB of memory a sample."""
@@ -126,6 +148,19 @@ def _spooled(file: IO[bytes]) -> Iterator[pa.Table]:
     """What `_spool` wrote, a table for each AT_ONCE rows."""
     while file.peek(1):  # type: ignore[attr-defined]
         yield pa.ipc.open_stream(file).read_all()
+
+
+def sample_hash(key: str, split: str, caption: str, digests: Mapping[str, str]) -> bytes:
+    """The digest of a sample: of what its rows say, and of its files by their names, such as "scenes/image"."""
+    return hashlib.sha256(json.dumps([key, split, caption, digests], sort_keys=True).encode()).digest()
+
+
+def data_digest(hashes: Iterable[bytes]) -> str:
+    """The digest of samples, in the order of their keys."""
+    found = hashlib.sha256()
+    for number, each in enumerate(hashes):
+        found.update(f"\n{each.hex()}".encode() if number else each.hex().encode())
+    return found.hexdigest()
 
 
 def sample_bytes(root: Path, key: str) -> int:

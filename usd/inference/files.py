@@ -6,7 +6,7 @@
 import io
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from usd.errors import UsdError
 from usd.files import atomic_write, check_writable, path_text, sha256
 from usd.images import to_tensor
 from usd.inference.arguments import check_task, per_query
+from usd.inference.images import Part, turns_of
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.inference.prompts import unread
 from usd.inference.results import no_empty_folder, results_of
 from usd.ingestion import pictures
-from usd.ingestion.maps import TURNS, turn_with, turned
 
 GLANCE = 16  # pixels a side of pictures that are only checked
 MODELS = (Path("models/us_diffusion"), Path("models/reference"))  # your own, and the one kept in git
@@ -75,7 +75,7 @@ def load_pipeline(model: Path) -> USDiffusionPipeline:
 def queries_of(path: Path) -> list[Path]:
     """The picture files that `path` names: itself, or those of the folder, in the order of their names.
 
-    What else is in the folder is named on standard error, but not what is hidden and the JSON files beside results.
+    What is hidden is left out; what else is in the folder is named on standard error, but the JSON files of results.
 
     Raises:
         UsdError: there is none.
@@ -86,12 +86,12 @@ def queries_of(path: Path) -> list[Path]:
     if not path.is_dir():
         reason = "a link that leads nowhere" if path.is_symlink() else "not found"
         raise UsdError(f"{path}: {reason}; --query takes a file or a folder of {kinds} files")
-    inside = sorted(path.glob("*"))
+    inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     # a broken link is refused when it is read
     found = [p for p in inside if p.suffix.lower() in pictures.SUFFIXES and not p.is_dir()]
     if not found:
         raise UsdError(f"{path}: no picture there; --query takes a file or a folder of {kinds} files, not of folders")
-    others = [path_text(p) for p in inside if p not in found and p.suffix != ".json" and not p.name.startswith(".")]
+    others = [path_text(p) for p in inside if p not in found and p.suffix != ".json"]
     if others:
         print(f"left out, as folders and other files than {kinds} are not read: {', '.join(others)}", file=sys.stderr)
     return found
@@ -120,31 +120,16 @@ def read_example(source: Path, target: Path, size: int) -> tuple[Tensor, Tensor]
     first, second = _read(source, size), _read(target, size)
     if source.samefile(target):
         raise UsdError(f"{target}: source and target of the example pair are this one file; give two")
-    if first.orientation in TURNS and second.orientation not in TURNS:
-        second = _turned_with(first, second, source, target)
-    elif second.orientation in TURNS and first.orientation not in TURNS:
-        first = _turned_with(second, first, target, source)
-    if not pictures.same_shape(first.shape, second.shape):
-        shapes = f"{first.shape:.2f} and {second.shape:.2f} wide for a height of 1"
-        raise UsdError(f"{source} and {target}: not of one shape, {shapes}; a pair shows the same view twice")
+    parts = (Part(str(path), each.shape, each.orientation) for path, each in ((source, first), (target, second)))
+    turns = turns_of(*parts)
+    first = first if turns[0] == 1 else _read(source, size, turns[0])
+    second = second if turns[1] == 1 else _read(target, size, turns[1])
     return to_tensor(first.pixels[None]), to_tensor(second.pixels[None])
 
 
-def _turned_with(photo: pictures.Picture, other: pictures.Picture, path: Path, other_path: Path) -> pictures.Picture:
-    """`other`, which has no EXIF orientation, turned as `photo` was if it was made from the stored pixels of that."""
-    turn = turn_with(other.shape, photo)
-    if turn is None:
-        raise UsdError(
-            f"{path}: has an EXIF orientation, {other_path} has none and fits turned or not; save both upright"
-        )
-    if turn == 1:
-        return other
-    return replace(other, pixels=turned(other.pixels, turn), shape=1 / other.shape if turn >= 5 else other.shape)
-
-
-def _read(path: Path, size: int) -> pictures.Picture:
+def _read(path: Path, size: int, turn: int = 1) -> pictures.Picture:
     try:
-        return pictures.read_picture(path, size, pick=True)
+        return pictures.read_picture(path, size, pick=True, turn=turn)
     except pictures.Refused as error:
         raise UsdError(f"{path}: not a readable picture ({error})") from error
 

@@ -37,6 +37,11 @@ def from_text(text: str) -> str:
     return caption
 
 
+def from_lines(text: str) -> tuple[str, int]:
+    """The caption that a text file holds, and how many of its lines have text."""
+    return from_text(text), sum(map(bool, map(str.strip, text.splitlines())))
+
+
 def from_prompt(text: str) -> dict[str, str]:
     """The captions before ("0") and after ("1") the edit, of a `prompt.json`."""
     found = json.loads(text)

@@ -9,7 +9,7 @@ from usd.files import path_text, sha256
 from usd.images import encode_png
 from usd.ingestion.classmaps import Surveyed, form_of, settle
 from usd.ingestion.colormaps import is_grey
-from usd.ingestion.findings import Finding, refused
+from usd.ingestion.findings import TOGETHER, Finding, refused
 from usd.ingestion.maps import to_picture
 from usd.ingestion.meanings import Maps, Segmentation
 from usd.ingestion.pictures import Picture, Refused, read_picture
@@ -45,7 +45,9 @@ class Checked:
     row: dict[str, object]  # of the manifest: digests, meanings, shares of missing values
     content: str = ""  # sha256 of the image file
     look: int = 0  # perceptual hash of the image
-    plain: bool = False  # whether the image is grey or of few colours, as maps are
+    plain: bool = False  # whether the image is grey or of few colours, or has a palette, as maps have
+    few: bool = False  # whether it has few colours
+    deep: bool = False  # whether it is grey of 16 bits
 
 
 def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
@@ -106,7 +108,7 @@ def check(job: SampleCheck) -> Checked:
         except Refused as reason:
             bad.append(refused(file, str(reason)))
     if bad:
-        why = f"taken with all its files or not at all: {path_text(Path(bad[0].file))} is refused"
+        why = f"{TOGETHER}: {path_text(Path(bad[0].file))} is refused"
         named = {each.file for each in bad}
         rest = [file for file in job.sample.files.values() if path_text(file) not in named]
         return Checked(job, bad + [refused(file, why) for file in rest], {})
@@ -121,8 +123,9 @@ def check(job: SampleCheck) -> Checked:
             row[f"{field}_missing"] = picture.missing
     good = [_sound(job.sample.files[field], picture) for field, picture in pictures.items()]
     image = pictures["image"]
-    plain = image.few or is_grey(image.pixels)
-    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain)
+    plain = image.few or "palette" in image.repairs or is_grey(image.pixels)
+    deep = {"16-bit", "grey"} <= set(image.repairs)
+    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain, image.few, deep)
 
 
 def _outside(file: Path) -> bool:

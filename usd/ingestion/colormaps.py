@@ -8,6 +8,8 @@ NEAR = 14.0  # mean distance in RGB of a picture to a colour map that it was mad
 FARTHEST = 2 * NEAR  # distance of a pixel that is no reading, such as black
 GREY = 6.0  # mean spread of red, green and blue in a grey picture that was saved as JPEG
 
+MOST_CARRIED = 0.002  # share of the pixels of a coloured map at which its channels step as the bytes of a number do
+
 
 def table(name: str) -> np.ndarray:
     """The colours of a colour map, (256, 3) float32 RGB."""
@@ -19,6 +21,24 @@ def table(name: str) -> np.ndarray:
 def is_grey(picture: np.ndarray) -> bool:
     """Whether (H, W, 3) uint8 has no colour, save what JPEG leaves."""
     return float(np.ptp(picture, axis=-1).mean()) <= GREY
+
+
+def packed(picture: np.ndarray) -> bool:
+    """Whether two channels of (H, W, 3) uint8 are the bytes of one number, as CARLA and AirSim save depth.
+
+    Where the lower byte falls from 255 to 0, the upper one rises by 1.
+    """
+    number = picture.astype(np.int32)
+    for low, high in ((0, 1), (1, 0), (2, 1), (1, 2)):
+        jumps = carried = 0
+        for axis in (0, 1):
+            step = np.diff(number, axis=axis)
+            wraps = np.abs(step[..., low]) > 127
+            jumps += int(wraps.sum())
+            carried += int((wraps & (np.abs(step[..., low] + 256 * step[..., high]) < 128)).sum())
+        if carried > MOST_CARRIED * picture[..., 0].size and carried * 2 > jumps:
+            return True
+    return False
 
 
 def detect(picture: np.ndarray) -> str | None:

@@ -13,6 +13,7 @@ from usd.files import path_text
 
 REPORT = "report.csv"
 DATASET = "(dataset)"
+TOGETHER = "taken with all its files or not at all"  # before the name of the file at fault
 LISTED = 40  # refused files that the table names; the report names all
 
 
@@ -37,8 +38,9 @@ def noted(detail: str) -> Finding:
 
 
 def reasons(findings: list[Finding]) -> Counter[str]:
-    """How many files were refused for each reason."""
-    return Counter(finding.detail for finding in findings if finding.status == "refused")
+    """How many files were refused for each reason; a picture's and its maps' are one, whichever file is at fault."""
+    details = (finding.detail for finding in findings if finding.status == "refused")
+    return Counter(each.partition(":")[0] if each.startswith(TOGETHER) else each for each in details)
 
 
 def as_csv(findings: list[Finding]) -> str:

@@ -14,6 +14,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | 0 bytes; more than 256 MiB; no permission; link to nowhere or to itself; device or pipe | refused |
 | not a picture whatever its name; header or data cut off or damaged | refused |
 | more than 100 megapixels (decompression bomb); a side of less than 16 pixels | refused |
+| colours of 16 bits that fill the lower ones only | refused |
 | animated, several pages; image of floating point, of more than 16 bits, or of 16 measured bits | refused |
 | a single colour (image, depth, soft edges, normals) | refused |
 | two images, or two maps of a kind, for one name | refused, all files of that name |
@@ -30,10 +31,14 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
 | of more than two, one grey or of few colours, named like one in colour; most `0_B` beside `0_A` | refused |
 | most `0_class_id` grey or of few colours, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
+| folder, or names with a part in common, all of few colours or grey of 16 bits, others not | refused |
+| the same, grey and called `groundtruth_depth`, or in colour: `0.normal_cam` beside `0.tonemap` | refused |
+| other pictures that are grey or of few colours, without captions, where some are in colour | accepted, noted |
 | fewer than three such pictures | accepted; noted where `0_class_id` is beside `0` in colour in one folder |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
 | folders train/, val/, test/; `--splits` | kept; near-duplicates across them are noted |
+| text file of several lines | one caption, noted |
 | caption without its image; empty, numbers only, not UTF-8, or a second one; in a folder of maps | refused |
 | metadata file not in its form; a row that names no image or has no text, or a second one | refused, not other rows |
 | a map that a table names outside of the source | refused, with its image |
@@ -42,7 +47,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | maps.yaml or splits.csv in another spelling, such as `maps.yml`, or not at the top | refused |
 | maps.yaml or splits.csv where --maps or --splits names another file | left out |
 | instruct-pix2pix: no caption in prompt.json; not in seeds.json | refused |
-| link to a folder; hidden file or folder | refused, not followed |
+| link to a folder; hidden file or folder; one of the system, such as `@eaDir` | refused, not followed |
 | folder named like a picture | refused; its files are read |
 | any other file | refused |
 """
@@ -61,6 +66,7 @@ from usd.errors import UsdError
 from usd.files import atomic_directory, path_text
 from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check, settle_classes
 from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refused
+from usd.ingestion.maplike import without_maplike
 from usd.ingestion.meanings import Maps, read_maps
 from usd.ingestion.names import one_path
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
@@ -105,6 +111,8 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
         checked, suspects = without_suspects(list(found))
+        checked, maplike = without_maplike(checked, maps.folders)
+        suspects += maplike
         sound = [each for each in checked if each.row]
         taken, twice = _once(sound)
         left = [finding for each in checked if not each.row for finding in each.findings]

@@ -5,11 +5,11 @@ import PIL.Image
 import PIL.ImageOps
 from scipy.ndimage import distance_transform_edt
 
-from usd.images import few_colours
+from usd.images import few_colours, same_shape, turn_with
 from usd.ingestion import colormaps
 from usd.ingestion.classmaps import form_of, recolour
 from usd.ingestion.meanings import Depth, Maps, Normals, Segmentation, SoftEdges
-from usd.ingestion.pictures import Picture, Refused, same_shape
+from usd.ingestion.pictures import TURNS, Picture, Refused, turned
 from usd.ingestion.raw import Raw
 from usd.tasks import MAPS
 
@@ -23,15 +23,6 @@ TURN_REMEDY = "say with --maps whether they are turned too: `orientation: stored
 DIMMEST = 0.1  # of the largest value: undeclared depth maps and soft edges reach more
 LEAST_BEYOND, MOST_BEYOND = 0.01, 0.9  # share of the readings: less is not said, more is refused
 MOST_OFF_NORMAL = 0.2  # share of the pixels whose vector is far from length 1
-TURNS = {  # EXIF orientation → the stored array turned upright
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
 
 
 def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> Picture:
@@ -81,28 +72,9 @@ def _turn(raw: Raw, maps: Maps, image: Picture) -> int:
         return 1
     if maps.orientation == "stored":
         return image.orientation
-    if (found := turn_with(raw.shape, image)) is None:
+    if (found := turn_with(raw.shape, image.shape, image.orientation)) is None:
         raise Refused(f"its image has an EXIF orientation and fits maps turned or not; {TURN_REMEDY}")
     return found
-
-
-def turn_with(shape: float, image: Picture) -> int | None:
-    """The orientation by which a map without one is turned: its image's, if it was made from the stored pixels.
-
-    None if that cannot be known, as width / height, `shape`, fits both ways. 1 leaves the map as it is.
-    """
-    if image.orientation not in TURNS:
-        return 1
-    upright = same_shape(shape, image.shape)
-    stored = same_shape(1 / shape if image.orientation >= 5 else shape, image.shape)
-    if upright and stored:
-        return None
-    return image.orientation if stored else 1
-
-
-def turned(values: np.ndarray, turn: int) -> np.ndarray:
-    """A stored array (H, W, …) made upright by its EXIF orientation."""
-    return np.ascontiguousarray(TURNS[turn](values) if turn in TURNS else values)
 
 
 def _three(raw: Raw, field: str) -> np.ndarray:
@@ -140,6 +112,8 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
 
 def _grey(values: np.ndarray, colormap: str | None) -> tuple[np.ndarray, np.ndarray]:
     """The values of a depth map that may be coloured, and where its colours are such values, (H, W) each."""
+    if values.ndim == 3 and colormaps.packed(values):
+        raise Refused("in colour, as its channels are the bytes of one number; save the numbers as .npy or 16-bit PNG")
     if colormap is not None:
         if values.ndim == 2 or not colormaps.fits(values, colormap):
             found = "grey" if values.ndim == 2 or colormaps.is_grey(values) else colormaps.detect(values) or "otherwise"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from usd.errors import UsdError
 from usd.files import path_text
-from usd.ingestion.names import SPLIT, Words, one_form, spelt
+from usd.ingestion.names import SPLIT, WORDS, Words, one_form, spelt
 
 FEWEST = 3  # names that two folders share; fewer may be chance
+JPEG = {".jpg", ".jpeg"}
 
 Slot = tuple[int, tuple[str, ...]]  # a place in a path, and the other parts of that path
 
@@ -29,11 +30,13 @@ def check_namesakes(samples: Iterable[dict[str, Path]], words: Words, listed: Co
         UsdError: there are such folders; it says how to declare them.
     """
     names: dict[Path, set[str]] = defaultdict(set)
+    formats: dict[Path, set[str]] = defaultdict(set)
     mapped: set[Path] = set()
     for fields in samples:
         image = fields["image"]
         if image not in listed:
             names[image.parent].add(one_form(image.stem))
+            formats[image.parent].add(image.suffix.lower())
             mapped |= {image.parent} if len(fields) > 1 else set()
     slots: dict[Slot, list[Path]] = defaultdict(list)
     for folder in sorted(names):
@@ -48,7 +51,7 @@ def check_namesakes(samples: Iterable[dict[str, Path]], words: Words, listed: Co
             shared = names[one] & names[other]
             enough = max(FEWEST, min(len(names[one]), len(names[other])) / 2)
             if _kind(parts[0]) != _kind(parts[1]) and not known and len(shared) >= enough:
-                raise UsdError(_question(one, other, parts))
+                raise UsdError(_question([one, other], parts, [formats[each] <= JPEG for each in (one, other)]))
 
 
 def _slots(folder: Path) -> Iterator[Slot]:
@@ -66,13 +69,21 @@ def _kind(part: str) -> str:
     return SPLIT.sub("", part, count=1) if SPLIT.match(part) else part
 
 
-def _question(one: Path, other: Path, parts: list[str]) -> str:
-    """What the message says, with a declaration to copy."""
-    shown = " and ".join(f"{path_text(each)}/" for each in (one, other))
-    named = [path_text(Path(part)) for part in parts if part]
-    mine = ", ".join(f"{part}: {field}" for part, field in zip(reversed(named), ("depth", "image"), strict=False))
+def _question(folders: list[Path], parts: list[str], photographs: list[bool]) -> str:
+    """What the message says, with a declaration to complete, in which the pictures are named if there are signs.
+
+    Args:
+        folders: the two.
+        parts: what their paths differ in.
+        photographs: whether all files of each are JPEG.
+    """
+    shown = " and ".join(f"{path_text(each)}/" for each in folders)
+    called = [WORDS.get(spelt(part)) == "image" for part in parts]
+    signs = called if sum(called) == 1 else photographs if sum(photographs) == 1 else [False, False]
+    fields = {path_text(Path(part)): "image" if sign else "…" for part, sign in zip(parts, signs, strict=True) if part}
+    mine = ", ".join(f"{part}: {field}" for part, field in fields.items())
     return (
         f"{shown}: pictures of the same names, and nothing says whether the ones are maps of the others; say with "
-        f"--maps what they are, such as `folders: {{{mine}}}`: image (both may be), depth, hed, seg, normal, or none "
-        "to leave one out"
+        f"--maps what they are, `folders: {{{mine}}}`: image (both may be), depth, hed, seg, normal, or none to leave "
+        "one out"
     )

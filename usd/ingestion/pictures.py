@@ -19,7 +19,7 @@ import PIL.ImageOps
 
 from usd.errors import UsdError
 from usd.files import sha256
-from usd.images import few_colours, square
+from usd.images import DARKEST_16_BIT, few_colours, orientation_of, square
 
 SUFFIXES = {
     ".jpg": "JPEG",
@@ -35,9 +35,19 @@ FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
 LEAST_SIDE = 16  # pixels
 MOST_PIXELS = 100_000_000
 MOST_BYTES = 2**28
-SHAPE_TOLERANCE = 0.02  # of width / height: networks round the sides of their maps
+COLOURS = ("RGB", "RGBA", "RGBX")  # modes
 JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PADDING = 64  # zeros at the end of a JPEG that is whole may be fewer
+
+TURNS = {  # EXIF orientation → the stored array turned upright
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
 
 
 class Refused(Exception):
@@ -62,9 +72,9 @@ class Picture:
         return bool((self.pixels == self.pixels[0, 0]).all())
 
 
-def same_shape(one: float, other: float) -> bool:
-    """Whether width / height is the same, whatever the sizes."""
-    return abs(one / other - 1) <= SHAPE_TOLERANCE
+def turned(values: np.ndarray, turn: int) -> np.ndarray:
+    """A stored array (H, W, …) made upright by its EXIF orientation."""
+    return np.ascontiguousarray(TURNS[turn](values) if turn in TURNS else values)
 
 
 def read_file(path: Path) -> bytes:
@@ -90,7 +100,7 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def read_picture(path: Path, size: int, pick: bool = False) -> Picture:
+def read_picture(path: Path, size: int, pick: bool = False, turn: int = 1) -> Picture:
     """A picture file as one sees it: upright, 8-bit RGB, its central square, `size` pixels a side.
 
     Args:
@@ -98,6 +108,7 @@ def read_picture(path: Path, size: int, pick: bool = False) -> Picture:
         size: Pixels a side.
         pick: Whether one of few colours is taken for a map, whose pixels are picked when it is scaled, not mixed.
             Then all pixels of a JPEG are decoded, as the pipeline's API does.
+        turn: The orientation to take it by, if it has none.
 
     Raises:
         Refused: the file is not a usable picture.
@@ -106,10 +117,16 @@ def read_picture(path: Path, size: int, pick: bool = False) -> Picture:
     with decoding(), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
         check_header(file)
         repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
-        if narrowed(file):
+        if narrow := narrowed(file):
             repairs.append("16-bit")
+        if turn != 1:
+            file.getexif()[PIL.ExifTags.Base.Orientation] = turn
         orientation = orientation_of(file)  # gone from a TIFF once decoded
         pixels, shape, few = _decode(file, size, pick, repairs)
+        if narrow and file.mode in COLOURS and 0 < (most := _brightest(file)) < DARKEST_16_BIT >> 8:
+            raise Refused(
+                f"colours of 16 bits of up to {most} of 255: too dark to see; save it with 8 bits, as it looks"
+            )
     return Picture(pixels, shape, tuple(repairs), sha256(data), orientation, few=few)
 
 
@@ -143,15 +160,14 @@ def check_header(file: PIL.ImageFile.ImageFile) -> None:
         raise Refused(f"animated, or of several pages: {frames} frames")
 
 
-def orientation_of(file: PIL.Image.Image) -> int:
-    """The orientation by its EXIF, 1 to 8; 1 if that is none of these, such as text."""
-    found = file.getexif().get(PIL.ExifTags.Base.Orientation)
-    return next((number for number in range(1, 9) if number == found), 1)
-
-
 def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
     """Whether it has 16 bits a channel, of which Pillow reads 8 if it is in colour; to be asked first of all."""
     return ";16" in str(file.tile)  # it says so only here, until anything is decoded
+
+
+def _brightest(file: PIL.Image.Image) -> int:
+    """The largest value of its colours, of 8 bits, without alpha."""
+    return int(np.asarray(file.convert("RGB")).max())
 
 
 def _decode(file: PIL.ImageFile.ImageFile, size: int, pick: bool, repairs: list[str]) -> tuple[np.ndarray, float, bool]:
@@ -167,4 +183,4 @@ def _decode(file: PIL.ImageFile.ImageFile, size: int, pick: bool, repairs: list[
     few = few_colours(upright)
     pixels = square(upright, size, pick and few, repairs)
     shape = upright.width / upright.height * (1 / rounded if orientation >= 5 else rounded)
-    return pixels, shape, few or upright.mode in ("P", "PA")
+    return pixels, shape, few

@@ -9,6 +9,7 @@ import PIL.ExifTags
 import PIL.Image
 
 from usd.files import sha256
+from usd.images import orientation_of
 from usd.ingestion.pictures import (
     FORMATS,
     LEAST_SIDE,
@@ -17,7 +18,6 @@ from usd.ingestion.pictures import (
     check_header,
     decoding,
     narrowed,
-    orientation_of,
     read_file,
 )
 

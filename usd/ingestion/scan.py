@@ -18,6 +18,15 @@ from usd.tasks import FIELDS
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
 OPTIONS = {MAPS_FILE: MAPS_FILE, "maps.yml": MAPS_FILE, SPLITS_FILE: SPLITS_FILE}  # as they may be spelt
 CONVERT = (".heic", ".heif", ".avif", ".jfif", ".jxl", ".jp2", ".ppm", ".pgm", ".dng", ".cr2", ".nef", ".arw", ".psd")
+LAYOUT_REMEDY = "if this is InstructPix2Pix's layout, say --layout instruct-pix2pix"
+REMEDIES = {  # ending → what to do with a file that holds what is looked for in another form
+    **dict.fromkeys(CONVERT, "convert it to JPEG or PNG"),
+    ".parquet": "save its pictures as files, and its texts as metadata.jsonl",
+    ".caption": "call it .txt",
+    **dict.fromkeys((".tar", ".zip", ".gz", ".tgz", ".7z"), "unpack it"),
+}
+SYSTEM = ("@eadir", "#recycle", "$recycle.bin", "system volume information", "__macosx", "lost+found")  # of deleted
+# pictures and thumbnails, in lower case
 FIRST_WORD = re.compile(r"(?<![^/])[^\W\d_]+[._ -]?(?=[^/]+$)")  # of a name, after its folders
 FROM_IMAGE = ("canny", "outpaint")  # stage `annotate` makes them of the image as it is in the record
 
@@ -45,7 +54,7 @@ class Scan:
 
 
 def walk(root: Path, scan: Scan) -> list[Path]:
-    """All files below `root`, relative to it, by name; hidden ones and links to folders are findings instead."""
+    """All files below `root`, relative to it, by name; hidden ones, the system's and links to folders are findings."""
     files: list[Path] = []
 
     def unreadable(error: OSError) -> None:
@@ -58,9 +67,11 @@ def walk(root: Path, scan: Scan) -> list[Path]:
                 scan.findings.append(refused(path.relative_to(root), "a link to a folder is not followed"))
             elif name.startswith("."):
                 scan.findings.append(refused(path.relative_to(root), "a hidden folder is not read"))
+            elif name.lower() in SYSTEM:
+                scan.findings.append(refused(path.relative_to(root), "a folder of the system is not read"))
             elif path.suffix.lower() in SUFFIXES:
                 scan.findings.append(refused(path.relative_to(root), "a folder, not a picture; its files are read"))
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in SYSTEM]
         for name in names:
             path = Path(here, name).relative_to(root)
             if name.startswith("."):
@@ -77,9 +88,11 @@ def walk(root: Path, scan: Scan) -> list[Path]:
 
 
 def unusable(file: Path) -> Finding:
-    """A file that is nothing which is read; formats of pictures are to be converted."""
+    """A file that is nothing which is read, and what to do with it."""
     suffix = file.suffix.lower()
-    remedy = f"; {suffix} is not read: convert it to JPEG or PNG" if suffix in CONVERT else ""
+    remedy = f"; {suffix} is not read: {REMEDIES[suffix]}" if suffix in REMEDIES else ""
+    if file.name == "seeds.json":
+        remedy = f"; {LAYOUT_REMEDY}"
     return refused(file, f"not a picture, map, metadata file, or an image's only caption{remedy}")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from usd.config.values import Layout
 from usd.errors import UsdError
 from usd.files import path_text
-from usd.ingestion.captions import from_name, from_prompt, from_seeds, from_text, one_line
+from usd.ingestion.captions import from_name, from_prompt, from_seeds, one_line
 from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.meanings import Maps
 from usd.ingestion.names import (
@@ -24,11 +24,9 @@ from usd.ingestion.names import (
     Place,
     Words,
     folder_words,
-    map_folder,
     own_splits,
     place_of,
     places_of,
-    spellings,
     spelt,
     unread_splits,
 )
@@ -37,7 +35,8 @@ from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
 from usd.ingestion.scan import Claims, Sample, Scan, assemble, read_text, unusable, walk
 from usd.ingestion.splits import BY_HAND
-from usd.ingestion.tables import TABLES, Entry, count_of, read_tables
+from usd.ingestion.tables import Entry, read_tables
+from usd.ingestion.texts import add_rows, text_files
 from usd.tasks import MAPS
 
 PAIR = re.compile(r"(?P<seed>.+)_(?P<side>[01])(?:_(?P<map>[a-z]+))?")
@@ -57,8 +56,8 @@ def folder(root: Path, maps: Maps) -> Scan:
     claims, names = _claims(files, entries, words, scan)
     samples = assemble(_settle(claims, maps.condition, scan), scan, words)
     check_namesakes(samples.values(), words, {entry.image for entry in entries})
-    captions = _captions(root, files, samples, words, scan)
-    _add_texts(captions, entries, names, samples, scan)
+    captions = text_files(root, files, samples, words, scan)
+    add_rows(captions, entries, names, samples, scan)
     images = {fields["image"] for fields in samples.values()}
     splits, listed = own_splits(images), _splits(root, entries, names)
     if unread := unread_splits(images):
@@ -82,29 +81,6 @@ def _splits(root: Path, entries: list[Entry], names: dict[Path, str]) -> dict[st
         if each.row.split and found.setdefault(names[each.image], each.row.split) != each.row.split:
             raise UsdError(f"{root / each.table}: {one_line(each.row.image)} is in two splits; keep one")
     return found
-
-
-def _add_texts(
-    captions: dict[str, str],
-    entries: list[Entry],
-    names: dict[Path, str],
-    samples: dict[str, dict[str, Path]],
-    scan: Scan,
-) -> None:
-    """Add the captions of the tables; what of these cannot be used are findings."""
-    late: dict[Path, list[str]] = {}
-    for entry in entries:
-        name, image = names[entry.image], one_line(entry.row.image)
-        if name not in samples:
-            scan.findings.append(refused(entry.table, f"names {image}, which is not a usable image"))
-        elif entry.row.text:
-            if captions.setdefault(name, entry.row.text) != entry.row.text:
-                late.setdefault(entry.table, []).append(image)
-        elif name not in captions:
-            scan.findings.append(refused(entry.table, entry.row.fault or f"has no text for {image}"))
-    for table, images in late.items():
-        why = f"its text for {images[0]} is not used, as another caption came first; keep one{count_of(images)}"
-        scan.findings.append(refused(table, why))
 
 
 def _words(files: list[Path], maps: Maps) -> Words:
@@ -170,32 +146,6 @@ def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:
             else:
                 fields.setdefault(condition, []).extend(files)
     return {name: fields for name, fields in claims.items() if fields}
-
-
-def _captions(
-    root: Path, files: list[Path], samples: dict[str, dict[str, Path]], words: Words, scan: Scan
-) -> dict[str, str]:
-    """Name → caption of the samples that have a text file; files that cannot be used are findings."""
-    captions: dict[str, str] = {}
-    spelling = spellings(samples)
-    for file in files:
-        suffix = file.suffix.lower()
-        if suffix in (*SUFFIXES, ARRAY, *UNREAD) or file.name.lower() in TABLES:
-            continue
-        place = place_of(file, words)
-        own, whole = (spelling.get(name.lower(), name) for name in (place.name, place.whole))
-        name = own if own in samples and place.field == "image" else whole
-        if suffix != ".txt":
-            scan.findings.append(unusable(file))
-        elif map_folder(file, words):
-            scan.findings.append(refused(file, "not a caption: it is in a folder of maps"))
-        elif name not in samples:
-            scan.findings.append(refused(file, "a caption without its image"))
-        elif name in captions:
-            scan.findings.append(unusable(file))
-        elif text := read_text(root, file, scan, from_text):
-            captions[name] = text
-    return captions
 
 
 def instruct_pix2pix(root: Path, maps: Maps) -> Scan:

@@ -98,19 +98,21 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
                 file = some.members[own].job.sample.files["image"]
                 findings.setdefault(id(some.members[own]), refused(file, f"{why}; or give pictures other names"))
     kept = [each for each in checked if id(each) not in findings]
-    return kept, [*findings.values(), *_hint(kept, series, coloured)]
+    return kept, [*findings.values(), *_hint(kept, series)]
 
 
-def _hint(
-    kept: list[Checked], series: dict[tuple[Path, str], Series], coloured: dict[str, list[Series]]
-) -> Iterator[Finding]:
+def _hint(kept: list[Checked], series: dict[tuple[Path, str], Series]) -> Iterator[Finding]:
     """A note on pictures too few to be suspect, but named like one in colour in their folder with an ending."""
+    whole: dict[tuple[Path, str], list[Series]] = defaultdict(list)
+    for some in series.values():
+        if some.whole and not some.all_plain:
+            for own in some.members:
+                whole[some.folder, own].append(some)
     found: list[tuple[Path, Path]] = []
     for each in kept:
         if each.row and each.plain and len(each.job.sample.files) == 1:
             for folder, own, ending in _places(each.job.sample.files["image"]):
-                others = [other for other in coloured.get(own, []) if other.folder == folder and other.whole]
-                pairs = [other.members[own] for other in others if own not in other.plain]
+                pairs = [other.members[own] for other in whole.get((folder, own), []) if own not in other.plain]
                 few = len(series[folder, ending].members) < FEWEST and any(map(str.isalpha, ending))
                 found += [(each.job.sample.files["image"], pair.job.sample.files["image"]) for pair in pairs if few]
     if found:

@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,12 +17,13 @@ from usd.ingestion.findings import refused
 from usd.ingestion.names import FOREIGN, SPLIT_WORDS, WORDS, one_form, spelt
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
-from usd.ingestion.scan import Scan, read_text
+from usd.ingestion.scan import LAYOUT_REMEDY, Scan, read_text
 
 IMAGE_COLUMNS = ("file_name", "filename", "image_file_name", "image", "target")
 TEXT_COLUMNS = ("text", "caption", "prompt")
 PATH_ENDINGS = ("_file_name", "_filename", "_image", "_path")
 MAP_WORDS = {word for word, field in WORDS.items() if field not in ("image", FOREIGN)}
+NO_TEXTS = ("nan", "null", "none", "n/a", "na")  # as programs write a text that is not there, in lower case
 FORM = "not in its form: line"
 
 
@@ -73,7 +75,10 @@ def read_tables(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
                 if row.image:
                     maps = [(field, path(table, text)) for field, text in row.maps]
                     entries.append(Entry(table, row, path(table, row.image), maps))
-            if faults := [row.fault for row in rows if not row.image]:
+            faults = [row.fault for row in rows if not row.image]
+            if faults and len(faults) == len(rows):
+                scan.findings.pop()  # that the table is accepted
+            if faults:
                 scan.findings.append(refused(table, faults[0] + count_of(faults)))
     return entries
 
@@ -85,6 +90,9 @@ def count_of(found: list[str]) -> str:
 
 def from_jsonl(text: str) -> list[Row]:
     """The rows of `metadata.jsonl`, or of the JSON lines that ControlNet calls `prompt.json`."""
+    with suppress(ValueError):
+        if text.lstrip().startswith("[") and isinstance(json.loads(text), list):
+            return [Row("", fault=f'{FORM} 1: a list; write one object a line, such as {{"file_name": "a.jpg"}}')]
     return [_of_json(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
@@ -141,7 +149,8 @@ def _row(given: Mapping[str, object], number: int) -> Row:
     row = {spelt(name.strip()): value for name, value in given.items() if value}
     column = next((name for name in IMAGE_COLUMNS if name in row), None)
     if column is None:
-        return Row("", fault=f"{FORM} {number}: no {IMAGE_COLUMNS[0]}; it must name the picture")
+        remedy = LAYOUT_REMEDY if {"input", "output"} <= row.keys() else "it must name the picture"
+        return Row("", fault=f"{FORM} {number}: no {IMAGE_COLUMNS[0]}; {remedy}")
     maps: list[tuple[str, str]] = []
     for name, value in row.items():
         field = _field(name, value, number) if name != column else None
@@ -154,10 +163,14 @@ def _row(given: Mapping[str, object], number: int) -> Row:
         return Row("", fault=f"{FORM} {number}: a path with characters that no file's name has; correct it")
     key = next((name for name in TEXT_COLUMNS if name in row), TEXT_COLUMNS[0])
     text = row.get(key, "")
+    if not {spelt(name.strip()) for name in given} & {*TEXT_COLUMNS}:
+        columns = ", ".join(TEXT_COLUMNS)
+        return Row(image, "", tuple(maps), f"has no text for {one_line(image)}: no column {columns}", split)
     if not isinstance(text, str):
         fault = f"{FORM} {number}: {key} must be one text, found {one_line(str(text))[:40]}"
         return Row(image, "", tuple(maps), fault, split)
-    return Row(image, one_line(text), tuple(maps), split=split)
+    text = "" if text.strip().lower() in NO_TEXTS else one_line(text)
+    return Row(image, text, tuple(maps), split=split)
 
 
 def _split(value: object, number: int) -> str | None:

@@ -1,8 +1,9 @@
 """Stage `shard`: pack the validated samples into WebDataset shards, with their index and mean maps."""
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +13,12 @@ from usd import config
 from usd.data.index import INDEX, MEANS, Shard, read_index, table, table_name, write_index, write_table
 from usd.data.integrity import remember
 from usd.data.packing import Packing, pack
-from usd.data.record import Manifest
+from usd.data.record import RENDERED, Manifest, data_digest, sample_hash
 from usd.errors import UsdError
 from usd.files import atomic_directory, read_json
 from usd.parallel import CHUNK_BYTES, parallel_map, portions
 from usd.stages import run
+from usd.tasks import FIELDS
 
 
 def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
@@ -30,6 +32,8 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     if not success:
         raise UsdError(f"{summary}: validation failed; mend the data and run `dvc repro validate`")
     manifest = Manifest(annotated)
+    if "digest" in verdict and verdict["digest"] != digest(Manifest(scenes), manifest):
+        raise UsdError(f"{summary}: is of other data than {scenes} and {annotated}; run `dvc repro validate`")
     with atomic_directory(out, INDEX) as scratch:
         todo = jobs(manifest, params.samples, scenes, annotated, scratch)
         total = sum(-(-size // params.samples) for size in manifest.splits.values())
@@ -50,6 +54,19 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
         write_index(scratch, shards)
     index = read_index(out)
     remember(out, (*index.shards, *index.files))
+
+
+def digest(scenes: Manifest, annotated: Manifest) -> str:
+    """The digest of the data as stage `validate` writes it, by what the manifests say of their files."""
+    hashes = []
+    rows: Iterator[tuple[dict[str, Any], dict[str, Any]]] = zip_longest(scenes.rows(), annotated.rows(), fillvalue={})
+    for brought, row in rows:
+        declared = {f"scenes/{name}": brought.get(f"{name}_sha256") for name in RENDERED}
+        digests = {name: found for name, found in declared.items() if found}
+        digests |= {f"annotated/{name}": str(row.get(f"{name}_sha256")) for name in FIELDS}
+        key, split, caption = (str(row.get(name) or "") for name in ("key", "split", "caption"))
+        hashes.append(sample_hash(key, split, caption.strip(), digests))
+    return data_digest(hashes)
 
 
 def jobs(manifest: Manifest, samples: int, scenes: Path, annotated: Path, out: Path) -> Iterator[Packing]:

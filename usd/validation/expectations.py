@@ -40,7 +40,10 @@ RANGES: dict[str, tuple[float, float, str]] = {  # column → least, most, the e
     "off_outpaint": (0, 0, "the outpainting map is the image or grey"),
 }
 SPLIT_REMEDY = "put them into one split by splits.csv or --splits (docs/own-data.md)"
-REMEDIES = {  # start of a column's name → what to do about it
+NAME_REMEDY = "render or ingest those samples again, or name their splits and keys as these say"
+REMEDIES = {  # start of an expectation's id, or of its column's name → what to do about it
+    "column_values_to_be_in_set.split": NAME_REMEDY,
+    "column_pair_values_to_be_equal.split": NAME_REMEDY,
     "leaks": SPLIT_REMEDY,
     "near_leaks": SPLIT_REMEDY,
     "flat_canny": "lower annotate.canny_high and canny_low",
@@ -70,7 +73,8 @@ class Outcome:
     @property
     def remedy(self) -> str:
         """What to do if it does not hold."""
-        return next((what for start, what in REMEDIES.items() if self.column.startswith(start)), REMEDY)
+        found = (what for start, what in REMEDIES.items() if self.id.startswith(start) or self.column.startswith(start))
+        return next(found, REMEDY)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ One row a key. Text columns such as `missing` list the files at fault and are em
 missing where the file it is read from is.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import merge
@@ -17,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usd.data.classes import CLASSES
-from usd.data.record import Manifest, field_path
+from usd.data.record import Manifest, field_path, sample_hash
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png
@@ -158,9 +157,7 @@ def inspect(job: Inspection) -> Row:
         "caption": caption,
         "caption_length": len(caption),
         "image_hash": 0 if image is None else _number(sha256(repr(image.shape).encode() + image.tobytes())),
-        "sample_hash": bytes.fromhex(
-            sha256(json.dumps([key, split, caption, reading.digests], sort_keys=True).encode())
-        ),
+        "sample_hash": sample_hash(key, split, caption, reading.digests),
         **{f"digest_{name}": _number(reading.digests.get(f"annotated/{name}", "0")) for name in ALIGNED},
         **measure(sound, brought, reliefs(job.panel)),
     }

@@ -1,13 +1,12 @@
 """The validation summary: the same bytes for the same data, so that `git diff` shows what changed."""
 
-import hashlib
 import json
 from typing import Any
 
 import pandas as pd
 
 from usd.data.classes import CLASSES
-from usd.data.record import SPLITS
+from usd.data.record import SPLITS, data_digest
 from usd.tasks import TASKS
 from usd.validation.dataset import warnings
 from usd.validation.expectations import LISTED, MEASURED, Outcome, Report
@@ -27,7 +26,7 @@ def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
     splits = {split: table["split"] == split for split in SPLITS}  # the parts of the table would be copies
     return {
         "success": report.success,
-        "digest": _digest(table["sample_hash"]),
+        "digest": data_digest(table["sample_hash"]),
         "warnings": warnings(table),
         "expectations": [_row(outcome) for outcome in report.outcomes],
         "tasks": {
@@ -39,7 +38,7 @@ def summarise(report: Report, table: pd.DataFrame) -> dict[str, Any]:
         "splits": {
             split: {
                 "samples": int(own.sum()),
-                "digest": _digest(table.loc[own, "sample_hash"]),
+                "digest": data_digest(table.loc[own, "sample_hash"]),
                 "statistics": {column: _statistics(table.loc[own, column]) for column in STATISTICS},
                 "classes": {name: _area(table.loc[own, f"area_{name}"]) for name in CLASSES},
             }
@@ -122,13 +121,6 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "keys": named,
         "remedy": "" if outcome.passed else outcome.remedy,
     }
-
-
-def _digest(hashes: "pd.Series[bytes]") -> str:
-    found = hashlib.sha256()
-    for number, each in enumerate(hashes):
-        found.update(f"\n{each.hex()}".encode() if number else each.hex().encode())
-    return found.hexdigest()
 
 
 def _statistics(values: pd.Series) -> dict[str, float | None]:
