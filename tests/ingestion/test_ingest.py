@@ -87,7 +87,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # file → how 
     "empty.jpg": (Path.touch, "refused", "empty"),
     "half a.jpg": (truncated, "refused", "damaged"),
     "half b.png": (truncated, "refused", "damaged"),
-    "half c.jpg": (lambda path: truncated(path, end=bytes(600)), "refused", "damaged: zeros in the place of its end"),
+    "half c.jpg": (lambda path: truncated(path, end=bytes(600)), "refused", "damaged: zeros where its end should be"),
     "padded.jpg": (lambda path: truncated(path, 1.0, bytes(600)), GOOD, ""),
     "header.png": (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "refused", "not a picture"),
     "text.jpg": (lambda path: path.write_text("<html>"), "refused", "not a picture"),

@@ -30,7 +30,7 @@ def values_of(profile: Path) -> dict[str, Any]:
     """A profile's values by section and key.
 
     Raises:
-        UsdError: it cannot be read, or is no mapping.
+        UsdError: it cannot be read, or is not a mapping.
     """
     found: dict[str, Any] = _load(YAML(), profile, "profiles/ has the profiles that come with the project")
     return found

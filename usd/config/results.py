@@ -44,7 +44,7 @@ class Evaluate:
     @classmethod
     def _off_too(cls, scales: list[float]) -> list[float]:
         if 1 not in scales:
-            raise ValueError(f"must have 1.0, which is no guidance, found {scales}")
+            raise ValueError(f"must have 1.0, which switches guidance off, found {scales}")
         return scales
 
     @field_validator("grid_items")

@@ -5,7 +5,7 @@ import numpy as np
 
 NAMES = ("jet", "viridis", "magma", "inferno", "plasma", "turbo", "hot", "bone", "parula", "rainbow", "hsv", "cividis")
 NEAR = 14.0  # mean distance in RGB of a picture to a colour map that it was made with, JPEG included
-FARTHEST = 2 * NEAR  # distance of a pixel that is no reading, such as black
+FARTHEST = 2 * NEAR  # distance of a pixel without a reading, such as black
 GREY = 6.0  # mean spread of red, green and blue in a grey picture that was saved as JPEG
 
 MOST_CARRIED = 0.002  # share of the pixels of a coloured map at which its channels step as the bytes of a number do

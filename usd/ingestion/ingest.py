@@ -42,7 +42,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | caption without its image; empty, numbers only, not UTF-8, or a second one; in a folder of maps | refused |
 | metadata file not in its form; a row that names no image or has no text, or a second one | refused, not other rows |
 | a map that a table names outside of the source | refused, with its image |
-| a table with a column twice, a split that is none, or a map that is no path | the whole source |
+| a table with a column twice, an unknown split, or a map that is not a path | the whole source |
 | maps.yaml or splits.csv that cannot be read; instruct-pix2pix: seeds.json not in its form | the whole source |
 | maps.yaml or splits.csv in another spelling, such as `maps.yml`, or not at the top | refused |
 | maps.yaml or splits.csv where --maps or --splits names another file | left out |

@@ -19,7 +19,7 @@ from usd.tasks import MAPS
 CONDITION = "condition"  # a map of a kind that the layout leaves open
 FOREIGN = "foreign"  # a map of a kind that the project does not have
 LEFT_OUT = "none"  # a folder that is declared to be of no use
-Words = Mapping[str, str | None]  # of a source, beside WORDS or instead: folder → field; None is no word
+Words = Mapping[str, str | None]  # of a source, beside WORDS or instead: folder → field; None is not a word
 WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name → field
     **{name: name for name in MAPS},
     **dict.fromkeys(("depths", "depth_map", "depth_maps", "depthmap", "depthmaps", "disparity", "disp"), "depth"),
@@ -54,7 +54,7 @@ SPLIT_WORDS = {
 SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
 _WORD = "|".join(word.replace("_", "[._ -]") for word in sorted(WORDS, key=len, reverse=True))
 ENDING = re.compile(rf"(?P<base>.+?)(?P<mark>[._ -]|(?<=\d))(?P<word>{_WORD})")  # no mark: only beside a digit
-BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -]|(?<!\d)(?=\d))(?P<base>.+)")  # image_20 is no image_2
+BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -]|(?<!\d)(?=\d))(?P<base>.+)")  # image_20 is not an image_2
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def unread_splits(files: Set[PurePath]) -> list[str]:
     found: dict[str, str] = {}
     for part in sorted({part for file in files if split_of(file) is None for part in file.parent.parts}):
         word = SPLIT.match(part)
-        if word and not part[word.end(1) :][:1].islower():  # "trains" and "valley" are no splits
+        if word and not part[word.end(1) :][:1].islower():  # "trains" and "valley" are not splits
             found.setdefault(SPLIT_WORDS[word[1].lower()], part)
     read = {split for file in files if (split := split_of(file)) is not None}
     return list(found.values()) if len(found.keys() | read) > 1 else []

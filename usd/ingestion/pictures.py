@@ -96,7 +96,7 @@ def read_file(path: Path) -> bytes:
     if not data:
         raise Refused("empty: 0 bytes")
     if data.startswith(JPEG) and data.endswith(bytes(PADDING)) and not data.rstrip(b"\0").endswith(JPEG_END):
-        raise Refused("damaged: zeros in the place of its end")
+        raise Refused("damaged: zeros where its end should be")
     return data
 
 

@@ -185,7 +185,7 @@ def _split(value: object, number: int) -> str | None:
 def _field(column: str, value: object, number: int) -> str | None:
     """The map that a column names the files of: `depth`, `depth_file_name`, `conditioning_image`, `source`.
 
-    A column such as `label` may hold the name or the number of a class as well, which is no path.
+    A column such as `label` may hold the name or the number of a class as well, which is not a path.
     """
     word = "condition" if column == "source" else column
     ending = next((each for each in PATH_ENDINGS if word.endswith(each)), "")
