@@ -17,9 +17,8 @@ from usd.ingestion.names import WORDS, one_form, spelt
 from usd.ingestion.suspects import ENDING_REMEDY, FEWEST, MARK, ODD
 from usd.tasks import MAPS
 
-CAMEL = re.compile(
-    r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][^\W\d_A-Z])"
-)  # where a word of `classSegmentation` ends
+# Where a word of `classSegmentation` ends.
+CAMEL = re.compile(r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][^\W\d_A-Z])")
 PLAIN_WORDS = {word for word, field in WORDS.items() if field in MAPS} | {  # of names of grey pictures that are maps
     *("gt", "groundtruth", "truth", "annotation", "anno", "annos", "annotated", "parsing", "matting", "trimap"),
     *("trimaps", "panoptic", "instance", "instances", "silhouette", "silhouettes", "labelled", "labeled", "instancegt"),
