@@ -83,7 +83,7 @@ def inputs() -> set[str]:
     from usd.diff.revision import WORKSPACE, find
 
     read = {each.path for stage in read_stages(find(WORKSPACE, Path())) for each in stage.inputs if not each.outside}
-    return {"dvc.yaml", *read}
+    return {"dvc.yaml", "*.dvc", *read}
 
 
 def check_pushed(branch: str) -> None:

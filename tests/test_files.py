@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -100,6 +101,13 @@ def test_weights_have_the_rights_of_the_files_beside_them(umask: int, tmp_path: 
         os.umask(before)
     weights, config = tmp_path / "out/unet/model.safetensors", tmp_path / "out/config.json"
     assert weights.stat().st_mode == config.stat().st_mode
+
+
+def test_a_file_system_without_modes_keeps_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "chmod", Mock(side_effect=PermissionError))
+    with atomic_directory(tmp_path / "out") as scratch:
+        save_file({"weight": np.zeros(3)}, scratch / "model.safetensors")
+    assert names(tmp_path / "out") == ["model.safetensors"]
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:

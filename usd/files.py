@@ -115,7 +115,8 @@ def _scratch(target: Path) -> Iterator[Path]:
         scratch.mkdir(parents=True)
         yield scratch
         for path in scratch.rglob("*.safetensors"):  # which are written for their owner alone
-            path.chmod(scratch.stat().st_mode & 0o666)
+            with suppress(OSError):  # of file systems without modes
+                path.chmod(scratch.stat().st_mode & 0o666)
         shutil.rmtree(earlier, ignore_errors=True)
         if target.exists():
             target.rename(earlier)

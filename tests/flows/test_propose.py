@@ -140,6 +140,7 @@ COMMANDS = {
         ("edit", r"propose: params\.yaml is not committed; commit it, or run without"),
         ("stage", r"propose: params\.yaml is not committed; commit it, or run without"),
         ("new file", r"propose: lib/new\.py is not committed; commit it, or run without"),
+        ("new data", r"propose: photos\.dvc is not committed; commit it, or run without"),
         ("new branch", "propose: mine has commits that origin lacks; push them, or run without"),
         ("new commit", r"propose: \w+ has commits that origin lacks; push them, or run without"),
         ("no author", "propose: git knows no author; `git config user.name NAME` and"),
@@ -160,6 +161,8 @@ def test_what_stands_in_the_way_is_named_before_the_work(
         (clone / "params.yaml").write_text("train: {rate: 3}\n")
     if obstacle == "new file":
         (clone / "lib/new.py").touch()
+    if obstacle == "new data":
+        (clone / "photos.dvc").write_text("outs: [{path: photos}]\n")
     if obstacle in COMMANDS:
         in_project(clone, "git", *COMMANDS[obstacle].split())
     if obstacle == "no git":

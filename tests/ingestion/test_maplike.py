@@ -77,6 +77,9 @@ def test_overlays_beside_class_maps_are_refused(tmp_path: Path) -> None:
         ("without_cap/{}.jpg", "with_mask/1{}.jpg", "colour", ""),
         ("wine_{}_front.jpg", "wine_{}_label.jpg", "colour", ""),
         ("acne/{}.jpg", "normal_skin/1{}.jpg", "colour", ""),
+        ("b/Sick ({}).jpg", "a/Normal ({}).jpg", "colour", ""),
+        ("lens_wide_{}.jpg", "lens_normal_{}.jpg", "colour", ""),
+        ("2019 Light House {}.jpg", "2019 Depth Charge {}.jpg", "colour", ""),
         ("city/{}.jpg", "depth_of_field/1{}.jpg", "colour", ""),
     ],
 )

@@ -17,9 +17,8 @@ from usd.ingestion.names import WORDS, one_form, spelt
 from usd.ingestion.suspects import ENDING_REMEDY, FEWEST, MARK, ODD
 from usd.tasks import MAPS
 
-CAMEL = re.compile(
-    r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][^\W\d_A-Z])"
-)  # where a word of `classSegmentation` ends
+# Where a word of `classSegmentation` ends.
+CAMEL = re.compile(r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][^\W\d_A-Z])")
 PLAIN_WORDS = {word for word, field in WORDS.items() if field in MAPS} | {  # of names of grey pictures that are maps
     *("gt", "groundtruth", "truth", "annotation", "anno", "annos", "annotated", "parsing", "matting", "trimap"),
     *("trimaps", "panoptic", "instance", "instances", "silhouette", "silhouettes", "labelled", "labeled", "instancegt"),
@@ -183,12 +182,17 @@ def _named(open_ones: list[Checked], there: list[Checked]) -> dict[Group, list[C
     others = [each for each in there if not called[id(each)]]
     names = {own for each in others for own in (each.job.sample.files["image"].stem, *(g.own for g in _groups(each)))}
     found: dict[Group, list[Checked]] = defaultdict(list)
-    shared: Counter[Group] = Counter()
+    shared: dict[Group, list[tuple[Path, str]]] = defaultdict(list)
     for each in open_ones:
         for group in called[id(each)]:
             found[group].append(each)
-            shared[group] += group.own in names
-    return {group: each for group, each in found.items() if shared[group] >= max(FEWEST, len(each) / 2)}
+            if group.own in names:
+                shared[group].append((each.job.sample.files["image"].parent, group.own))
+    return {
+        group: each
+        for group, each in found.items()
+        if len(shared[group]) * 2 >= len(each) and len(set(shared[group])) >= FEWEST
+    }
 
 
 def _may_be_called(each: Checked) -> bool:
@@ -200,7 +204,8 @@ def _may_be_called(each: Checked) -> bool:
 def _is_called_a_map(group: Group) -> bool:
     """Whether its name says so whatever it looks like."""
     words = words_of(group.word)
-    sure = SURE_WORDS if group.folder else SURE_WORDS | NORMAL_WORDS
+    ending = group.shown.startswith("*") and "#" not in group.word
+    sure = SURE_WORDS | NORMAL_WORDS if ending else SURE_WORDS
     return bool(words & sure or (words & SHOWN_WORDS and words & PLAIN_WORDS))
 
 

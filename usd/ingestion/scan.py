@@ -25,8 +25,8 @@ REMEDIES = {  # ending → what to do with a file that holds what is looked for 
     ".caption": "call it .txt",
     **dict.fromkeys((".tar", ".zip", ".gz", ".tgz", ".7z"), "unpack it"),
 }
-SYSTEM = ("@eadir", "#recycle", "$recycle.bin", "system volume information", "__macosx", "lost+found")  # of deleted
-# pictures and thumbnails, in lower case
+# Folders of deleted pictures and of thumbnails, in lower case.
+SYSTEM = ("@eadir", "#recycle", "$recycle.bin", "system volume information", "__macosx", "lost+found")
 FIRST_WORD = re.compile(r"(?<![^/])[^\W\d_]+[._ -]?(?=[^/]+$)")  # of a name, after its folders
 FROM_IMAGE = ("canny", "outpaint")  # stage `annotate` makes them of the image as it is in the record
 
