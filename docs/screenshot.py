@@ -71,10 +71,10 @@ def demo(model: Path, out: Path) -> None:
 
 @app.command()
 def prefect(url: str, out: Path) -> None:
-    """Write a picture of the last flow run on the server at URL, which `make serve` started, to OUT."""
+    """Write a picture of the last run of the pipeline on the server at URL, which `make serve` started, to OUT."""
     with tab() as page:
         started = {"start_time": {"is_null_": False}}
-        last = {"flow_runs": started, "sort": "START_TIME_DESC", "limit": 1}
+        last = {"flow_runs": started, "flows": {"name": {"any_": ["reproduce"]}}, "sort": "START_TIME_DESC", "limit": 1}
         found = page.request.post(f"{url}/api/flow_runs/filter", data=last).json()
         page.goto(f"{url}/runs/flow-run/{found[0]['id']}", wait_until="domcontentloaded")
         page.get_by_text(found[0]["name"]).first.wait_for()
