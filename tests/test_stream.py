@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tblib import pickling_support
 from torch.utils.data import get_worker_info
 
+from tests.serving import wait_for
 from usd.data.loader import training_loader
 from usd.data.order import permuted
 from usd.data.shards import Shards, Split
@@ -157,7 +158,7 @@ def test_workers_end_with_their_error_even_if_errors_keep_their_tracebacks(split
     before = set(active_children())
     with pytest.raises(UsdError, match="unreadable"):
         next(training_loader(Unreadable(split, 3, 1, 0.5), 2))
-    assert set(active_children()) <= before
+    wait_for(lambda: set(active_children()) <= before, 20)
 
 
 def test_a_worker_that_ends_early_is_not_taken_for_one_that_crashed(split: Split, monkeypatch) -> None:
