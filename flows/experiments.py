@@ -54,8 +54,7 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
         StageFailed: some failed.
     """
     check_path(Path.cwd())
-    for settings in combinations:
-        check_keys(settings)
+    check_keys(combinations)
     combinations = [flatten(settings) for settings in combinations]  # DVC takes no mapping
     stages = read_dag(targets)
     gpu = any(stage.gpu for stage in stages)
@@ -84,20 +83,21 @@ def check_path(root: Path) -> None:
         )
 
 
-def check_keys(settings: Settings) -> None:
+def check_keys(combinations: list[Settings]) -> None:
     """Raise if params.yaml lacks a parameter, before the project is copied.
 
     Raises:
         UsdError: it does, with the nearest names that it has; or a parameter is set twice.
     """
     known = list(flatten(parse_yaml(read(PARAMS, FROM_ROOT), str(PARAMS))))
-    keys = [key for name, value in settings.items() for key in flatten({name: value})]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise UsdError(f"{key}: given twice, also by a mapping; keep one")
-        if key not in known and not key.startswith(("+", "~")):  # DVC's signs to add one and to remove one
-            near = ", ".join(get_close_matches(key, known, cutoff=0))
-            raise UsdError(f"{key}: unknown key; the nearest ones in {PARAMS} are {near}")
+    for settings in combinations:
+        keys = [key for name, value in settings.items() for key in flatten({name: value})]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise UsdError(f"{key}: given twice, also by a mapping; keep one")
+            if key not in known and not key.startswith(("+", "~")):  # DVC's signs to add one and to remove one
+                near = ", ".join(get_close_matches(key, known, cutoff=0))
+                raise UsdError(f"{key}: unknown key; the nearest ones in {PARAMS} are {near}")
 
 
 def spelled(value: Any) -> str:
