@@ -27,7 +27,13 @@ def notify_failures(url: str) -> None:
         if not url:
             for automation in known:
                 client.delete_automation(automation.id)
-            return
+        elif known:
+            client.update_automation(known[0].id, _message_to(url))
+        else:
+            client.create_automation(_message_to(url))
+
+
+def _message_to(url: str) -> AutomationCore:
     block = Webhook(method="POST", url=SecretStr(url), headers=SecretDict({"Content-Type": "application/json"}))
     trigger = EventTrigger(
         expect=EVENTS,
@@ -37,10 +43,5 @@ def notify_failures(url: str) -> None:
         threshold=1,
         within=timedelta(0),
     )
-    with get_client(sync_client=True) as client:
-        action = CallWebhook(block_document_id=UUID(str(block.save(NAME, overwrite=True))), payload=PAYLOAD)
-        telling = AutomationCore(name=NAME, description="Tell a chat of failed runs", trigger=trigger, actions=[action])
-        if known:
-            client.update_automation(known[0].id, telling)
-        else:
-            client.create_automation(telling)
+    action = CallWebhook(block_document_id=UUID(str(block.save(NAME, overwrite=True))), payload=PAYLOAD)
+    return AutomationCore(name=NAME, description="Tell a chat of failed runs", trigger=trigger, actions=[action])
