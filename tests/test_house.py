@@ -12,7 +12,8 @@ from tests.conftest import ROOT
 # Rooms from the ground up. A room imports from rows below its own, never from its own row or from above.
 LAYERS = (
     ("errors",),
-    ("determinism", "files", "images", "parallel", "provenance", "tasks", "track"),
+    ("files",),
+    ("determinism", "images", "parallel", "provenance", "tasks", "track"),
     ("config",),
     ("data", "diffusion", "model"),
     ("annotators", "ingestion", "synthesis"),

@@ -45,6 +45,16 @@ def path_digest(path: Path) -> str:
     return sha256(path.read_bytes()) if path.is_file() else folder_digest(path)
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that a stage has written."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsdError(f"{path}: not found; run the stage that makes it") from None
+    except OSError as error:
+        raise UsdError(f"{path}: not readable: {error.strerror}; run the stage that makes it") from error
+
+
 def read_text(path: Path) -> str:
     """The text of a file that a stage has written."""
     try:

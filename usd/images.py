@@ -14,6 +14,7 @@ import PIL.ImageDraw
 import PIL.ImageOps
 
 from usd.errors import UsdError
+from usd.files import read_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,17 +48,7 @@ def decode_png(data: bytes, name: str, out: np.ndarray | None = None) -> np.ndar
 
 def read_png(path: Path) -> np.ndarray:
     """Read one field of a folder dataset."""
-    return decode_png(read_bytes(path), str(path))
-
-
-def read_bytes(path: Path) -> bytes:
-    """A field's file, not yet decoded."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsdError(f"{path}: not found; run the stage that makes it") from None
-    except OSError as error:
-        raise UsdError(f"{path}: not readable: {error.strerror}; run the stage that makes it") from error
+    return decode_png(read_file(path), str(path))
 
 
 def to_tensor(array: np.ndarray) -> "Tensor":

@@ -4,16 +4,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from usd import config
 from usd.annotators.bundled import Annotator
 from usd.annotators.loading import load_annotators
 from usd.annotators.maps import derive
-from usd.data.record import RENDERED, field_path
+from usd.data.record import RENDERED, field_path, read_field
 from usd.errors import UsdError
 from usd.files import sha256
-from usd.images import decode_png, encode_png, read_bytes
+from usd.images import decode_png, encode_png
 from usd.tasks import MAPS
 
 NO_NETWORKS = "models/no_networks"  # a folder in git that stands for none, as DVC must depend on one
@@ -44,7 +42,7 @@ def complete(job: Completion) -> dict[str, object]:
     row, params = job.row, job.params
     key = str(row["key"])
     brought = [field for field in dict.fromkeys((*RENDERED, *MAPS)) if isinstance(row.get(f"{field}_sha256"), str)]
-    fields = {field: _read(job, key, field) for field in brought}
+    fields = {field: decode_png(read_field(job.scenes, row, field), f"{key}.{field}.png") for field in brought}
     digests = {"image_sha256": row["image_sha256"]}
     for name in MAPS:
         if name not in fields:
@@ -56,11 +54,3 @@ def complete(job: Completion) -> dict[str, object]:
         field_path(job.out, key, name).write_bytes(data)
         digests[f"{name}_sha256"] = sha256(data)
     return {name: row[name] for name in ("key", "split", "seed", "caption")} | digests
-
-
-def _read(job: Completion, key: str, field: str) -> np.ndarray:
-    path = field_path(job.scenes, key, field)
-    data = read_bytes(path)
-    if sha256(data) != job.row[f"{field}_sha256"]:
-        raise UsdError(f"{path}: differs from the manifest; run the stage that makes it, or `usd ingest`")
-    return decode_png(data, str(path))

@@ -11,8 +11,7 @@ import pyarrow as pa
 import webdataset as wds
 
 from usd.data.index import Shard, schema
-from usd.data.record import field_path
-from usd.errors import UsdError
+from usd.data.record import read_field
 from usd.files import sha256
 from usd.images import decode_png
 from usd.tasks import FIELDS, MAPS
@@ -46,7 +45,8 @@ def pack(job: Packing) -> Packed:
     with wds.TarWriter(buffer, mtime=0, encoder=False) as tar:
         for row in job.rows:
             key = str(row["key"])
-            files = {field: _read(job, row, field) for field in FIELDS}
+            folders = {field: job.scenes if field == "image" else job.annotated for field in FIELDS}
+            files = {field: read_field(folder, row, field) for field, folder in folders.items()}
             pictures = {f"{field}.png": data for field, data in files.items()}
             tar.write({"__key__": key, "caption.txt": str(row["caption"]).encode(), **pictures})
             for name in MAPS if job.sums else ():
@@ -56,14 +56,6 @@ def pack(job: Packing) -> Packed:
     job.path.write_bytes(data)
     shard = Shard(job.path.name, len(data), sha256(data), len(job.rows))
     return Packed(shard, _rows(buffer, job), sums)
-
-
-def _read(job: Packing, row: dict[str, Any], field: str) -> bytes:
-    source = field_path(job.scenes if field == "image" else job.annotated, str(row["key"]), field)
-    data = source.read_bytes()
-    if sha256(data) != row[f"{field}_sha256"]:
-        raise UsdError(f"{source}: differs from the manifest; run `dvc repro annotate`")
-    return data
 
 
 def _rows(buffer: io.BytesIO, job: Packing) -> pa.RecordBatch:

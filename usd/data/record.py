@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from usd.errors import UsdError
+from usd.files import read_file, sha256
 
 SPLITS = ("train", "val", "test")
 RENDERED = ("image", "depth_mm", "class_id", "normal")  # the fields that a rendered scene brings
@@ -34,6 +35,19 @@ FILES_PER_SAMPLE = 8  # about
 def field_path(root: Path, key: str, field: str) -> Path:
     """Where a folder dataset keeps a field of a sample; the key starts with its split."""
     return root / key.split("-")[0] / f"{key}.{field}.png"
+
+
+def read_field(root: Path, row: Mapping[str, Any], field: str) -> bytes:
+    """The file of a field, which must be as its row of the manifest says.
+
+    Raises:
+        UsdError: it is missing, not readable or was changed.
+    """
+    path = field_path(root, str(row["key"]), field)
+    data = read_file(path)
+    if sha256(data) != row[f"{field}_sha256"]:
+        raise UsdError(f"{path}: differs from the manifest; run the stage that makes it, or `usd ingest`")
+    return data
 
 
 class Manifest:
