@@ -39,7 +39,7 @@ ENCODE_AGAIN = "run `usd encode` again, with another folder"
 
 
 @dataclass(frozen=True)
-class Columns:
+class EncodedIndex:
     """What `encoded.json` says of the columns."""
 
     base: str  # digest
@@ -64,7 +64,7 @@ class LatentKey:
 class Encoded:
     """The columns of one split."""
 
-    def __init__(self, root: Root, split: Split, columns: Columns) -> None:
+    def __init__(self, root: Root, split: Split, columns: EncodedIndex) -> None:
         self._root, self._columns, self._files = root, columns, OpenFiles()
         self._names, self._shard = columns.shards[split.name], split.rows.shard
         self._first = np.searchsorted(self._shard, np.arange(len(self._names)))  # the number of each shard's first row
@@ -83,7 +83,7 @@ class Encoded:
             UsdError: they are missing, damaged, or of another base or of other shards.
         """
         root = str(root).rstrip("/")
-        columns = read_columns(root)
+        columns = read_encoded(root)
         for name, found, wanted in (("base", columns.base, base), ("shards", columns.data, data)):
             if found != wanted:
                 raise UsdError(f"{root}: encoded from other {name} than this training's; {ENCODE_AGAIN}")
@@ -137,13 +137,13 @@ class Encoded:
         return np.frombuffer(b"".join(data), TYPE).reshape(len(extents), *shape)
 
 
-def read_columns(root: Root) -> Columns:
+def read_encoded(root: Root) -> EncodedIndex:
     """What `encoded.json` says.
 
     Raises:
         UsdError: there is none, as the folder is not complete or is something else.
     """
     try:
-        return Columns(**json.loads(read_bytes(f"{root}/{INDEX}")))
+        return EncodedIndex(**json.loads(read_bytes(f"{root}/{INDEX}")))
     except (UsdError, ValueError, TypeError) as error:
         raise UsdError(f"{root}: no readable {INDEX} ({error}); run `usd encode`") from error

@@ -37,7 +37,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Shard(File):
+class ShardFile(File):
     """A tar file of samples as it was made."""
 
     samples: int
@@ -50,11 +50,11 @@ Known = TypeVar("Known", bound=File)
 class Index:
     """What `index.json` says."""
 
-    splits: dict[str, list[Shard]]
+    splits: dict[str, list[ShardFile]]
     files: list[File]  # the tables, and what else stands beside the shards
 
     @property
-    def shards(self) -> list[Shard]:
+    def shards(self) -> list[ShardFile]:
         """Those of all splits."""
         return [shard for shards in self.splits.values() for shard in shards]
 
@@ -95,7 +95,7 @@ def write_table(rows: pa.Table, path: Path) -> None:
         writer.write_table(rows, max_chunksize=max(1, len(rows)))
 
 
-def write_index(root: Path, splits: dict[str, list[Shard]]) -> None:
+def write_index(root: Path, splits: dict[str, list[ShardFile]]) -> None:
     """Write `index.json` over the files that are in `root`, and an index for `wids` a split."""
     for split, shards in splits.items():
         listed = [{"url": s.name, "nsamples": s.samples, "filesize": s.bytes, "sha256": s.sha256} for s in shards]
@@ -119,7 +119,7 @@ def read_index(root: Root) -> Index:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise UsdError(f"{root}: shards without offsets, as an earlier version packed them; {PACK_AGAIN}")
     try:
-        splits = {split: [_checked(Shard(**shard)) for shard in shards] for split, shards in found["splits"].items()}
+        splits = {split: [_checked(ShardFile(**each)) for each in shards] for split, shards in found["splits"].items()}
         files = [_checked(File(**file)) for file in found["files"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise UsdError(f"{root}: no readable index ({type(error).__name__}: {error}); {PACK_AGAIN}") from error

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import webdataset as wds
 
-from usd.data.index import Shard, schema
+from usd.data.index import ShardFile, schema
 from usd.data.record import read_field
 from usd.files import sha256
 from usd.images import decode_png
@@ -33,7 +33,7 @@ class Packing:
 class Packed:
     """One shard that has been packed."""
 
-    shard: Shard
+    shard: ShardFile
     rows: pa.RecordBatch  # of the index
     sums: dict[str, np.ndarray]  # (H, W, 3) uint64, by map
 
@@ -54,7 +54,7 @@ def pack(job: Packing) -> Packed:
                 sums[name] = sums[name] + picture if name in sums else picture
     data = buffer.getvalue()
     job.path.write_bytes(data)
-    shard = Shard(job.path.name, len(data), sha256(data), len(job.rows))
+    shard = ShardFile(job.path.name, len(data), sha256(data), len(job.rows))
     return Packed(shard, _rows(buffer, job), sums)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from usd.data.index import INDEX, MEANS, PACK_AGAIN, SUFFIX, Index, Rows, Shard, read_index, table_name
+from usd.data.index import INDEX, MEANS, PACK_AGAIN, SUFFIX, Index, Rows, ShardFile, read_index, table_name
 from usd.data.integrity import KEPT, check
 from usd.data.ranges import Extent, OpenFiles, fetch
 from usd.data.storage import Root, is_remote, read_bytes, write_bytes
@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
 class Split:
     """The samples of one split, sorted by key."""
 
-    def __init__(self, root: Root, name: str, shards: Sequence[Shard], rows: Rows) -> None:
+    def __init__(self, root: Root, name: str, shards: Sequence[ShardFile], rows: Rows) -> None:
         self.root, self.name, self.rows = root, name, rows
         self._urls = [f"{root}/{shard.name}" for shard in shards]
         self._files = OpenFiles()

@@ -10,7 +10,7 @@ import pyarrow as pa
 from safetensors.numpy import save_file
 
 from usd import config
-from usd.data.index import INDEX, MEANS, Shard, read_index, table, table_name, write_index, write_table
+from usd.data.index import INDEX, MEANS, ShardFile, read_index, table, table_name, write_index, write_table
 from usd.data.integrity import remember
 from usd.data.packing import Packing, pack
 from usd.data.record import RENDERED, Manifest, data_digest, sample_hash
@@ -37,7 +37,7 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     with atomic_directory(out, INDEX) as scratch:
         todo = jobs(manifest, params.samples, scenes, annotated, scratch)
         total = sum(-(-size // params.samples) for size in manifest.splits.values())
-        shards: dict[str, list[Shard]] = {}
+        shards: dict[str, list[ShardFile]] = {}
         rows: dict[str, list[pa.RecordBatch]] = {}
         sums: dict[str, np.ndarray] = {}
         for packed in parallel_map(pack, todo, "shard", total, CHUNK_BYTES):

@@ -11,7 +11,7 @@ from usd.files import atomic_directory, check_replaceable, read_json
 from usd.stages import RunDir, run
 from usd.study.findings import Findings
 from usd.study.report import render
-from usd.study.runs import Study
+from usd.study.runs import StudyRuns
 
 TRIALS = "trials.csv"  # written by hand: the short trials by which the recipe was found
 MARK = "study.json"
@@ -29,7 +29,7 @@ def main(
     check_replaceable(out, mark)
     params = config.load()
     speedup = read_json(benchmark)["speedup_end_to_end"]
-    study = Study(shards, annotators, judges, control, run_dir)
+    study = StudyRuns(shards, annotators, judges, control, run_dir)
     yardsticks = study.yardsticks()
     runs = {name: [study.run(name, seed) for seed in params.study.seeds] for name in params.study.variants}
     findings = Findings(runs, params.study.seeds, yardsticks, params.evaluate.seed)

@@ -22,7 +22,7 @@ from usd.training.variant import Run, check_estimates
 REGRESSION = "regression network"
 
 
-class Study:
+class StudyRuns:
     """What all runs share, and where each is kept."""
 
     def __init__(self, shards: str, annotators: Path, judges: Path, control: Path, run_dir: Path) -> None:

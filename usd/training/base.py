@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from usd.config import Base as BaseParams
+from usd import config
 from usd.data.loader import Batch, training_loader
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
@@ -31,7 +31,7 @@ from usd.training.loop import Row, Terms, fit
 HALVES = 2  # an item's query and its example are two images to learn from
 
 
-def pretrain(base: Base, shards: Shards, params: BaseParams, run_dir: Path) -> list[Row]:
+def pretrain(base: Base, shards: Shards, params: config.Base, run_dir: Path) -> list[Row]:
     """Train the base in place; returns the curve.
 
     Raises:
@@ -71,7 +71,7 @@ class BaseDraws:
         return BaseDraws(*(part.unflatten(0, (HALVES, world, -1))[:, rank].flatten(0, 1) for part in parts))
 
 
-def draw_base(params: BaseParams, index: int, shape: tuple[int, ...]) -> BaseDraws:
+def draw_base(params: config.Base, index: int, shape: tuple[int, ...]) -> BaseDraws:
     """Draw for micro-batch `index`, whose latents have `shape` over all processes: a function of seed and index."""
     random, count = generator(params.seed, index), shape[0]
     t = draw_timesteps("ess", params.timesteps, count, random)
@@ -90,7 +90,7 @@ class BaseObjective:
     """The loss terms of one micro-batch: (model, batch) → terms, whose sum is minimised."""
 
     base: Base
-    params: BaseParams
+    params: config.Base
     rank: int = 0
     world: int = 1
 

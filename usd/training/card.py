@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import yaml
 
-from usd.config import Base, Train, Variant
+from usd import config
 from usd.model.licence import origin_of
 from usd.tasks import TRAINED
 
@@ -51,7 +51,9 @@ Reproduce: set `frozen: false` for the stage in dvc.yaml, and run `dvc repro bas
 """
 
 
-def model_card(name: str, stage: str, variant: Variant, params: Train, data: str, timesteps: list[int]) -> str:
+def model_card(
+    name: str, stage: str, variant: config.Variant, params: config.Train, data: str, timesteps: list[int]
+) -> str:
     """The text of README.md.
 
     Args:
@@ -74,7 +76,7 @@ def model_card(name: str, stage: str, variant: Variant, params: Train, data: str
     )
 
 
-def base_card(params: Base, prompts: list[str], samples: int, size: int, parameters: int, data: str) -> str:
+def base_card(params: config.Base, prompts: list[str], samples: int, size: int, parameters: int, data: str) -> str:
     """The text of README.md of the tiny base.
 
     Args:

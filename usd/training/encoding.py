@@ -11,7 +11,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from usd.data.encoded import ENCODED_FIELDS, HEADER, INDEX, PROMPTS, TYPE, Columns
+from usd.data.encoded import ENCODED_FIELDS, HEADER, INDEX, PROMPTS, TYPE, EncodedIndex
 from usd.data.index import described, read_index
 from usd.data.shards import Shards, Split
 from usd.data.transforms import mirrored_caption
@@ -49,7 +49,7 @@ def encode_samples(base: Base, shards: Shards, out: Path, batch_size: int) -> No
     atomic_write(out / PROMPTS, npy(np.concatenate(list(_text(base, prompts, batch_size)))))
     shapes = [list(np.load(out / f"{names[0]}.{kind}.npy", mmap_mode="r").shape) for kind in ("latents", "text")]
     files = [asdict(described(path)) for path in sorted(out.glob("*.npy"))]
-    columns = Columns(
+    columns = EncodedIndex(
         **origin,
         latents=shapes[0][3:],
         text=shapes[1][1:],

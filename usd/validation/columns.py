@@ -64,7 +64,7 @@ class Labels:
         return pd.Series(pd.Categorical.from_codes(np.frombuffer(self._codes, np.int32), list(self._places)))
 
 
-class Columns:
+class TableBuilder:
     """A table as it is read."""
 
     def __init__(self, columns: Mapping[str, Numbers | Texts | Labels]) -> None:

@@ -22,7 +22,7 @@ from usd.files import sha256
 from usd.images import decode_png
 from usd.parallel import parallel_map
 from usd.tasks import MAPS
-from usd.validation.columns import Columns, Labels, Numbers, Texts
+from usd.validation.columns import Labels, Numbers, TableBuilder, Texts
 from usd.validation.dataset import leaks, near_leaks, repeated, stray_colours
 from usd.validation.fit import Panel, reliefs
 from usd.validation.measures import ALIGNED, Row, measure
@@ -89,7 +89,7 @@ def tabulate(rows: Iterable[Row]) -> pd.DataFrame:
     return table.drop(columns=["look", *HASHES])
 
 
-def columns() -> Columns:
+def columns() -> TableBuilder:
     """Those of the table, without rows. Numbers have 4 bytes where that is exact: areas, and counts of pixels."""
     faults = ("disagrees", "missing", "unreadable", "altered", "wrong_kind", "wrong_size", "blank")
     words = [f"{what}_{name}" for what in ("flat", "misfit") for name in ALIGNED]
@@ -97,7 +97,7 @@ def columns() -> Columns:
     off = [f"off_{what}" for what in ("palette", "class", "binary", "outpaint")]
     counts = ("caption_length", "depth_min_mm", "depth_max_mm", "class_max", *off)
     shares = ("brightness", "edge_density", "depth", "off_normal", *(f"alignment_{name}" for name in ALIGNED))
-    return Columns(
+    return TableBuilder(
         {name: Texts(pa.large_string()) for name in ("key", "caption")}
         | {name: Texts(pa.large_binary()) for name in ("sample_hash", "classes")}
         | {name: Labels() for name in labels}
