@@ -51,7 +51,7 @@ def test_only_lists_that_were_trained_are_tried(ess_steps: int, counts: set[int]
 
 
 def test_no_trained_list_is_said() -> None:
-    with pytest.raises(UsdError, match=r"evaluate.steps: \[4, 9\] timesteps are no part .*ess_steps: 20\); list 19"):
+    with pytest.raises(UsdError, match=r"evaluate.steps: \[4, 9\] timesteps are not part .*ess_steps: 20\); list 19"):
         choose("fd", replace(PARAMS, steps=[4, 9]), 20, lambda candidate: 1.0)
 
 

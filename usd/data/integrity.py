@@ -19,7 +19,7 @@ Stamp = list[int]  # size, time of change in ns, inode
 
 
 def check(root: Root, files: Iterable[File], remedy: str = "") -> None:
-    """Compare files with the index; those of a URL by their sizes. `remedy` ends the message where they are no shards.
+    """Compare files with the index; those of a URL by their sizes. `remedy` ends the message, if not that of shards.
 
     Raises:
         UsdError: one is missing, or is not as it was made.

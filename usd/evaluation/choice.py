@@ -72,8 +72,8 @@ def choose(metric: str, params: config.Evaluate, ess_steps: int, error: Callable
     counts = [steps for steps in params.steps if trained.issuperset(Candidate(steps, 1.0).sampling("ess").timesteps)]
     if not counts:
         raise UsdError(
-            f"evaluate.steps: {params.steps} timesteps are no part of the trained list (train.ess_steps: {ess_steps}); "
-            f"list {len(trained)}"
+            f"evaluate.steps: {params.steps} timesteps are not part of the trained list "
+            f"(train.ess_steps: {ess_steps}); list {len(trained)}"
         )
     candidates = [Candidate(*pair) for pair in itertools.product(counts, params.guidance_scales)]
     return Choice(metric, {candidate: error(candidate) for candidate in candidates})

@@ -105,7 +105,7 @@ def score_yardsticks(
 ) -> Yardsticks:
     """All yardsticks; CONTROL_ALONE only if `control` is a whole model, sampled at the timesteps of `strategy`.
 
-    A ControlNet has no adapter to read the query, and models/no_start holds no model.
+    A ControlNet has no adapter to read the query, and models/no_start is empty.
     """
     device, test = device_for(train.device), Samples(shards["test"])
     found = Yardsticks(evaluate, measure)

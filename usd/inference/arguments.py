@@ -56,7 +56,7 @@ def check_sides(queries: Tensor, multiple: int) -> None:
 
 
 def check_numbers(steps: Any, timesteps: Any, scale: Any, interval: Any, each: Any) -> None:
-    """Numbers that are none, or not whole, would end in black pictures or deep in a library."""
+    """Refuse other values than numbers, which would end in black pictures or deep in a library."""
     for name, value in (("num_images_per_prompt", each), ("num_inference_steps", 1 if steps is None else steps)):
         if not isinstance(value, Integral):
             raise UsdError(f"{name}: {value!r} is not a whole number")

@@ -163,7 +163,7 @@ def generate_files(
 
     Raises:
         UsdError: the prompt or a picture is not readable, the task is unknown, a result would be written over another,
-            over a picture given or over a file that is no earlier result, or `out` cannot be written.
+            over a picture given or over a file that is not an earlier result, or `out` cannot be written.
     """
     results = results_of(queries, example, out)
     per_query("prompt", request.prompt, 1)

@@ -15,8 +15,8 @@ def results_of(queries: list[Path], example: tuple[Path, Path], out: Path) -> li
     """Where the results go: `<query>.png` in `out`.
 
     Raises:
-        UsdError: one would be written over another, over a picture given, or over what is no earlier result, or its
-            name would be too long for a file.
+        UsdError: one would be written over another, over a picture given, or over a file that is not an earlier
+            result, or its name would be too long for a file.
     """
     names = [path.stem for path in queries]
     for path in queries:

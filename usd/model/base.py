@@ -77,7 +77,7 @@ class Base:
     def digest(self) -> str:
         """Hex digest of all weights and settings, the same in every process.
 
-        What starts with an underscore is no setting: where it was loaded from, and in an order that differs from
+        What starts with an underscore is not a setting: where it was loaded from, and in an order that differs from
         process to process which settings its file left out.
         """
         parts = [part.config for part in (self.vae, self.unet, self.scheduler)] + [self.text_encoder.config.to_dict()]

@@ -55,7 +55,7 @@ def repeated(table: pd.DataFrame, name: str) -> list[str | None]:
 
 
 def stray_colours(table: pd.DataFrame) -> list[str]:
-    """For each sample the colours of its class map that are no classes: all but equal to one, or beyond the 256th."""
+    """For each sample the colours of its class map that are not classes: nearly equal to one, or beyond the 256th."""
     counts = Counter(colour for each in table["classes"] for colour in class_colours(each))
     ranked = [colour for colour, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
     known, stray = np.array(ranked[:MOST_CLASSES], np.int64), dict.fromkeys(ranked[MOST_CLASSES:], "beyond 256 classes")
