@@ -27,8 +27,8 @@ TEXTS = ("key", "split", "image_sha256", "caption")  # columns of text; only a c
 COLUMNS = (*TEXTS, "seed")  # that every stage reads
 EMPTY_REMEDY = "render or ingest samples, then run `dvc repro`"
 AT_ONCE = 1024  # rows
-GROUP = 16 * AT_ONCE  # rows of a row group
-READ_AHEAD = 2**16  # bytes of a column
+GROUP = 4 * AT_ONCE  # rows of a row group
+PAGE = 2**16  # bytes of a column that are read together
 FILES_PER_SAMPLE = 8  # about
 
 
@@ -61,7 +61,7 @@ class Manifest:
         """
         self.path = root / MANIFEST
         try:
-            self._file = pq.ParquetFile(self.path, buffer_size=READ_AHEAD)
+            self._file = pq.ParquetFile(self.path, buffer_size=PAGE)
             splits = self._file.read(columns=["split"])
         except FileNotFoundError:
             raise UsdError(f"{self.path}: not found; run the stage that makes it") from None
@@ -100,7 +100,8 @@ class Manifest:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._file.iter_batches(AT_ONCE)
+            for group in range(self._file.num_row_groups):  # one reader of all groups would keep what it has read
+                yield from self._file.iter_batches(AT_ONCE, row_groups=[group])
         except (OSError, ValueError) as error:
             raise UsdError(f"{self.path}: not a readable table ({error}); run the stage that makes it") from error
 
@@ -139,7 +140,7 @@ def write_manifest(rows: Iterable[dict[str, Any]], root: Path) -> None:
             raise UsdError(f"{root / MANIFEST}: no samples; {EMPTY_REMEDY}")
         file.seek(0)
         parts, empty = _spooled(file), schema.empty_table()
-        with pq.ParquetWriter(root / MANIFEST, schema) as writer:
+        with pq.ParquetWriter(root / MANIFEST, schema, use_dictionary=["split"], data_page_size=PAGE) as writer:
             while some := list(islice(parts, GROUP // AT_ONCE if ascending else None)):
                 table = pa.concat_tables([empty, *some], promote_options="permissive")
                 writer.write_table(table if ascending else table.sort_by("key"), GROUP)

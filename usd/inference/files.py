@@ -20,7 +20,7 @@ from usd.errors import UsdError
 from usd.files import atomic_write, check_writable, path_text, sha256
 from usd.images import to_tensor
 from usd.inference.arguments import check_task, per_query
-from usd.inference.images import Part, turns_of
+from usd.inference.images import PairPart, turns_of
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.inference.prompts import unread
 from usd.inference.results import no_empty_folder, results_of
@@ -120,7 +120,7 @@ def read_example(source: Path, target: Path, size: int) -> tuple[Tensor, Tensor]
     first, second = _read(source, size), _read(target, size)
     if source.samefile(target):
         raise UsdError(f"{target}: source and target of the example pair are this one file; give two")
-    parts = (Part(str(path), each.shape, each.orientation) for path, each in ((source, first), (target, second)))
+    parts = (PairPart(str(path), each.shape, each.orientation) for path, each in ((source, first), (target, second)))
     turns = turns_of(*parts)
     first = first if turns[0] == 1 else _read(source, size, turns[0])
     second = second if turns[1] == 1 else _read(target, size, turns[1])

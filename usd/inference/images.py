@@ -65,7 +65,7 @@ def as_pairs(image_pair: Pair | list[Any]) -> list[Pair]:
 
 
 @dataclass(frozen=True)
-class Part:
+class PairPart:
     """One part of an example pair, before it is decoded."""
 
     name: str  # in messages
@@ -73,7 +73,7 @@ class Part:
     orientation: int  # of its EXIF, 1 if it has none
 
 
-def turns_of(first: Part, second: Part) -> tuple[int, int]:
+def turns_of(first: PairPart, second: PairPart) -> tuple[int, int]:
     """The orientations by which the parts are to be turned beside their own; 1 leaves one as it is.
 
     Where one has an EXIF orientation and the other was made from its stored pixels, both are turned, as in ingestion.
@@ -96,7 +96,7 @@ def turns_of(first: Part, second: Part) -> tuple[int, int]:
     return turns
 
 
-def _turn(part: Part, photo: Part) -> int:
+def _turn(part: PairPart, photo: PairPart) -> int:
     """The orientation by which `part`, which has none, is turned with `photo`."""
     turn = turn_with(part.shape, photo.shape, photo.orientation)
     if turn is None:
@@ -117,11 +117,11 @@ def _upright(source: Any, target: Any) -> tuple[Any, Any]:
     return _with_orientation(source, turns[0]), _with_orientation(target, turns[1])
 
 
-def _part(name: str, picture: PIL.Image.Image) -> Part:
+def _part(name: str, picture: PIL.Image.Image) -> PairPart:
     with _named("image_pair"):
         orientation = orientation_of(picture)
     shape = picture.width / picture.height
-    return Part(f"image_pair ({name})", 1 / shape if orientation >= 5 else shape, orientation)
+    return PairPart(f"image_pair ({name})", 1 / shape if orientation >= 5 else shape, orientation)
 
 
 def _with_orientation(picture: PIL.Image.Image, orientation: int) -> PIL.Image.Image:
