@@ -11,7 +11,7 @@ from usd.training.annotators import train_annotators
 
 
 def test_the_error_of_the_depth_counts_as_its_weight_says(inside_tiny: Path, tmp_path: Path) -> None:
-    params = replace(config.load().annotators, steps=1, warmup=0, log_every=1, workers=0)
+    params = replace(config.load().annotators, steps=1, batch_size=4, warmup=0, log_every=1, workers=0)
     rows = []
     for weight in (1.0, 10.0):
         weighted = replace(params, depth_weight=weight)

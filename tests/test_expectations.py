@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from benchmarks.damage import DAMAGES, Copy, Damage, examine, judge, misfile, swap
+from benchmarks.damage import DAMAGES, Copy, examine, judge, misfile, swap
 from usd import config
 from usd.data.record import SPLITS, field_path, read_manifest
 from usd.errors import UsdError
@@ -55,8 +55,6 @@ def test_sound_data_pass_and_the_summary_depends_on_the_data_alone(project: Path
     ids = [row["id"] for row in summary["expectations"]]
     assert len(set(ids)) == len(ids)
     assert ids[0] == "table_row_count_to_be_between.split.train"
-    moved = replace(config.load().validate, max_caption=999, min_samples=2, min_alignment=0.01)
-    assert [outcome.id for outcome in validate(table, moved).outcomes] == ids
 
 
 def test_a_failure_names_key_and_remedy_and_nothing_is_packed(project: Path) -> None:
@@ -78,11 +76,15 @@ def test_one_sample_in_a_thousand_may_look_wrong_by_chance(inside_tiny: Path) ->
     table["key"] = [f"{split}-{number:05d}" for number, split in enumerate(table["split"])]
     by_chance = {"alignment_depth": 0.0, "near_leaks": "test-00124"}
     table["near_leaks"] = table["near_leaks"].cat.add_categories("test-00124")
-    for count, failing in ((1, []), (10, list(by_chance))):
+    params, ids = config.load().validate, []
+    other = replace(params, max_caption=999, min_samples=2, min_alignment=0.01)
+    for count, failing, asked in ((1, [], params), (10, list(by_chance), other)):
         for column, value in by_chance.items():
             table.loc[: count - 1, column] = value
-        found = validate(table, config.load().validate)
+        found = validate(table, asked)
         assert [outcome.column for outcome in found.failed] == sorted(failing, reverse=True)
+        ids.append([outcome.id for outcome in found.outcomes])
+    assert ids[0] == ids[1]  # whatever the thresholds, so that reviews find the same expectation again
 
 
 def test_every_kind_of_damage_is_caught_and_its_keys_named(inside_tiny: Path) -> None:
@@ -108,12 +110,8 @@ def test_samples_of_another_split_than_they_say_are_named(inside_tiny: Path) -> 
     assert ["min_samples" in each.remedy for each in (missing, failed, odd)] == [True, False, False]
 
 
-def test_the_demonstration_does_not_claim_a_catch(inside_tiny: Path) -> None:
-    harmless = Damage("none", lambda copy, keys: {keys[0]}, ("missing",))
-    planted, table = examine(harmless.plant, Copy(SCENES, ANNOTATED), 2)
-    report = validate(table, replace(config.load().validate, min_samples=1))
-    assert report.success
-    assert not judge(harmless, planted, report).caught
+def test_the_demonstration_does_not_claim_a_catch_where_nothing_fails() -> None:
+    assert not judge(DAMAGES[0], {"test-00000"}, Report([])).caught
 
 
 def test_a_leak_names_both_keys_though_the_file_is_encoded_anew(project: Path) -> None:
@@ -157,7 +155,7 @@ def test_an_empty_split_a_repeated_key_and_a_lone_manifest_row_fail(project: Pat
 
 
 def test_the_table_and_its_making_take_little_memory_a_sample(tiny: Path) -> None:
-    few, count = list(inspected(tiny / "scenes", tiny / "annotated")), 20_000
+    few, count = list(inspected(tiny / "scenes", tiny / "annotated")), 5_000
     assert {name for row in few for name in row} <= {*columns().table(), "thumbnail"}
     chosen = np.random.default_rng(0)
     hashes, thumbnails = chosen.integers(2**63, size=(count, len(HASHES) + 1)), chosen.bytes(192 * count)
