@@ -124,9 +124,7 @@ def _scratch(target: Path) -> Iterator[Path]:
     try:
         scratch.mkdir(parents=True)
         yield scratch
-        for path in scratch.rglob("*.safetensors"):  # which are written for their owner alone
-            with suppress(OSError):  # of file systems without modes
-                path.chmod(scratch.stat().st_mode & 0o666)
+        _share_weights(scratch, scratch.stat().st_mode & 0o666)
         shutil.rmtree(earlier, ignore_errors=True)
         if target.exists():
             target.rename(earlier)
@@ -134,6 +132,17 @@ def _scratch(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _share_weights(folder: Path, mode: int) -> None:
+    """Let others read weights, which are written for their owner alone; `Path.rglob` would hold all files in memory."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _share_weights(Path(entry), mode)
+            elif entry.name.endswith(".safetensors"):
+                with suppress(OSError):  # of file systems without modes
+                    os.chmod(entry, mode)
 
 
 @contextmanager
