@@ -85,7 +85,7 @@ def survey(job: Survey) -> Surveyed | None:
         form = form_of(read_raw(job.source / job.file), job.declared)
     except Refused:
         return None
-    return Surveyed(job.file, "greys" if form.grey else form.kind, form.used, form.mask)
+    return Surveyed(job.file, "greys" if form.grey else form.kind, form.used, form.mask, form.scale)
 
 
 def check(job: SampleCheck) -> Checked:
