@@ -42,7 +42,7 @@ class Group:
         """What to do if they are maps, or pictures."""
         if self.folder:
             return f"say which in maps.yaml, `folders: {{{self.word}: …}}`: depth, hed, seg, normal, image or none"
-        return f"if they are, {ENDING_REMEDY}; if not, give them captions"
+        return f"if they are, {ENDING_REMEDY}; if not, give them captions or other names"
 
 
 @dataclass(frozen=True)
