@@ -35,6 +35,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | folder, or names with a part in common, all of few colours or grey of 16 bits, others not | refused |
 | the same, grey and called `groundtruth_depth`, or in colour: `0.normal_cam` beside `0.tonemap` | refused |
 | other pictures that are grey or of few colours, without captions, where some are in colour | accepted, noted |
+| most that are twice as wide as high have halves of one view, as those of pix2pix | refused, unless with captions |
 | fewer than three such pictures | accepted; noted where `0_class_id` is beside `0` in colour in one folder |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
@@ -67,6 +68,7 @@ from usd.errors import UsdError
 from usd.files import atomic_directory, path_text
 from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check, settle_classes
 from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refused
+from usd.ingestion.halves import without_doubles
 from usd.ingestion.maplike import without_maplike
 from usd.ingestion.meanings import Maps, read_maps
 from usd.ingestion.names import one_path
@@ -111,9 +113,10 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         incoming.mkdir()
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
-        checked, suspects = without_suspects(list(found))
+        checked, doubles = without_doubles(list(found), maps.folders)
+        checked, suspects = without_suspects(checked)
         checked, maplike = without_maplike(checked, maps.folders)
-        suspects += maplike
+        suspects += doubles + maplike
         sound = [each for each in checked if each.row]
         taken, twice = _once(sound)
         left = [finding for each in checked if not each.row for finding in each.findings]
