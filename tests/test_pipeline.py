@@ -173,6 +173,7 @@ def test_the_decoders_memory_is_saved_where_there_is_an_autoencoder(pipeline) ->
         ({"query": "photo.png"}, "query: str is not an image"),
         ({"output_type": "jpg"}, "output_type: 'jpg' is unknown"),
         ({"query": torch.rand(2, 3, 64, 61)}, "multiples of 2 pixels"),
+        ({"query": torch.rand(2, 3, 64, 2)}, r"query: sides \(64, 2\) must be multiples of 2 pixels, from 4 on"),
         ({"query": torch.rand(2, 3, 32, 32)}, r"image_pair: shape \(2, 3, 64, 64\) does not fit"),
         ({"image_pair": (torch.rand(2, 3, 64, 64),)}, "image_pair: not a pair"),
         ({"image_pair": []}, "image_pair: the list is empty"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.ingestion.scenery import kept, notes, save, sight, take
 from tests.ingestion.test_maps import BLOCKS, MASK
-from usd.data.classes import STRAY, bit_colours
+from usd.data.classes import CLASSES, PALETTE, STRAY, bit_colours
 from usd.errors import UsdError
 from usd.ingestion.classmaps import ID_COLOURS, form_of
 from usd.ingestion.meanings import Segmentation, Settled
@@ -152,16 +152,66 @@ def test_a_mask_without_transparency_stays(save_as: Callable[[np.ndarray], PIL.I
     assert np.array_equal(kept(tmp_path, "0.png", "seg"), ID_COLOURS[MASK])
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_a_clear_value_of_few_bits_is_clear(bits: int, tmp_path: Path) -> None:
+def save_few_bits(path: Path, values: np.ndarray, bits: int, **chunks: bytes) -> None:
+    """A grey PNG of fewer than 8 bits a pixel, which Pillow does not write."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    rows = [b"\0" + (bytes(bits) + b"\xff" * bits)] * 16  # 16 pixels: 8 of the least value, 8 of the largest
-    path = tmp_path / "a.png"
-    parts = {b"IHDR": struct.pack(">IIBBBBB", 16, 16, bits, 0, 0, 0, 0), b"tRNS": struct.pack(">H", 2**bits - 1)}
-    parts |= {b"IDAT": zlib.compress(b"".join(rows)), b"IEND": b""}
+    rows = np.packbits(np.unpackbits(values[..., None], axis=-1)[..., 8 - bits :].reshape(len(values), -1), axis=-1)
+    header = struct.pack(">IIBBBBB", *values.shape[::-1], bits, 0, 0, 0, 0)
+    parts = {b"IHDR": header} | {name.encode(): data for name, data in chunks.items()}
+    parts |= {b"IDAT": zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)), b"IEND": b""}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in parts.items()))
-    raw = read_raw(path)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_clear_value_of_few_bits_is_clear(bits: int, tmp_path: Path) -> None:
+    most = 2**bits - 1
+    values = np.repeat(np.array([0, most], np.uint8), 8)[None].repeat(16, 0)
+    save_few_bits(tmp_path / "a.png", values, bits, tRNS=struct.pack(">H", most))
+    raw = read_raw(tmp_path / "a.png")
     assert raw.opaque is not None
     assert np.array_equal(raw.opaque, raw.values == 0)
+
+
+CLASS_COLOURS = PALETTE[[CLASSES.index(name) for name in ("floor", "duck", "mug")]]
+
+
+@pytest.mark.parametrize(
+    ("bits", "declared", "wanted"),
+    [
+        (4, "", ID_COLOURS[[0, 1, 15]]),
+        (2, "", ID_COLOURS[[0, 1, 3]]),
+        (1, "", ID_COLOURS[[0, 255, 255]]),  # a mask of 0 and 255
+        (1, "{classes: {0: floor, 1: duck}}", CLASS_COLOURS[[0, 1, 1]]),
+        (1, "{classes: {0: floor, 255: duck}}", CLASS_COLOURS[[0, 1, 1]]),
+        (2, "{classes: {0: floor, 1: duck, 3: mug}}", CLASS_COLOURS),
+        (4, "{classes: {0: floor, 1: duck, 15: mug}}", CLASS_COLOURS),
+    ],
+)
+def test_ids_of_few_bits_are_read_as_stored(bits: int, declared: str, wanted: np.ndarray, tmp_path: Path) -> None:
+    places = np.searchsorted([0, 7, 15], BLOCKS)
+    save(tmp_path / "source/0.png", sight(0, 72, 72))
+    save_few_bits(tmp_path / "source/seg/0.png", np.array([0, 1, 2**bits - 1], np.uint8)[places], bits)
+    take(tmp_path, f"seg: {declared}" if declared else "", size=72)
+    assert np.array_equal(kept(tmp_path, "0.png", "seg"), wanted[places])
+
+
+@pytest.mark.parametrize(
+    ("other", "declared", "said"),
+    [
+        (BLOCKS, "", r"seg/1\.png has greys from 0 to 3, other class maps do not: save all with 8 bits a pixel"),
+        (None, "seg: {void: 255}", r"seg/1\.png has greys from 0 to 3, not 255, as seg\.void declares: say it as sto"),
+    ],
+)
+def test_greys_of_few_bits_that_may_be_shades_are_refused(
+    other: np.ndarray | None, declared: str, said: str, tmp_path: Path
+) -> None:
+    """Programs that shrink PNGs store ids 0 and 85 as 0 and 1, where a picture has no other."""
+    beside(tmp_path, *([] if other is None else [other]))
+    save(tmp_path / "source/1.png", sight(1, 72, 72))
+    save_few_bits(tmp_path / "source/seg/1.png", MASK // 85, 2)
+    with pytest.raises(UsdError, match=said):
+        take(tmp_path, declared)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.ingestion.scenery import save, sight, take
 from usd.data.record import read_manifest
+from usd.errors import UsdError
 from usd.ingestion.meanings import Maps
 from usd.ingestion.sources import LAYOUTS
 
@@ -100,3 +101,66 @@ def test_what_is_in_a_folder_of_no_use_is_left_out(tmp_path: Path) -> None:
     found = take(tmp_path, "folders: {old: none}")
     assert {found[f"old/{name}"].detail for name in ("0_mask.png", "mask_0.png")} == {"left out: its folder is none"}
     assert "seg_sha256" not in read_manifest(tmp_path / "out")
+
+
+def cityscapes(root: Path, *endings: str) -> None:
+    """Pictures in the folders of Cityscapes, and maps whose names end so."""
+    for number in range(3):
+        name = f"train/aachen/aachen_00000{number}_000019_"
+        save(root / f"source/leftImg8bit/{name}leftImg8bit.png", sight(number))
+        for ending in endings:
+            values = sight(number + 10) if ending.endswith("color") else (MASK // 9).astype(np.uint16)
+            values = values if "label" not in ending else values.astype(np.uint8)
+            save(root / f"source/{ending.partition('_')[0]}/{name}{ending}.png", values)
+
+
+@pytest.mark.parametrize("folder", ["gtFine", "gtCoarse"])
+def test_of_the_maps_of_cityscapes_the_class_ids_are_taken(folder: str, tmp_path: Path) -> None:
+    cityscapes(tmp_path, *(f"{folder}_{kind}" for kind in ("color", "instanceIds", "labelIds")))
+    found = take(tmp_path)
+    table = read_manifest(tmp_path / "out")
+    assert len(table) == 3
+    assert table["source"].str.startswith("leftImg8bit/").all()
+    assert table["seg_sha256"].notna().all()
+    refused = [name for name, each in found.items() if each.status == "refused"]
+    assert all("color" in name or "instanceIds" in name for name in refused)
+
+
+@pytest.mark.parametrize(
+    ("endings", "said", "declared"),
+    [
+        (
+            ("gtFine_labelIds", "gtFine_labelTrainIds"),
+            r"2 files claim to be one seg, \*_gtFine_labelIds\.png and \*_gtFine_labelTrainIds\.png; keep one, and mo",
+            "",
+        ),
+        (
+            ("gtFine_labelIds", "gtCoarse_labelIds"),
+            r"seg, gtCoarse and gtFine; leave one folder out in maps\.yaml, `folders: \{gtCoarse: none\}`",
+            "folders: {gtCoarse: none}",
+        ),
+    ],
+)
+def test_two_maps_of_a_kind_are_told_apart_and_one_may_go(
+    endings: tuple[str, ...], said: str, declared: str, tmp_path: Path
+) -> None:
+    cityscapes(tmp_path, *endings)
+    with pytest.raises(UsdError, match=said):
+        take(tmp_path)
+    if not declared:
+        for path in tmp_path.glob(f"source/**/*{endings[-1]}.png"):
+            path.rename(tmp_path / path.name)
+    take(tmp_path, declared)
+    assert read_manifest(tmp_path / "out")["seg_sha256"].notna().sum() == 3
+
+
+@pytest.mark.parametrize("name", ["normal_001.jpg", "eyes/001_normal.jpg", "1_canny.jpg"])
+def test_a_picture_with_the_name_of_a_map_is_taken_once_a_table_lists_it(name: str, tmp_path: Path) -> None:
+    for number, each in enumerate((name, "other.jpg")):
+        save(tmp_path / "source" / each, sight(number))
+    said = take(tmp_path)[name].detail
+    assert said.endswith("; if it is a picture, rename it, or list it in metadata.csv beside it: file_name,text")
+    table = (tmp_path / "source" / name).with_name("metadata.csv")
+    table.write_text(f"file_name,text\n{Path(name).name},an eye\n")
+    take(tmp_path)
+    assert len(read_manifest(tmp_path / "out")) == 2

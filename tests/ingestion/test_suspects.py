@@ -20,7 +20,7 @@ from usd.data.record import read_manifest
         ("rgb/point_{}_view_0_rgb.png", "mask_valid/point_{}_view_0_mask_valid.png"),
         ("frame.{}.color.jpg", "frame.{}.render_entity_id.png"),
         ("ADE_train_{}.jpg", "ADE_train_{}_parts_1.png"),
-        ("leftImg8bit/train/a_{}_leftImg8bit.png", "gtCoarse/train/a_{}_gtCoarse_labelIds.png"),
+        ("leftImg8bit/train/a_{}_leftImg8bit.png", "gtRough/train/a_{}_gtRough_classIds.png"),
         ("photographs/{}.jpg", "others/{}_bw_2.png"),
     ],
 )

@@ -15,6 +15,7 @@ from usd.inference.images import Pair, as_batch
 from usd.tasks import TASKS
 
 TASK = re.compile(r"image2.+|.+2image")
+LEAST_SIDE = 4  # pixels; the network that reads the task off a pair takes 4 at a time
 Generators = torch.Generator | list[torch.Generator] | None  # a list has one per result
 
 
@@ -50,9 +51,10 @@ def joined(pair: Pair, queries: Tensor, size: int) -> Tensor:
 
 
 def check_sides(queries: Tensor, multiple: int) -> None:
-    """Refuse sides that are not whole numbers of latents; the U-Net takes any number of those."""
-    if queries.shape[-1] % multiple or queries.shape[-2] % multiple:
-        raise UsdError(f"query: sides {tuple(queries.shape[-2:])} must be multiples of {multiple} pixels")
+    """Refuse sides that are not whole numbers of latents, of which the U-Net takes any number, or too short."""
+    sides, least = tuple(queries.shape[-2:]), max(LEAST_SIDE, multiple)
+    if any(side % multiple for side in sides) or min(sides) < least:
+        raise UsdError(f"query: sides {sides} must be multiples of {multiple} pixels, from {least} on")
 
 
 def check_numbers(steps: Any, timesteps: Any, scale: Any, interval: Any, each: Any) -> None:

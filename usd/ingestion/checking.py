@@ -1,6 +1,7 @@
 """The check of a sample: all its files read, by what the values of its maps mean."""
 
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 
 from usd.data.likeness import perceptual_hash
@@ -48,6 +49,7 @@ class Checked:
     plain: bool = False  # whether the image is grey or of few colours, or has a palette, as maps have
     few: bool = False  # whether it has few colours
     deep: bool = False  # whether it is grey of 16 bits
+    wide: bool = False  # whether it is twice as wide as high
 
 
 def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
@@ -85,7 +87,7 @@ def survey(job: Survey) -> Surveyed | None:
         form = form_of(read_raw(job.source / job.file), job.declared)
     except Refused:
         return None
-    return Surveyed(job.file, "greys" if form.grey else form.kind, form.used, form.mask)
+    return Surveyed(job.file, "greys" if form.grey else form.kind, form.used, form.mask, form.scale)
 
 
 def check(job: SampleCheck) -> Checked:
@@ -125,7 +127,8 @@ def check(job: SampleCheck) -> Checked:
     image = pictures["image"]
     plain = image.few or "palette" in image.repairs or is_grey(image.pixels)
     deep = {"16-bit", "grey"} <= set(image.repairs)
-    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain, image.few, deep)
+    wide = isclose(image.shape, 2)
+    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain, image.few, deep, wide)
 
 
 def _outside(file: Path) -> bool:

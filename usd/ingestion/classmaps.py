@@ -41,6 +41,7 @@ class Form:
     values: np.ndarray  # (H, W) int32: ids, or colours as 0xRRGGBB
     grey: bool = False  # these ids are greys of three channels, which are colours if other class maps are coloured
     voc: bool = False  # these ids have the palette of PASCAL VOC, where 255 is void
+    scale: int = 1  # what greys of fewer than 8 bits were multiplied by when decoded
 
     @property
     def used(self) -> frozenset[int]:
@@ -92,8 +93,15 @@ def _form(raw: Raw, declared: Segmentation) -> Form:
     if values.ndim == 2:
         if values.dtype.kind == "f" or int(values.max()) > 255 or int(values.min()) < 0:
             raise Refused("class ids beyond 0 to 255; a class map has an id of 8 bits a pixel")
-        return _sound(Form("ids", values.astype(np.int32), grey))
+        ids = values.astype(np.int32)
+        return _sound(Form("ids", ids if _shades(raw, declared) else ids // raw.scale, grey, scale=raw.scale))
     return _sound(Form("colours", values.astype(np.int32) @ np.array([0x10000, 0x100, 1], np.int32)))
+
+
+def _shades(raw: Raw, declared: Segmentation) -> bool:
+    """Whether greys mean what they look like: of 1 bit, 0 and 255, unless 0 and 1 are declared; else ids as stored."""
+    named = {declared.void, *(declared.classes or ())}
+    return raw.scale == 255 and (1 not in named or 255 in named)
 
 
 def _sound(form: Form) -> Form:
@@ -122,6 +130,7 @@ class Surveyed:
     kind: Kind
     used: frozenset[int]
     mask: bool  # it may be one of 0 and 255
+    scale: int = 1  # of its form
 
 
 def settle(found: list[Surveyed], declared: Segmentation) -> Segmentation:
@@ -142,6 +151,7 @@ def settle(found: list[Surveyed], declared: Segmentation) -> Segmentation:
     if kind == "colours" and len(used) > MOST_CLASSES:
         raise Refused(f"{len(used)} colours in all class maps, at most {MOST_CLASSES}: they are instances, not classes")
     _check_values(declared, kind)
+    _check_bits(found, declared)
     void = declared.void
     if isinstance(void, int) and void not in used and 255 in used:
         raise Refused(f"no class map holds {void}, as seg.void declares, but some 255: say `void: 255` or `void: none`")
@@ -175,6 +185,23 @@ def _check_values(declared: Segmentation, kind: Literal["ids", "colours"]) -> No
         if value not in ("auto", "none") and isinstance(value, int) != (kind == "ids"):
             remedy = "an id, such as 255" if kind == "ids" else 'a colour, such as "#ffffff"'
             raise Refused(f"class maps hold {kind}, and seg.{key} declares {value}; declare {remedy}")
+
+
+def _check_bits(found: list[Surveyed], declared: Segmentation) -> None:
+    """Refuse greys of fewer than 8 bits that may be ids or shades: programs that shrink PNGs store 0 and 17 as 0 and 1.
+
+    They are ids where all class maps have as many bits; and with those of 1 bit go masks of 0 and 255.
+    """
+    small = next((each for each in found if each.scale > 1 and each.used - {0}), None)
+    if small is None:
+        return
+    shown, bits = path_text(small.file), 255 // small.scale
+    if any(each.scale != small.scale and each.used - {0, 255} for each in found):
+        raise Refused(f"{shown} has greys from 0 to {bits}, other class maps do not: save all with 8 bits a pixel")
+    if small.scale < 255 and isinstance(declared.void, int) and declared.void > bits:
+        raise Refused(
+            f"{shown} has greys from 0 to {bits}, not {declared.void}, as seg.void declares: say it as stored"
+        )
 
 
 def recolour(values: np.ndarray, meaning: Segmentation) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | map of the stored pixels of an image with an EXIF orientation | turned, if the shapes settle it or it is declared |
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
 | soft edges of low values only, such as 0 and 1 | refused |
+| class ids in grey of fewer than 8 bits in some files only | the whole source |
 | what is declared of the classes or the colour map does not fit the map | refused, or the whole source |
 | maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
 | missing readings, void | filled from beside them and counted; refused above a share |
@@ -34,6 +35,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | folder, or names with a part in common, all of few colours or grey of 16 bits, others not | refused |
 | the same, grey and called `groundtruth_depth`, or in colour: `0.normal_cam` beside `0.tonemap` | refused |
 | other pictures that are grey or of few colours, without captions, where some are in colour | accepted, noted |
+| most that are twice as wide as high have halves of one view, as those of pix2pix | refused, unless with captions |
 | fewer than three such pictures | accepted; noted where `0_class_id` is beside `0` in colour in one folder |
 | map of another kind, such as `p0_pose.png` | refused; the image is not concerned |
 | ControlNet's source/, a column conditioning_image | the whole source, unless `condition` is declared |
@@ -66,6 +68,7 @@ from usd.errors import UsdError
 from usd.files import atomic_directory, path_text
 from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check, settle_classes
 from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refused
+from usd.ingestion.halves import without_doubles
 from usd.ingestion.maplike import without_maplike
 from usd.ingestion.meanings import Maps, read_maps
 from usd.ingestion.names import one_path
@@ -110,9 +113,10 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         incoming.mkdir()
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
-        checked, suspects = without_suspects(list(found))
+        checked, doubles = without_doubles(list(found), maps.folders)
+        checked, suspects = without_suspects(checked)
         checked, maplike = without_maplike(checked, maps.folders)
-        suspects += maplike
+        suspects += doubles + maplike
         sound = [each for each in checked if each.row]
         taken, twice = _once(sound)
         left = [finding for each in checked if not each.row for finding in each.findings]

@@ -42,7 +42,7 @@ class Group:
         """What to do if they are maps, or pictures."""
         if self.folder:
             return f"say which in maps.yaml, `folders: {{{self.word}: …}}`: depth, hed, seg, normal, image or none"
-        return f"if they are, {ENDING_REMEDY}; if not, give them captions"
+        return f"if they are, {ENDING_REMEDY}; if not, give them captions or other names"
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ def without_maplike(checked: list[Checked], folders: Collection[str]) -> tuple[l
         folders: the names of those that are declared.
     """
     there = [each for each in checked if _is_there(each)]
-    declared = {spelt(name) for name in folders}
-    open_ones = [each for each in there if _undeclared(each, declared)]
+    open_ones = [each for each in there if undeclared(each, folders)]
     findings: dict[int, Finding] = {}
     plain, sizes = _plain_groups(open_ones, there)
     for look in LOOKS:
@@ -116,11 +115,11 @@ def _is_there(each: Checked) -> bool:
     return bool(each.row) or len(each.job.sample.files) > 1
 
 
-def _undeclared(each: Checked, declared: set[str]) -> bool:
-    """Whether nothing but its place says that it is a picture."""
+def undeclared(each: Checked, folders: Collection[str]) -> bool:
+    """Whether nothing but its place says that it is a picture; `folders` are those that are declared."""
     sample = each.job.sample
     parts = {spelt(part) for part in sample.files["image"].parent.parts}
-    return len(sample.files) == 1 and not sample.captioned and not parts & declared
+    return len(sample.files) == 1 and not sample.captioned and parts.isdisjoint(map(spelt, folders))
 
 
 def _groups(each: Checked) -> list[Group]:

@@ -25,8 +25,8 @@ ARRAY = ".npy"
 UNREAD = (".exr", ".pfm", ".npz", ".mat", ".hdr", ".h5", ".hdf5", ".pgm", ".ppm", ".dpt", ".raw", ".tfrecord")
 LOSSY = ("JPEG", "MPO")
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")  # how a TIFF may be compressed; its WebP does not say whether it is lossless
-BITS = 24  # the byte of a PNG's header that says how many bits a channel has
-SCALES = {2: 85, 4: 17}  # by the bits of a grey PNG: Pillow brings its values to 8 bits, but not the clear one
+BITS, BITS_TAG = 24, 258  # the byte of a PNG's header, and the tag of a TIFF, that say how many bits a channel has
+SCALES = {1: 255, 2: 85, 4: 17}  # by the bits of a grey value: Pillow brings it to 8 bits, but not the clear one
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Raw:
     orientation: int  # of its EXIF, 1 if it has none
     repairs: tuple[str, ...]
     sha256: str  # of the file
+    scale: int = 1  # of grey values: how many times what is stored they are, as fewer bits are brought to 8
 
     @property
     def shape(self) -> float:
@@ -69,15 +70,22 @@ def _read(path: Path, data: bytes) -> Raw:
         check_header(file)
         repairs = () if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ("wrong extension",)
         narrow = narrowed(file) and not file.mode.startswith("I")
-        scale = SCALES.get(data[BITS], 1) if file.format == "PNG" and file.mode == "L" else 1
+        scale = SCALES.get(_bits(file, data), 1) if file.mode in ("1", "L") else 1
         # taken out, since Pillow turns TIFF files by it when it decodes them
         orientation = orientation_of(file)
         file.getexif().pop(PIL.ExifTags.Base.Orientation, None)
         lossy = _lossy(file, data)
-        if scale > 1 and "transparency" in file.info:
+        if file.mode == "L" and scale > 1 and "transparency" in file.info:
             file.info["transparency"] *= scale
         values, full, palette = _decode(file)
-        return Raw(values, full, _opaque(file), palette, lossy, narrow, orientation, repairs, sha256(data))
+        return Raw(values, full, _opaque(file), palette, lossy, narrow, orientation, repairs, sha256(data), scale)
+
+
+def _bits(file: PIL.Image.Image, data: bytes) -> int:
+    """How many bits a grey value has in the file."""
+    if file.mode == "1":
+        return 1
+    return data[BITS] if file.format == "PNG" else int(getattr(file, "tag_v2", {}).get(BITS_TAG, (8,))[0])
 
 
 def _lossy(file: PIL.Image.Image, data: bytes) -> bool:

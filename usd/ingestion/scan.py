@@ -11,7 +11,7 @@ from typing import TypeVar
 from usd.files import path_text
 from usd.ingestion.captions import one_line
 from usd.ingestion.findings import Finding, refused
-from usd.ingestion.names import FOREIGN, Words, map_folder
+from usd.ingestion.names import FOREIGN, Words, map_folder, one_form
 from usd.ingestion.pictures import SUFFIXES, Refused, read_file
 from usd.tasks import FIELDS
 
@@ -28,6 +28,9 @@ REMEDIES = {  # ending → what to do with a file that holds what is looked for 
 # Folders of deleted pictures and of thumbnails, in lower case.
 SYSTEM = ("@eadir", "#recycle", "$recycle.bin", "system volume information", "__macosx", "lost+found")
 FIRST_WORD = re.compile(r"(?<![^/])[^\W\d_]+[._ -]?(?=[^/]+$)")  # of a name, after its folders
+OF_ANOTHER_KIND = (
+    "a map of another kind than depth, hed, seg or normal, and not used; if it is one of these, give it its ending"
+)
 FROM_IMAGE = ("canny", "outpaint")  # stage `annotate` makes them of the image as it is in the record
 
 Claims = dict[str, dict[str, list[Path]]]  # name → field → the files that claim to be it
@@ -105,31 +108,39 @@ def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str
     images = {name for name, fields in claims.items() if "image" in fields}
     for name, fields in sorted(claims.items()):
         mapped = images & {name, FIRST_WORD.sub("", name)}  # of these they are maps, whatever their folder is called
-        for place in FROM_IMAGE:
-            scan.findings += [refused(file, f"a {place} map is made from the image") for file in fields.pop(place, [])]
-        for file in fields.pop(FOREIGN, []):
-            why = "a map of another kind than depth, hed, seg or normal; it is not used"
-            scan.findings.append(refused(file, why if mapped else why + _remedy(file, words)))
-        if not fields:
-            continue
-        twice = [place for place, files in fields.items() if len(files) > 1]
-        if twice:
-            why = f"{len(fields[twice[0]])} files claim to be one {twice[0]}; give them different names"
-        elif "image" not in fields:
-            why = "a map without its image"
-        else:
+        why = {place: f"a {place} map is made from the image" for place in FROM_IMAGE} | {FOREIGN: OF_ANOTHER_KIND}
+        left = [(file, reason) for place, reason in why.items() for file in fields.pop(place, [])]
+        twice = next((place for place, files in fields.items() if len(files) > 1), None)
+        if twice or "image" not in fields:
+            reason = _twice(fields[twice], twice, name, words or {}) if twice else "a map without its image"
+            left += [(file, reason) for files in fields.values() for file in files]
+        elif fields:
             samples[name] = {place: fields[place][0] for place in FIELDS if place in fields}
-            continue
-        left = [file for files in fields.values() for file in files]
-        scan.findings += [refused(file, why if twice or mapped else why + _remedy(file, words)) for file in left]
+        settled = bool(mapped) or twice
+        scan.findings += [refused(file, reason if settled else reason + _remedy(file, words)) for file, reason in left]
     return samples
 
 
+def _twice(files: list[Path], field: str, name: str, words: Words) -> str:
+    """That several files claim to be one field of the sample `name`, what tells them apart, and what to do."""
+    claim = f"{len(files)} files claim to be one {field}"
+    if field == "image":
+        return f"{claim}; give them different names"
+    folders = [folder for file in files if (folder := map_folder(file, words))]
+    if len(set(folders)) == len(files):
+        told, remedy = folders, f"leave one folder out in maps.yaml, `folders: {{{path_text(Path(folders[0]))}: none}}`"
+    else:
+        told = [one_form(file.name).replace(name.rpartition("/")[2], "*", 1) for file in files]
+        remedy = "keep one, and move the others out of the source"
+    return f"{claim}, {' and '.join(path_text(Path(each)) for each in told)}; {remedy}"
+
+
 def _remedy(file: Path, words: Words | None) -> str:
-    """How to say that the folder by which a file is a map holds pictures."""
-    folder = None if words is None else map_folder(file, words)
-    if folder is None:
+    """How to say that what its name or its folder calls a map is a picture."""
+    if words is None:
         return ""
+    if (folder := map_folder(file, words)) is None:
+        return "; if it is a picture, rename it, or list it in metadata.csv beside it: file_name,text"
     shown = path_text(Path(folder))
     return f"; if {shown}/ holds pictures, say so in maps.yaml: `folders: {{{shown}: image}}`"
 
