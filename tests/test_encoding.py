@@ -141,7 +141,7 @@ def test_a_training_on_columns_learns_the_same_and_runs_no_encoder(
     for folder in ("", str(columns)):
         base = load_base(params.base)
         base.vae.encoder.register_forward_hook(lambda module, inputs, output: encoded.append(len(inputs[0])))
-        changed = dataclasses.replace(params, encoded=folder, steps=2)
+        changed = dataclasses.replace(params, encoded=folder, steps=1)
         _, curve = finetune(base, annotators, shards, changed, US_DIFFUSION, tmp_path / f"run-{len(losses)}", {}, cpu)
         losses.append([row["denoising"] for row in curve])
         encoded.append(0)
