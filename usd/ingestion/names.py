@@ -68,6 +68,10 @@ class Place:
     certain: bool = True  # False: only if an image of this name is there, else an image of its whole name
     whole: str = ""  # that name
 
+    def as_image(self) -> "Place":
+        """What it is if it is an image of its whole name."""
+        return Place(self.whole, "image")
+
 
 def one_form(text: str) -> str:
     """The text in one Unicode form: NFC."""

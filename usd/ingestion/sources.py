@@ -104,24 +104,34 @@ def _claims(files: list[Path], entries: list[Entry], words: Words, scan: Scan) -
     listed = [(file, Place(names[each.image], field)) for each in entries for field, file in each.maps]
     maps = dict(listed)
     found = dict.fromkeys([*((file, place) for file, place in own.items() if file not in maps), *listed])
-    places = [place for _, place in found]
-    unsure = {place for place in places if not place.certain}
-    sure = {place.name for place in places if place.certain and place.field == "image"}
-    mapped = {place.name for place in places if place.field != "image"}
-    apart = {each for each in unsure if each.field == "image" and (each.name in sure or each.name not in mapped)}
-    images = {place.whole if place in apart else place.name for place in places if place.field == "image"}
-    for each in sorted(unsure, key=lambda each: len(each.name)):  # edge_a before edge_a_mask
-        if each.field != "image" and each.name not in images:
-            apart.add(each)
-            images.add(each.whole)
     claims: Claims = {}
-    for file, place in found:
-        field, name = ("image", place.whole) if place in apart else (place.field, place.name)
-        if field == "image" and file.suffix.lower() not in SUFFIXES:
+    for file, place in _decided(list(found)):
+        if place.field == "image" and file.suffix.lower() not in SUFFIXES:
             scan.findings.append(unusable(file))
         else:
-            claims.setdefault(name, {}).setdefault(field, []).append(file)
+            claims.setdefault(place.name, {}).setdefault(place.field, []).append(file)
     return claims, names
+
+
+def _decided(found: list[tuple[Path, Place]]) -> list[tuple[Path, Place]]:
+    """Each place that its name leaves open as what the others make of it.
+
+    What may be an image with a word after its name is one of its whole name where nothing else has the shorter name, or
+    where that is surely another image; what may be a map is an image where there is none that it is a map of.
+    """
+    places = [place for _, place in found]
+    sure = {place.name for place in places if place.certain and place.field == "image"}
+    mapped = {place.name for place in places if place.field != "image"}
+    for number, place in enumerate(places):
+        if not place.certain and place.field == "image" and (place.name in sure or place.name not in mapped):
+            places[number] = place.as_image()
+    images = {place.name for place in places if place.field == "image"}
+    maps = [number for number, place in enumerate(places) if not place.certain and place.field != "image"]
+    for number in sorted(maps, key=lambda number: len(places[number].name)):  # edge_a before edge_a_mask
+        if places[number].name not in images:
+            places[number] = places[number].as_image()
+            images.add(places[number].name)
+    return [(file, place) for (file, _), place in zip(found, places, strict=True)]
 
 
 def _names(entries: list[Entry], found: dict[Path, Place], words: Words) -> dict[Path, str]:
