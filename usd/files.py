@@ -189,7 +189,7 @@ def check_writable(*targets: Path) -> None:
 
 
 def atomic_write(target: Path, text: str | bytes) -> None:
-    """Write a file under a temporary name, then rename it.
+    """Write a file under a temporary name of this process, then rename it: the last of several writers wins.
 
     Where `target` is a link, it takes the place of what the link points to.
 
@@ -197,7 +197,7 @@ def atomic_write(target: Path, text: str | bytes) -> None:
         UsdError: it cannot be written, or what is there is not a regular file.
     """
     place = Path(os.path.realpath(target))
-    scratch = place.parent / f".{place.name}.partial"
+    scratch = place.parent / f".{place.name}.{os.getpid()}.partial"
     try:
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
