@@ -220,7 +220,7 @@ def test_a_profile_keeps_comments_line_ends_and_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file or directory; run from the project's root"),
+        (None, "not found; run from the project's root"),
         (b"\xff", "not UTF-8"),
         (b"", "must be a mapping"),
     ],
@@ -239,7 +239,7 @@ def test_a_missing_profile_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [lambda path: use("rendered", path), lambda path: apply(SMOKE, path)])
 def test_outside_the_projects_root_the_root_is_named(tmp_path: Path, change: Callable[[Path], list[str]]) -> None:
-    with pytest.raises(UsdError, match=r"params\.yaml: No such file or directory; run from the project's root"):
+    with pytest.raises(UsdError, match=r"params\.yaml: not found; run from the project's root"):
         change(tmp_path / "params.yaml")
 
 

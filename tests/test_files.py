@@ -49,10 +49,19 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path: Path) -> 
     assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000])
-def test_a_file_that_is_not_json_is_one_line(text: str, tmp_path: Path) -> None:
-    (tmp_path / "file.json").write_text(text)
-    with pytest.raises(UsdError, match=r"file\.json: not readable \(.*\); run the stage that makes it$"):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "not found; run the stage that makes it"),
+        (b"{", r"not readable \(.*\); run the stage that makes it"),
+        (b"[" * 100_000, r"not readable \(.*\); run the stage that makes it"),
+        (b"\xff", "not UTF-8; save it in that encoding"),
+    ],
+)
+def test_a_file_that_is_not_json_is_one_line(data: bytes | None, message: str, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "file.json").write_bytes(data)
+    with pytest.raises(UsdError, match=rf"file\.json: {message}$"):
         read_json(tmp_path / "file.json")
 
 

@@ -5,11 +5,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from safetensors import SafetensorError
 
@@ -20,7 +21,9 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
+T = TypeVar("T")
 STATE = "USD_STATE"  # environment variable: see `lasting`
+RUN_STAGE = "run the stage that makes it"  # the remedy for a file that a stage writes
 
 
 class Busy(UsdError):
@@ -45,30 +48,37 @@ def path_digest(path: Path) -> str:
     return sha256(path.read_bytes()) if path.is_file() else folder_digest(path)
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file that a stage has written."""
+def read_file(path: Path, remedy: str = RUN_STAGE) -> bytes:
+    """The bytes of a file, such as one that a stage has written.
+
+    Raises:
+        UsdError: it cannot be read; the remedy is named.
+    """
+    return _read(path.read_bytes, path, remedy)
+
+
+def read_text(path: Path, remedy: str = RUN_STAGE) -> str:
+    """The text of a file: see `read_file`."""
+    return _read(partial(path.read_text, encoding="utf-8"), path, remedy)
+
+
+def read_json(path: Path, remedy: str = RUN_STAGE) -> Any:
+    """The value in a JSON file: see `read_file`."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsdError(f"{path}: not found; run the stage that makes it") from None
-    except OSError as error:
-        raise UsdError(f"{path}: not readable: {error.strerror}; run the stage that makes it") from error
-
-
-def read_text(path: Path) -> str:
-    """The text of a file that a stage has written."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file that a stage has written."""
-    try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
-        raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
+        raise UsdError(f"{path}: not readable ({error}); {remedy}") from error
+
+
+def _read(read: Callable[[], T], path: Path, remedy: str) -> T:
+    try:
+        return read()
+    except FileNotFoundError:
+        raise UsdError(f"{path}: not found; {remedy}") from None
+    except OSError as error:
+        raise UsdError(f"{path}: not readable: {error.strerror}; {remedy}") from error
+    except UnicodeDecodeError:
+        raise UsdError(f"{path}: not UTF-8; save it in that encoding") from None
 
 
 @contextmanager
@@ -94,7 +104,7 @@ def atomic_directory(target: Path, mark: str = "") -> Iterator[Path]:
             with _scratch(place) as scratch:
                 yield scratch
     except FileNotFoundError as error:
-        raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
+        raise UsdError(f"{error.filename}: not found; {RUN_STAGE}") from error
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         at = getattr(error, "filename", None)
