@@ -75,7 +75,7 @@ def check_path(root: Path) -> None:
     """Raise if DVC loses experiments here: it writes the path into a file that is plain ASCII, and takes it for a URL.
 
     Raises:
-        UsdError: the path has other characters, or such as have a meaning in URLs.
+        UsdError: the path has other characters, or ones with a meaning in URLs.
     """
     if not str(root).isascii() or re.search("[#?]|%[0-9A-Fa-f]{2}", str(root)):
         raise UsdError(

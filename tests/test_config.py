@@ -65,7 +65,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         (
             "base: models/base",
             "base: owner/name",
-            "train.base: owner/name is not there, and DVC can depend on no hub id; run `hf download owner/name --local",
+            "train.base: owner/name is not there, and DVC cannot depend on a hub id; run `hf download owner/name --loc",
         ),
         ("warm_start: models/control", 'warm_start: ""', "train.warm_start: must not be empty"),
         (

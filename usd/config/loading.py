@@ -89,7 +89,7 @@ def check_depth(text: str | bytes) -> None:
     for event in YAML(typ="safe").parse(text):
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > DEEPEST:
-            raise ValueError(f"more than {DEEPEST} lists and mappings within one another")
+            raise ValueError(f"more than {DEEPEST} levels of nesting")
 
 
 def fault(error: Exception) -> str:
