@@ -35,17 +35,14 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def folder_digest(folder: Path, pattern: str = "*") -> str:
-    """Hex digest of the files below a folder, their names included."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
 def path_digest(path: Path) -> str:
-    """Hex digest of a file or of a folder; of what is not there, that of an empty folder."""
-    return sha256(path.read_bytes()) if path.is_file() else folder_digest(path)
+    """Hex digest of a file, or of the files below a folder, their names included; if nothing is there, of no files."""
+    if path.is_file():
+        return sha256(path.read_bytes())
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def read_file(path: Path, remedy: str = RUN_STAGE) -> bytes:
