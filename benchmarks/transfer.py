@@ -5,7 +5,6 @@ python -m benchmarks.transfer PHOTOGRAPHS OUT
 Needs the extra `transfer`, and the models that `dvc repro` makes. Writes into OUT a table and the pictures.
 """
 
-import csv
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import torch
 import typer
@@ -159,11 +159,9 @@ def main(
                 grid = {name: found[name].images[: params.evaluate.grid_items] for name in (BASELINE, OURS, REFERENCE)}
                 draw_grid(samples, task, params.evaluate, grid, out / f"{origin}_{task.name}.png")
     lines = [line | {"weights": weights_of(str(line["model"]))} for line in lines]
-    with (out / "transfer.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    print((out / "transfer.csv").read_text())
+    text = pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+    (out / "transfer.csv").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

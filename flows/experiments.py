@@ -19,10 +19,10 @@ from flows.dag import Stage, read_dag
 from flows.processes import DVC, Processes, Stopped
 from flows.stages import DVC_TASK, StageFailed, run_dvc
 from flows.turns import superseded
-from usd.config.loading import FROM_ROOT, PARAMS, parse_yaml, read
+from usd.config.loading import FROM_ROOT, PARAMS, parse_yaml
 from usd.diff.parameters import flatten
 from usd.errors import UsdError
-from usd.files import STATE
+from usd.files import STATE, read_text
 
 Settings = dict[str, Any]  # "train.steps": 500; a mapping sets each of its keys
 
@@ -75,7 +75,7 @@ def check_path(root: Path) -> None:
     """Raise if DVC loses experiments here: it writes the path into a file that is plain ASCII, and takes it for a URL.
 
     Raises:
-        UsdError: the path has other characters, or such as have a meaning in URLs.
+        UsdError: the path has other characters, or ones with a meaning in URLs.
     """
     if not str(root).isascii() or re.search("[#?]|%[0-9A-Fa-f]{2}", str(root)):
         raise UsdError(
@@ -89,7 +89,7 @@ def check_keys(combinations: list[Settings]) -> None:
     Raises:
         UsdError: it does, with the nearest names that it has; or a parameter is set twice.
     """
-    known = list(flatten(parse_yaml(read(PARAMS, FROM_ROOT), str(PARAMS))))
+    known = list(flatten(parse_yaml(read_text(PARAMS, FROM_ROOT), str(PARAMS))))
     for settings in combinations:
         keys = [key for name, value in settings.items() for key in flatten({name: value})]
         for key in keys:

@@ -23,7 +23,7 @@ from usd.parallel import SPREAD, ahead, cores, portions, single_thread
 
 FLOW_RUN = "USD_FLOW_RUN"  # environment variable: the run that the tasks belong to
 CLUSTER = "USD_DASK"  # environment variable: the address of a Dask scheduler, such as tcp://10.0.0.5:8786
-TASKS = 32  # of one stage, as long as none gets larger than CHUNKS; each costs the server about a tenth of a second
+MOST_TASKS = 32  # of one stage, as long as none gets larger than CHUNKS; each costs the server some 0.1 s
 CHUNKS = 4  # as processes of one machine take them: the most in a task
 AHEAD = 32  # tasks that run or wait: so many cores have work, and no more items are in memory
 Input = TypeVar("Input")
@@ -48,7 +48,7 @@ def prefect_tasks(
     Raises:
         UsdError: Dask is not installed, or no scheduler answers.
     """
-    size = max(chunk, min(CHUNKS * chunk, -(-total // TASKS)))
+    size = max(chunk, min(CHUNKS * chunk, -(-total // MOST_TASKS)))
     count = -(-total // size)
     with get_client(sync_client=True) as client, _task_runner() as task_runner, _killing_workers():
         run = client.read_flow_run(UUID(os.environ[FLOW_RUN]))

@@ -42,11 +42,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("  image_size: 64", "  image_size: 64.0", "render.image_size: must be a whole number, found 64.0"),
         ("  image_size: 64", "  image_size: true", "render.image_size: must be a whole number, found True"),
         ("  image_size: 64", "  image_size: 63", "render.image_size: must be a multiple of 8, found 63"),
-        (
-            "timesteps: uniform",
-            "timesteps: x",
-            "variants.prompt_diffusion.timesteps: must be one of 'ess' or 'uniform'",
-        ),
+        ("timesteps: uniform", "timesteps: x", "variants.prompt_diffusion.timesteps: must be one of 'ess' or 'unif"),
         ("device: auto", "device: gpu", "annotators.device: must be one of 'auto', 'cpu' or 'cuda', found 'gpu'"),
         ("objects: [2, 5]", "objects: [5]", r"render.objects: needs at least 2 value\(s\), found \[5\]"),
         ("objects: [2, 5]", "objects: [5, 2]", "render.objects: must be the fewest and the most objects"),
@@ -69,7 +65,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         (
             "base: models/base",
             "base: owner/name",
-            "train.base: owner/name is not there, and DVC can depend on no hub id; run `hf download owner/name --local",
+            "train.base: owner/name is not there, and DVC cannot depend on a hub id; run `hf download owner/name --loc",
         ),
         ("warm_start: models/control", 'warm_start: ""', "train.warm_start: must not be empty"),
         (
@@ -90,6 +86,9 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("  ess_steps: 10\n", "  ess_steps: 1000\n", "train.ess_steps: must be at most 999"),
         ("scales: [1.0, 2.0]", "scales: [0.5]", "evaluate.guidance_scales.0: must be at least 1, found 0.5"),
         ("seeds: [1, 2, 3]", "seeds: [1, 2, 1]", "study.seeds: must name each value once, found 1 again"),
+        ("steps: [1, 2, 4, 9]", "steps: [1, 1]", "evaluate.steps: must name each value once, found 1 again"),
+        ("scales: [1.0, 2.0]", "scales: [1.0, 1]", "evaluate.guidance_scales: must name each value once, found 1"),
+        ("batch_sizes: [1, 16]", "batch_sizes: [1, 1]", "benchmark.batch_sizes: must name each value once, found 1 ag"),
         ("[us_diffusion, prompt_diffusion,", "[", "study.variants: must have prompt_diffusion and us_diffusion, found"),
         ("  image_size: 64", "\timage_size: 64", "not valid YAML: .* line 28, column 1; indent with blanks, not tabs"),
     ],
@@ -221,7 +220,7 @@ def test_a_profile_keeps_comments_line_ends_and_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file or directory; run from the project's root"),
+        (None, "not found; run from the project's root"),
         (b"\xff", "not UTF-8"),
         (b"", "must be a mapping"),
     ],
@@ -240,7 +239,7 @@ def test_a_missing_profile_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [lambda path: use("rendered", path), lambda path: apply(SMOKE, path)])
 def test_outside_the_projects_root_the_root_is_named(tmp_path: Path, change: Callable[[Path], list[str]]) -> None:
-    with pytest.raises(UsdError, match=r"params\.yaml: No such file or directory; run from the project's root"):
+    with pytest.raises(UsdError, match=r"params\.yaml: not found; run from the project's root"):
         change(tmp_path / "params.yaml")
 
 

@@ -64,7 +64,7 @@ def test_a_failure_names_key_and_remedy_and_nothing_is_packed(project: Path) -> 
     assert "val-00003 (annotated/hed)" in (OUT / "summary.md").read_text()
     with pytest.raises(UsdError, match=r"out/summary\.json: validation failed; .*run `dvc repro validate`"):
         shard.main(SCENES, ANNOTATED, OUT, project / "packed")
-    with pytest.raises(UsdError, match=r"nowhere/summary\.json: not readable"):
+    with pytest.raises(UsdError, match=r"nowhere/summary\.json: not found; run the stage"):
         shard.main(SCENES, ANNOTATED, Path("nowhere"), project / "packed")
     assert not (project / "packed").exists()
 

@@ -49,10 +49,19 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path: Path) -> 
     assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000])
-def test_a_file_that_is_not_json_is_one_line(text: str, tmp_path: Path) -> None:
-    (tmp_path / "file.json").write_text(text)
-    with pytest.raises(UsdError, match=r"file\.json: not readable \(.*\); run the stage that makes it$"):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "not found; run the stage that makes it"),
+        (b"{", r"not readable \(.*\); run the stage that makes it"),
+        (b"[" * 100_000, r"not readable \(.*\); run the stage that makes it"),
+        (b"\xff", "not UTF-8; save it in that encoding"),
+    ],
+)
+def test_a_file_that_is_not_json_is_one_line(data: bytes | None, message: str, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "file.json").write_bytes(data)
+    with pytest.raises(UsdError, match=rf"file\.json: {message}$"):
         read_json(tmp_path / "file.json")
 
 
@@ -195,16 +204,35 @@ def test_a_folder_in_a_files_place_is_one_line(tmp_path: Path, monkeypatch: pyte
     assert names(tmp_path) == []
 
 
-def in_a_fork(work: Callable[[], None]) -> int:
-    """The exit code of another process that does the work: 3 if it is refused as somebody else is at it."""
+def forked(work: Callable[[], None]) -> int:
+    """Another process that does the work; it exits with 3 if it is refused as somebody else is at it."""
     child = os.fork()
     if not child:
+        code = 4
         try:
             work()
+            code = 0
         except UsdError as error:
-            os._exit(3 if re.search(": another .*; .*end it", str(error)) else 4)
-        os._exit(0)
+            code = 3 if re.search(": another .*; .*end it", str(error)) else 4
+        finally:
+            os._exit(code)
+    return child
+
+
+def exit_code(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_processes_may_write_one_file_at_once(tmp_path: Path) -> None:
+    """As those of a training do, each of which keeps the table of shards at a URL; a reader finds one's whole text."""
+
+    def write() -> None:
+        for _ in range(100):
+            atomic_write(tmp_path / "file", bytes([os.getpid() % 256]) * 100_000)
+            assert len(set((tmp_path / "file").read_bytes())) == 1
+
+    assert [exit_code(child) for child in [forked(write), forked(write)]] == [0, 0]
+    assert names(tmp_path) == ["file"]
 
 
 def test_two_processes_never_write_one_folder(tmp_path: Path) -> None:
@@ -214,10 +242,10 @@ def test_two_processes_never_write_one_folder(tmp_path: Path) -> None:
 
     with atomic_directory(tmp_path / "out") as scratch:
         (scratch / "file").write_text("mine")
-        assert in_a_fork(write) == 3
+        assert exit_code(forked(write)) == 3
         assert names(scratch) == ["file"]
     assert names(tmp_path) == ["out"]
-    assert in_a_fork(write) == 0
+    assert exit_code(forked(write)) == 0
 
 
 def test_a_killed_process_holds_no_folder_even_where_its_workers_live_on(tmp_path: Path) -> None:

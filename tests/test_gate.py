@@ -74,7 +74,7 @@ def test_the_gains_are_those_of_the_papers_row(evaluated: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsdError, match=r"prompt_diffusion/metrics\.json: not readable"):
+    with pytest.raises(UsdError, match=r"prompt_diffusion/metrics\.json: not found; run the stage that makes it"):
         Comparison.read(tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_what_is_no_earlier_result_is_kept(folder: Path, name: str, make: Callab
     (folder / "out").mkdir()
     make(folder / "out" / name)
     result = CliRunner().invoke(app, [*arguments(folder), "--model", "nowhere"])
-    assert f"{name}: is there already and no earlier result; choose another --out" in str(result.exception)
+    assert f"{name}: exists and is not an earlier result; choose another --out" in str(result.exception)
     assert [path.name for path in folder.glob("out/*")] == [name]
 
 

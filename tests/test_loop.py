@@ -19,7 +19,7 @@ from usd.determinism import accelerator_for
 from usd.errors import UsdError
 from usd.tasks import TRAINED
 from usd.training.checkpoint import CHECKPOINT, is_done, mark_done
-from usd.training.loop import fit
+from usd.training.loop import fit, write_curve
 from usd.training.optimizer import learning_rate
 
 PARAMS = config.load(ROOT / "params.yaml").annotators
@@ -192,3 +192,9 @@ def test_a_run_is_done_for_its_own_parameters_only(tmp_path: Path) -> None:
     mark_done(tmp_path, {"seed": 1, "channels": (8, 16)})
     assert is_done(tmp_path, {"seed": 1, "channels": (8, 16)})
     assert not is_done(tmp_path, {"seed": 2, "channels": (8, 16)})
+
+
+def test_a_curve_names_steps_beyond_a_million_in_full(tmp_path: Path) -> None:
+    rows = [{"step": 1_234_567, "loss": 0.12345678}, {"step": 1_234_568, "loss": 2.0, "feedback": 1e-9}]
+    write_curve(rows, tmp_path / "curve.csv")
+    assert (tmp_path / "curve.csv").read_text() == "step,loss,feedback\n1234567,0.123457,\n1234568,2,1e-09\n"

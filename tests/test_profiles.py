@@ -18,7 +18,7 @@ from usd.errors import UsdError
 )
 def test_what_is_nested_too_deeply_is_one_line(tmp_path: Path, nested: str) -> None:
     (tmp_path / "profile.yaml").write_text(nested)
-    message = r"\.yaml: not valid YAML: more than 50 lists and mappings within one another$"
+    message = r"\.yaml: not valid YAML: more than 50 levels of nesting$"
     with pytest.raises(UsdError, match=message):
         apply(tmp_path / "profile.yaml", edited(tmp_path))
     assert (tmp_path / "params.yaml").read_text() == TEXT

@@ -1,12 +1,14 @@
 """Which code shapes a result: dvc.yaml says it, and no edit beside it makes a training stale."""
 
+import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.conftest import ROOT
-from usd.provenance import code_digest, code_that_shapes, imported
+from usd.provenance import PLUMBING, code_digest, code_that_shapes, imported
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -15,6 +17,21 @@ def test_what_cannot_change_a_result_is_left_out(tmp_path: Path) -> None:
     names = {path.relative_to(ROOT / "usd").as_posix() for path in code_that_shapes("train")}
     assert {"training/loop.py", "model/control.py", "tasks.py", "stages/train.py"} <= names
     assert not {name for name in names if name.startswith(("config/", "track", "cli", "diff/", "ingestion/"))}
+
+
+def test_no_number_that_shapes_a_result_is_taken_from_where_an_edit_makes_nothing_stale() -> None:
+    """Such as the distance of the scenes' seeds; a limit at which a stage refuses or portions its work shapes none."""
+    files = {file for name in STAGES for file in code_that_shapes(name)}
+    trees = [ast.parse(file.read_text()) for file in files]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    found = {
+        alias.name
+        for node in nodes
+        for alias in node.names
+        if node.module.startswith(tuple(f"usd.{part.replace('/', '.')}" for part in PLUMBING))
+        and isinstance(getattr(import_module(node.module), alias.name, None), int | float)
+    }
+    assert found == {"CHUNK_BYTES", "LARGEST_SIDE"}
 
 
 def test_imports_are_found_at_any_depth(tmp_path: Path) -> None:

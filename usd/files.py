@@ -5,11 +5,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from safetensors import SafetensorError
 
@@ -20,7 +21,9 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
+T = TypeVar("T")
 STATE = "USD_STATE"  # environment variable: see `lasting`
+RUN_STAGE = "run the stage that makes it"  # the remedy for a file that a stage writes
 
 
 class Busy(UsdError):
@@ -32,43 +35,47 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def folder_digest(folder: Path, pattern: str = "*") -> str:
-    """Hex digest of the files below a folder, their names included."""
+def path_digest(path: Path) -> str:
+    """Hex digest of a file, or of the files below a folder, their names included; if nothing is there, of no files."""
+    if path.is_file():
+        return sha256(path.read_bytes())
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 
-def path_digest(path: Path) -> str:
-    """Hex digest of a file or of a folder; of what is not there, that of an empty folder."""
-    return sha256(path.read_bytes()) if path.is_file() else folder_digest(path)
+def read_file(path: Path, remedy: str = RUN_STAGE) -> bytes:
+    """The bytes of a file, such as one that a stage has written.
+
+    Raises:
+        UsdError: it cannot be read; the remedy is named.
+    """
+    return _read(path.read_bytes, path, remedy)
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file that a stage has written."""
+def read_text(path: Path, remedy: str = RUN_STAGE) -> str:
+    """The text of a file: see `read_file`."""
+    return _read(partial(path.read_text, encoding="utf-8"), path, remedy)
+
+
+def read_json(path: Path, remedy: str = RUN_STAGE) -> Any:
+    """The value in a JSON file: see `read_file`."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsdError(f"{path}: not found; run the stage that makes it") from None
-    except OSError as error:
-        raise UsdError(f"{path}: not readable: {error.strerror}; run the stage that makes it") from error
-
-
-def read_text(path: Path) -> str:
-    """The text of a file that a stage has written."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file that a stage has written."""
-    try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
-        raise UsdError(f"{path}: not readable ({error}); run the stage that makes it") from error
+        raise UsdError(f"{path}: not readable ({error}); {remedy}") from error
+
+
+def _read(read: Callable[[], T], path: Path, remedy: str) -> T:
+    try:
+        return read()
+    except FileNotFoundError:
+        raise UsdError(f"{path}: not found; {remedy}") from None
+    except OSError as error:
+        raise UsdError(f"{path}: not readable: {error.strerror}; {remedy}") from error
+    except UnicodeDecodeError:
+        raise UsdError(f"{path}: not UTF-8; save it in that encoding") from None
 
 
 @contextmanager
@@ -94,7 +101,7 @@ def atomic_directory(target: Path, mark: str = "") -> Iterator[Path]:
             with _scratch(place) as scratch:
                 yield scratch
     except FileNotFoundError as error:
-        raise UsdError(f"{error.filename}: not found; run the stage that makes it") from error
+        raise UsdError(f"{error.filename}: not found; {RUN_STAGE}") from error
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         at = getattr(error, "filename", None)
@@ -198,7 +205,7 @@ def check_writable(*targets: Path) -> None:
 
 
 def atomic_write(target: Path, text: str | bytes) -> None:
-    """Write a file under a temporary name, then rename it.
+    """Write a file under a temporary name of this process, then rename it: the last of several writers wins.
 
     Where `target` is a link, it takes the place of what the link points to.
 
@@ -206,7 +213,7 @@ def atomic_write(target: Path, text: str | bytes) -> None:
         UsdError: it cannot be written, or what is there is not a regular file.
     """
     place = Path(os.path.realpath(target))
-    scratch = place.parent / f".{place.name}.partial"
+    scratch = place.parent / f".{place.name}.{os.getpid()}.partial"
     try:
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")

@@ -144,7 +144,7 @@ def test_the_file_is_written_and_the_headline_printed(project: Project) -> None:
             "a: 1\na: 2",
             'not valid YAML: .*, line 1, column 1 found duplicate key "a"(?!.*suppress)',
         ),
-        ("params.yaml", f"a: {'[' * 500}", "not valid YAML: more than 50 lists and mappings within one another"),
+        ("params.yaml", f"a: {'[' * 500}", "not valid YAML: more than 50 levels of nesting"),
         (
             "dvc.lock",
             "<<<<<<<",

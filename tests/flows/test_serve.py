@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from flows import serve
-from tests.test_files import in_a_fork
+from tests.test_files import exit_code, forked
 from usd.errors import UsdError
 
 REFUSED = [
@@ -48,7 +48,7 @@ def test_a_second_one_is_refused_whatever_its_port(
     monkeypatch.chdir(tmp_path / "one")
     with ExitStack() as stack:
         serve.be_the_only_one(tmp_path / "one/.usd/prefect", stack)
-        assert in_a_fork(second) == 3
+        assert exit_code(forked(second)) == 3
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

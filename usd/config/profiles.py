@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from usd.config.loading import FROM_ROOT, PARAMS, build, parse_yaml, read
+from usd.config.loading import FROM_ROOT, PARAMS, build, parse_yaml
 from usd.config.sections import Params
 from usd.errors import UsdError
-from usd.files import atomic_write
+from usd.files import atomic_write, read_text
 
 KINDS = ((bool, ScalarBoolean), int, float, str)  # True == 1 in Python; the second is a bool that had an anchor
 
@@ -51,7 +51,7 @@ def change(wanted: list[dict[str, Any]], params: Path = PARAMS, where: str = "")
     yaml = YAML()
     yaml.width = 120
     current = _load(yaml, params, FROM_ROOT)
-    before = _mistakes(read(params, FROM_ROOT))
+    before = _mistakes(read_text(params, FROM_ROOT))
     changes = [line for values in wanted for line in _merge(current, values, where, "")]
     written = StringIO()
     yaml.dump(current, written)
@@ -110,7 +110,7 @@ def _on_one_line(values: list[Any]) -> CommentedSeq:
 
 def _load(yaml: YAML, path: Path, remedy: str) -> Any:
     """The file's values as they are written: with comments, quotes and the form of numbers."""
-    text = read(path, remedy)
+    text = read_text(path, remedy)
     if not isinstance(parse_yaml(text, str(path)), dict):  # or not valid
         raise UsdError(f"{path}: not a mapping of sections, such as `train: {{steps: 400}}`")
     yaml.preserve_quotes = True

@@ -30,7 +30,7 @@ class Evaluate:
     validation_items: Several
     batch_size: Count
     steps: Tried
-    guidance_scales: Annotated[list[Annotated[Number, Field(ge=1)]], Field(min_length=1)]
+    guidance_scales: Annotated[list[Annotated[Number, Field(ge=1)]], Field(min_length=1), Distinct]
     baseline_steps: Timesteps
     replicates: Several
     grid_items: Count
@@ -61,7 +61,7 @@ class Benchmark:
     """Section `benchmark`: timing of both variants, interleaved."""
 
     seed: Whole
-    batch_sizes: Annotated[list[Count], Field(min_length=1)]
+    batch_sizes: Annotated[list[Count], Field(min_length=1), Distinct]
     repeats: Count
     min_run_time: Amount
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from usd.config.data import FOLDER, free_name
-from usd.config.loading import FROM_ROOT, PARAMS, parse_yaml, read
+from usd.config.loading import FROM_ROOT, PARAMS, parse_yaml
 from usd.config.profiles import change, values_of
 from usd.errors import UsdError
+from usd.files import read_text
 
 RENDERED = "rendered"
 SCENES = "data/scenes"
@@ -26,7 +27,7 @@ def use(name: str, params: Path = PARAMS) -> list[str]:
     Raises:
         UsdError: the folder is not there, DVC does not track it, or params.yaml cannot be changed so.
     """
-    values = parse_yaml(read(params, FROM_ROOT), str(params))
+    values = parse_yaml(read_text(params, FROM_ROOT), str(params))
     profiles = params.parent / "profiles"
     if name == RENDERED:
         return change([{"paths": {"scenes": SCENES, "photos": []}}, values_of(profiles / "rendered.yaml")], params)

@@ -135,5 +135,5 @@ class Train(Optimisation):
         if HUB_ID.fullmatch(path) and not Path(path).exists():
             folder = f"models/{path.replace('/', '--')}"
             remedy = f"run `hf download {path} --local-dir {folder}` and name that folder: docs/own-base.md"
-            raise ValueError(f"{path} is not there, and DVC can depend on no hub id; {remedy}")
+            raise ValueError(f"{path} is not there, and DVC cannot depend on a hub id; {remedy}")
         return path

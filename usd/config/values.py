@@ -21,7 +21,6 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 READ_BY_SHELLS = re.compile(r"""[\s'"\\$`&;|<>()*?\[\]{}#]""")
 Timestep = Annotated[int, Field(strict=True, ge=0, le=999)]
 Timesteps = Annotated[Count, Field(le=999)]  # how many: see `usd.diffusion.timesteps`
-Tried = Annotated[list[Annotated[Count, Field(le=998)]], Field(min_length=1)]  # ESS takes one more and leaves it out
 Channels = Annotated[list[Annotated[int, Field(strict=True, ge=8, multiple_of=8)]], Field(min_length=1)]  # whole groups
 
 
@@ -33,6 +32,7 @@ def distinct(values: list[T]) -> list[T]:
 
 
 Distinct = AfterValidator(distinct)
+Tried = Annotated[list[Annotated[Count, Field(le=998)]], Field(min_length=1), Distinct]  # ESS leaves out one more
 
 
 def not_blank(text: str) -> str:

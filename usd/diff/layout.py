@@ -9,6 +9,13 @@ BAD = frozenset({"worse", "newly fails", "still fails", "no longer checked", "go
 GOOD = frozenset({"better", "fixed", "passes"})
 
 
+def verdict(before: bool | None, after: bool) -> str:
+    """What became of a check that passed or not, at two revisions; None if it was not made before."""
+    if after:
+        return "fixed" if before is False else "passes"
+    return "still fails" if before is False else "newly fails"
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows under a head; the first `code` columns hold names out of files, which are shown as they are."""

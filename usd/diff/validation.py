@@ -1,11 +1,14 @@
 """Which expectations on the data newly fail, are fixed, or are no longer checked."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
-from usd.diff.layout import Section, Table
+from usd.diff.layout import Section, Table, verdict
 from usd.diff.revision import Revision
 from usd.diff.summary import Expectation, Summary, read_summary
+
+CHANGED = ("newly fails", "fixed", "no longer checked")  # the verdicts that the summary counts
 
 
 @dataclass(frozen=True)
@@ -17,31 +20,18 @@ class ValidationPart:
     before: Summary | None
     after: Summary | None
 
-    @property
-    def failing(self) -> list[str]:
-        """Names of the expectations that do not hold at the later revision."""
-        return [each.name for each in self._checks()[1].values() if not each.passed]
-
-    @property
-    def newly_failing(self) -> list[str]:
-        """Those that fail and did not fail before, or were not checked before."""
+    @cached_property
+    def verdicts(self) -> dict[str, str]:
+        """What became of each expectation, by its name; empty where the summary is gone."""
         before, after = self._checks()
-        failed = {key: each for key, each in after.items() if not each.passed}
-        return [each.name for key, each in failed.items() if key not in before or before[key].passed]
-
-    @property
-    def fixed(self) -> list[str]:
-        """Those that failed and now hold, or are not checked any more."""
-        before, after = self._checks()
-        failed = {key: each for key, each in before.items() if not each.passed}
-        return [each.name for key, each in failed.items() if self.after and (key not in after or after[key].passed)]
-
-    @property
-    def unchecked(self) -> list[str]:
-        """Those that held and are not checked any more."""
-        before, after = self._checks()
-        held = {key: each for key, each in before.items() if each.passed}
-        return [each.name for key, each in held.items() if self.after and key not in after]
+        found = {}
+        for key in dict.fromkeys((*after, *before)) if self.after else ():
+            was, now = before.get(key), after.get(key)
+            if now:
+                found[now.name] = verdict(was.passed if was else None, now.passed)
+            elif was:
+                found[was.name] = "no longer checked" if was.passed else "fixed"
+        return found
 
     @property
     def gone(self) -> bool:
@@ -51,30 +41,29 @@ class ValidationPart:
     @property
     def summary(self) -> str:
         """How many expectations newly fail, are fixed, or are no longer checked."""
-        counted = {
-            "newly fails": len(self.newly_failing),
-            "fixed": len(self.fixed),
-            "no longer checked": len(self.unchecked),
-        }
-        return "summary gone" if self.gone else ", ".join(f"{n} {word}" for word, n in counted.items() if n)
+        told = ", ".join(f"{len(found)} {word}" for word in CHANGED if (found := self._named(word)))
+        return "summary gone" if self.gone else told
 
     @property
     def regressions(self) -> list[str]:
         """Expectations that newly fail or are no longer checked."""
-        found = [f"validation newly fails: {name}" for name in self.newly_failing]
+        found = [f"validation newly fails: {name}" for name in self._named("newly fails")]
         found += ["the validation summary is gone"] if self.gone else []
-        return found + [f"validation no longer checks: {name}" for name in self.unchecked]
+        return found + [f"validation no longer checks: {name}" for name in self._named("no longer checked")]
 
     def section(self) -> Section | None:
         """A row for each expectation that fails, or whose verdict changed."""
-        if not self.summary and not self.failing:
+        kinds = ("newly fails", "still fails"), ("fixed",), ("no longer checked",)
+        rows = [[name, self.verdicts[name]] for words in kinds for name in self._named(*words)]
+        if not self.summary and not rows:
             return None
-        rows = [[name, "newly fails" if name in self.newly_failing else "still fails"] for name in self.failing]
-        rows += [[name, "fixed"] for name in self.fixed]
-        rows += [[name, "no longer checked"] for name in self.unchecked]
         notes = ["The summary is gone."] if self.gone else []
         tables = [Table("", ["expectation", "verdict"], rows, 0)] if rows else []
         return Section(self.title, self.summary or "failing as before", notes, tables)
+
+    def _named(self, *words: str) -> list[str]:
+        """The names of the expectations with one of these verdicts."""
+        return [name for name, found in self.verdicts.items() if found in words]
 
     def _checks(self) -> tuple[dict[str, Expectation], dict[str, Expectation]]:
         """The expectations of both revisions, by what is the same at both: ids, or names if one of them lacks ids."""

@@ -36,7 +36,7 @@ def results_of(queries: list[Path], example: tuple[Path, Path], out: Path) -> li
             raise UsdError(f"{picture}: the result would be written over this picture; choose another --out")
         for path in (picture, picture.with_suffix(".json")):
             if path.exists() and not (path.is_file() and _is_note(picture.with_suffix(".json"))):
-                raise UsdError(f"{path}: is there already and no earlier result; choose another --out")
+                raise UsdError(f"{path}: exists and is not an earlier result; choose another --out")
     return results
 
 

@@ -12,7 +12,7 @@ from usd.evaluation.files import Results, read_results, write_evaluation
 from usd.evaluation.manifest import Samples, check_counts
 from usd.evaluation.variant import evaluate_variant
 from usd.evaluation.yardsticks import base_alone, score_yardsticks
-from usd.files import atomic_directory, folder_digest, path_digest, read_json
+from usd.files import atomic_directory, path_digest, read_json
 from usd.model.base import load_schedule
 from usd.study.regression import train_regression
 from usd.tasks import TRAINED
@@ -42,9 +42,9 @@ class StudyRuns:
         self.identity = identity_of(self.train, "study", self.shards.digest) | {
             "steps": self.params.training_steps,
             "evaluate": asdict(self.evaluate),
-            "annotators": folder_digest(annotators),
-            "judges": folder_digest(judges),
-            "base": folder_digest(Path(self.train.base)),
+            "annotators": path_digest(annotators),
+            "judges": path_digest(judges),
+            "base": path_digest(Path(self.train.base)),
             "control": path_digest(control),
         }
 

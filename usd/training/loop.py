@@ -4,14 +4,13 @@ To resume, run the same command again. All randomness is a function of the seed 
 with the same bits as an uninterrupted one. The exception is fp16, whose loss scale starts anew.
 """
 
-import csv
-import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -166,9 +165,4 @@ def _check_finite(total: Tensor, terms: Terms, where: str) -> None:
 
 def write_curve(curve: list[Row], path: Path) -> None:
     """The training curve as CSV, for `dvc plots`; a term that a step lacks is empty."""
-    names = list(dict.fromkeys(name for row in curve for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
-    atomic_write(path, text.getvalue())
+    atomic_write(path, pd.DataFrame(curve).to_csv(index=False, float_format="%.6g", lineterminator="\n"))

@@ -1,6 +1,7 @@
 """The validation summary: the same bytes for the same data, so that `git diff` shows what changed."""
 
 import json
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ STATISTICS = (*MEASURED, "caption_length", "alignment_seg")
 QUANTILES = (0.05, 0.5, 0.95)
 DIGITS = 4
 TOLERATED = 3  # keys that the summary names, of an expectation that a share of the samples may miss
+EXAMPLES = 3  # keys that a complaint names, of each expectation
 SHORT = 12  # hex digits of a sample's digest in the list of samples
 
 
@@ -60,51 +62,60 @@ def as_samples(table: pd.DataFrame) -> str:
 
 def as_markdown(summary: dict[str, Any]) -> str:
     """The summary for a reader."""
-    failed = sum(not row["passed"] for row in summary["expectations"])
-    verdict = "all expectations hold" if summary["success"] else f"{failed} expectations FAIL"
-    lines = [f"# Validation: {verdict}", "", f"Data digest `{summary['digest']}`.", "", "## Expectations", ""]
-    lines += ["| expectation | holds | failing samples | observed | keys |", "|---|---|---|---|---|"]
-    for row in summary["expectations"]:
-        more = ["…"] if row["failing"] > len(row["keys"]) else []
-        cells = (row["name"], "yes" if row["passed"] else "**no**", row["failing"] or "", row["observed"])
-        lines.append(f"| {' | '.join(map(str, cells))} | {'; '.join(row['keys'] + more)} |")
-    if remedies := dict.fromkeys(row["remedy"] for row in summary["expectations"] if row["remedy"]):
-        lines += ["", "## Remedies", "", *(f"- {remedy}" for remedy in remedies)]
-    if summary["warnings"]:
-        lines += ["", "## Warnings", "", *(f"- {warning}" for warning in summary["warnings"])]
-    splits = summary["splits"]
-    lines += ["", "## Splits", "", "| split | samples | digest |", "|---|---|---|"]
-    lines += [f"| {split} | {part['samples']} | `{part['digest'][:16]}` |" for split, part in splits.items()]
+    expectations, splits = summary["expectations"], summary["splits"]
+    failed = sum(not row["passed"] for row in expectations)
+    sizes = [(split, part["samples"], f"`{part['digest'][:16]}`") for split, part in splits.items()]
+    tasks = [(task, *numbers.values()) for task, numbers in summary["tasks"].items()]
     names = ("mean", "std", "min", *(f"q{q:g}" for q in QUANTILES), "max")
-    lines += ["", f"| task | {' | '.join(splits)} |", "|" + "---|" * (1 + len(splits))]
-    lines += [f"| {task} | {' | '.join(map(str, numbers.values()))} |" for task, numbers in summary["tasks"].items()]
-    lines += ["", "## Statistics", "", "Depth in metres, captions in characters, the rest in [0, 1].", ""]
-    lines += [f"| quantity | split | {' | '.join(names)} |", "|" + "---|" * (2 + len(names))]
-    for column in STATISTICS:
-        for split, part in splits.items():
-            cells = (column, split, *(part["statistics"][column][name] for name in names))
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "## Classes", "", "Mean share of the pixels, and share of the images that show the class.", ""]
-    lines += [f"| class | {' | '.join(splits)} |", "|" + "---|" * (1 + len(splits))]
-    for name in CLASSES:
-        shares = [part["classes"][name] for part in splits.values()]
-        pairs = [f"{share['pixels']} / {share['images']}" for share in shares]
-        lines.append(f"| {name} | {' | '.join(pairs)} |")
-    return "\n".join(lines) + "\n"
+    spreads = [(c, split, *map(part["statistics"][c].get, names)) for c in STATISTICS for split, part in splits.items()]
+    shares = [(c, *("{pixels} / {images}".format(**part["classes"][c]) for part in splits.values())) for c in CLASSES]
+    parts = [
+        f"# Validation: {'all expectations hold' if summary['success'] else f'{failed} expectations FAIL'}",
+        f"Data digest `{summary['digest']}`.",
+        "## Expectations",
+        _table(("expectation", "holds", "failing samples", "observed", "keys"), map(_expectation, expectations)),
+        *_bullets("Remedies", dict.fromkeys(row["remedy"] for row in expectations if row["remedy"])),
+        *_bullets("Warnings", summary["warnings"]),
+        "## Splits",
+        _table(("split", "samples", "digest"), sizes),
+        _table(("task", *splits), tasks),
+        "## Statistics",
+        "Depth in metres, captions in characters, the rest in [0, 1].",
+        _table(("quantity", "split", *names), spreads),
+        "## Classes",
+        "Mean share of the pixels, and share of the images that show the class.",
+        _table(("class", *splits), shares),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _expectation(row: dict[str, Any]) -> tuple[object, ...]:
+    """Cells of an expectation: see `_row`."""
+    keys = row["keys"] + ["…"] * (row["failing"] > len(row["keys"]))
+    return row["name"], "yes" if row["passed"] else "**no**", row["failing"] or "", row["observed"], "; ".join(keys)
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [f"| {' | '.join(map(str, cells))} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def _bullets(title: str, lines: Collection[str]) -> list[str]:
+    return [f"## {title}", "\n".join(f"- {line}" for line in lines)] if lines else []
 
 
 def complaint(report: Report) -> str:
     """The failing expectations, their samples and what to do, in one line."""
     found = "; ".join(
-        f"{outcome.name}: " + (_listed(outcome, 3) if outcome.failing else f"found {outcome.observed or 'none'}")
+        f"{outcome.name}: " + (_listed(outcome) if outcome.failing else f"found {outcome.observed or 'none'}")
         for outcome in report.failed
     )
     remedies = "; ".join(dict.fromkeys(outcome.remedy for outcome in report.failed))
     return f"{found}. To mend it: {remedies}"
 
 
-def _listed(outcome: Outcome, most: int) -> str:
-    keys = list(outcome.failures)[:most]
+def _listed(outcome: Outcome) -> str:
+    keys = list(outcome.failures)[:EXAMPLES]
     more = ", …" if outcome.failing > len(keys) else ""
     return f"{outcome.failing} sample{'s' if outcome.failing != 1 else ''} ({', '.join(keys)}{more})"
 
