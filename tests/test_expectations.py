@@ -19,7 +19,7 @@ from usd.errors import UsdError
 from usd.images import read_png
 from usd.stages import shard
 from usd.stages.validate import main
-from usd.validation.expectations import validate
+from usd.validation.expectations import Report, validate
 from usd.validation.fit import slope
 from usd.validation.inspection import HASHES, columns, inspect_samples, inspected, tabulate
 from usd.validation.measures import ALIGNED, IMAGE_EDGE, alignment
