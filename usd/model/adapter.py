@@ -54,7 +54,7 @@ class SeparateGather(nn.Module):
         x = condition * 2 - 1
         separate: Tensor | None = None
         for n, light in enumerate(self.light):
-            rows = (indicator[:, n] > NEGLIGIBLE).nonzero()[:, 0]
+            rows = (~(indicator[:, n] <= NEGLIGIBLE)).nonzero()[:, 0]  # NaN shows in the result
             if len(rows):
                 part = light(x[rows]) * indicator[rows, n, None, None, None]
                 separate = part.new_zeros(len(x), *part.shape[1:]) if separate is None else separate
