@@ -51,20 +51,6 @@ def ddim(config: Mapping[str, Any]) -> DPMSolverMultistepScheduler:
     )
 
 
-def guided(conditional: Denoise, unconditional: Denoise, scale: float, interval: tuple[int, int]) -> Denoise:
-    """Classifier-free guidance (arXiv 2207.12598): ε̂ = ε∅ + s·(ε_c − ε∅), where t is within the interval."""
-    low, high = interval
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        with_condition = conditional(x_t, t)
-        if not low <= int(t) <= high:
-            return with_condition
-        without = unconditional(x_t, t)
-        return without + scale * (with_condition - without)
-
-    return denoise
-
-
 def set_timesteps(scheduler: Any, timesteps: Sequence[int], device: torch.device) -> None:
     """Have a diffusers scheduler visit exactly these timesteps.
 

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, guided, sample
+from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, sample
 from usd.inference.arguments import (
     Generators,
     changed_latents,
@@ -215,14 +215,17 @@ class USDiffusionPipeline(DiffusionPipeline):
     def _denoise(
         self, interval: tuple[int, int], text: Tensor, features: Tensor, no_text: Tensor, alone: Tensor
     ) -> Denoise:
-        """The network with text and pair, and without, guided by `guidance_scale`, which callbacks may change."""
+        """The network with text and pair, guided (arXiv 2207.12598) by a scale that callbacks may change."""
+        low, high = interval
         conditional = partial(predict, self.unet, self.control, text=text, features=features)
         unconditional = partial(predict, self.unet, self.control, text=no_text, features=alone)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            if self._guidance_scale <= 1:
-                return conditional(x_t, t)
-            return guided(conditional, unconditional, self._guidance_scale, interval)(x_t, t)
+            found = conditional(x_t, t)
+            if self._guidance_scale > 1 and low <= int(t) <= high:  # ε̂ = ε∅ + s·(ε_c − ε∅)
+                without = unconditional(x_t, t)
+                found = without + self._guidance_scale * (found - without)
+            return found
 
         return denoise
 
