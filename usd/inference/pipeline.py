@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, sample
+from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, sample, usual_samplings
 from usd.inference.arguments import (
     Generators,
     changed_latents,
@@ -23,7 +23,7 @@ from usd.inference.arguments import (
     per_query,
     starting_noise,
 )
-from usd.inference.defaults import asked_sampling, default_samplings, execution_device, usual_sampling
+from usd.inference.defaults import asked_sampling, default_samplings, execution_device
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
 from usd.inference.loading import to_load
 from usd.model.adapter import InContextAdapter
@@ -74,7 +74,7 @@ class USDiffusionPipeline(DiffusionPipeline):
             control=control,
             adapter=adapter,
         )
-        self.register_to_config(sampling=sampling or usual_sampling(scheduler))
+        self.register_to_config(sampling=sampling or usual_samplings(scheduler.config.get("prediction_type"), 10))
         self._guidance_scale, self._interrupt = 1.0, False
 
     @classmethod

@@ -13,6 +13,7 @@ from usd.annotators.loading import load_annotators
 from usd.config import Train, Variant
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
+from usd.diffusion.sampling import usual_samplings
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 from usd.files import atomic_directory, check_replaceable, check_writable, path_digest
@@ -85,17 +86,9 @@ class Run:
             forget(self.run_dir)
 
     def sampling(self, base: Base) -> dict[str, Any]:
-        """How the model is sampled by default: along the ESS list, whose timesteps all variants were trained at.
-
-        A variant trained on that list makes a map in one step from the highest, unless the base predicts ε or v, of
-        which little can be read there. Those trained at every timestep go through the list in both directions: the
-        baseline, which is one of them, does not read the direction off the pair.
-        """
-        steps = sampling_timesteps("ess", self.params.ess_steps)
-        one_step = self.variant.timesteps == "ess" and base.scheduler.config.prediction_type == "sample"
-        maps = steps[:1] if one_step else steps
-        lists = {"image2map": maps, "map2image": steps}
-        return {direction: {"timesteps": some, "guidance_scale": 1.0} for direction, some in lists.items()}
+        """How the model is sampled by default: along the list that all variants were trained at."""
+        kind, one_step_maps = base.scheduler.config.prediction_type, self.variant.timesteps == "ess"
+        return usual_samplings(kind, self.params.ess_steps, one_step_maps)
 
     def timesteps(self) -> list[int]:
         """The descending list of its previews: for ESS exactly the trained one."""
