@@ -11,6 +11,7 @@ from usd.annotators.pretrained import Pretrained
 from usd.config import Annotate
 from usd.data.camera import FIELD_OF_VIEW, normals
 from usd.data.classes import PALETTE, nearest_class
+from usd.data.record import TRUTH
 from usd.errors import UsdError
 from usd.images import to_array, to_tensor
 
@@ -66,7 +67,6 @@ DERIVE: dict[str, Callable[[Fields, Annotate], np.ndarray]] = {
     "canny": canny,
     "outpaint": outpaint,
 }
-TRUTH = {"depth": "depth_mm", "seg": "class_id"}  # map → what only a renderer knows of it
 
 
 def derive(name: str, fields: Fields, params: Annotate, annotators: dict[str, Annotator]) -> np.ndarray:
