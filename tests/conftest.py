@@ -244,7 +244,6 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from usd.evaluation.evaluator import Evaluator, Measure
     from usd.evaluation.files import write_evaluation, write_replicates
     from usd.evaluation.manifest import Samples, mean_maps
-    from usd.evaluation.sampling import NAMED
     from usd.evaluation.variant import evaluate_variant
     from usd.evaluation.yardsticks import Yardsticks
     from usd.model.base import load_base
@@ -263,7 +262,7 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_evaluation(evaluate_variant(evaluator, splits["val"], splits["test"], folder / name), folder / name)
     yardsticks = Yardsticks(params, measure)
     yardsticks.answer(base, splits["test"], splits["train"])
-    control = Evaluator(untrained(base, "control"), "ess", 3, params, measure, NAMED)
+    control = Evaluator(untrained(base, "control"), "ess", 3, params, measure)
     yardsticks.answer_by_control(control, splits["val"], splits["test"])
     (folder / "yardsticks").mkdir()
     (folder / "yardsticks/yardsticks.json").write_text(json.dumps(yardsticks.rows))
