@@ -9,14 +9,13 @@ from typing import Any
 
 from diffusers import DDIMScheduler
 
-from usd.annotators.loading import load_annotators
 from usd.config import Train, Variant
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.diffusion.sampling import usual_samplings
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.files import atomic_directory, check_replaceable, check_writable, path_digest
+from usd.files import atomic_directory, check_replaceable, check_writable
 from usd.model.base import Base, load_base, scale_factor
 from usd.model.control import Denoiser
 from usd.model.directory import save_model
@@ -52,8 +51,6 @@ class Run:
         check_estimates(self.name, self.variant, base.scheduler)
         if accelerator.is_main_process and (warning := long_captions(base, self.shards["train"])):
             print(f"warning: {warning}", file=sys.stderr)
-        given = {"annotators": self.annotators, "start": Path(self.params.warm_start)}
-        inputs = {name: path_digest(path) for name, path in given.items() if path}
         begun = (self.run_dir / CHECKPOINT).exists()
         settings = asdict(self.params) | {"data": self.shards.digest}
         tracker = Tracker(self.name, settings, self.run_dir, git_revision(), resume=begun)
@@ -67,12 +64,11 @@ class Run:
         with tracker:
             denoiser, rows = finetune(
                 base,
-                load_annotators(self.annotators) if self.annotators else {},
+                self.annotators,
                 self.shards,
                 self.params,
                 self.variant,
                 self.run_dir,
-                inputs,
                 accelerator,
                 log=tracker.log,
                 preview=preview,
