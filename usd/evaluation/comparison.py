@@ -119,6 +119,6 @@ def verdict(found: Interval) -> str:
     return "better" if found.is_below_zero else "worse" if found.is_above_zero else "no difference"
 
 
-def unseen_maps() -> list[str]:
+def unseen_tasks() -> list[str]:
     """The Image2Map tasks that were kept out of training."""
     return [task.name for task in TASKS.values() if task.direction == "image2map" and not task.map.trained]

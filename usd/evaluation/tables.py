@@ -14,7 +14,7 @@ from usd.evaluation.comparison import (
     TRIVIAL,
     Comparison,
     interval_text,
-    unseen_maps,
+    unseen_tasks,
     verdict,
 )
 from usd.evaluation.gate import Check
@@ -137,7 +137,7 @@ def model_scores(metrics: dict[str, Any], items: int) -> str:
 def unseen_table(results: Comparison) -> str:
     """Unseen Image2Map tasks beside every trivial answer."""
     lines = []
-    for task in unseen_maps():
+    for task in unseen_tasks():
         errors = [each.value("chosen", task, "rmse") for each in (results.baseline, results.ours)]
         errors += [results.yardstick(name, task, "rmse") for name in TRIVIAL]
         lines.append([named(task), *map(number, errors)])
