@@ -76,7 +76,7 @@ class Comparison:
         return interval(float(np.mean(deltas)), np.mean(differences, axis=0))
 
     def starts(self) -> list[str]:
-        """Which of CONTROL_ALONE and BASE_ALONE were measured: a start without adapter, or none, answers nothing."""
+        """Which of CONTROL_ALONE and BASE_ALONE were measured: a start without an adapter cannot be measured."""
         return [name for name in (CONTROL_ALONE, BASE_ALONE) if name in set(self.yardsticks["name"])]
 
     def over(self, name: str, task: str, metric: str) -> Interval:

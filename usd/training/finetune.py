@@ -90,8 +90,8 @@ def _check_encoder(unet: UNet2DConditionModel, trained: UNet2DConditionModel) ->
 def rates(params: Train) -> Rate:
     """Each weight's share of the learning rate.
 
-    Adam moves a weight by at most its rate a step: a zero convolution must come from 0 to about 1 in some dozen steps,
-    while what the base has learned should last.
+    Adam moves a weight by at most its rate a step: a zero convolution must come from 0 to about 1 within a few dozen
+    steps, while what the base has learned should last.
     """
     pretrained = ("unet.", "control.", *(("adapter.query.",) if is_model(Path(params.warm_start)) else ()))
 
