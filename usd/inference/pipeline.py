@@ -192,7 +192,7 @@ class USDiffusionPipeline(DiffusionPipeline):
         indicator = torch.stack([self.adapter.infer(pair) for pair in pairs]).mean(0)
         for number, name in enumerate(tasks):
             if name is not None:
-                indicator[number] = self.adapter.named(name, 1)[0]
+                indicator[number] = self.adapter.named(name)
         alone = self.adapter.read_query(queries, indicator)
         from_pair = torch.stack([self.adapter.read_pair(pair, indicator) for pair in pairs]).mean(0)
         return indicator.float(), alone, from_pair

@@ -28,7 +28,7 @@ INDEX = "model_index.json"
 PARTS = (*COMPONENTS, "control", "adapter")
 
 
-def save_model(root: Path, base: Base, denoiser: Denoiser, sampling: Mapping[str, Any] | None = None) -> None:
+def save_model(root: Path, base: Base, denoiser: Denoiser, sampling: Mapping[str, Any]) -> None:
     """Write base, control branch and adapter, weights as safetensors.
 
     `sampling` is what a call does by default: `{"image2map": {"timesteps": [998], "guidance_scale": 1.0}, …}`.
