@@ -27,13 +27,13 @@ from usd.diffusion.losses import feedback, mean_square, task_weights
 from usd.diffusion.prediction import clean_estimate, ddim_step, denoising_target
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError, reported
-from usd.files import path_digest, sole_writer
+from usd.files import sole_writer
 from usd.model.adapter import SeparateGather
 from usd.model.base import decode, encode, encode_text, load_base, prompt_tokens
 from usd.model.control import Denoiser, channels_last, predict
 from usd.tasks import TRAINED
-from usd.training.checkpoint import TrainingState, identity_of
-from usd.training.finetune import batches_of, new_denoiser, rates
+from usd.training.checkpoint import TrainingState
+from usd.training.finetune import batches_of, inputs_of, new_denoiser, rates
 from usd.training.objective import Draws, Objective, draw_all
 from usd.training.optimizer import learning_rate, new_average, new_optimizer, set_learning_rate
 from usd.training.progress import Progress
@@ -246,8 +246,8 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
     accelerator = accelerator_for(own.device, own.precision)
     device, base = accelerator.device, load_base(own.base).freeze()
     check_estimates(OURS, variant, base.scheduler)
-    given = {"annotators": path_digest(annotators), "start": path_digest(Path(own.warm_start))}
-    given |= {"base weights": base.digest(), "processes": 1, "variant": asdict(variant)}
+    digest = base.digest()
+    identity = inputs_of(own, variant, opened, annotators) | {"base weights": digest, "processes": 1}
     denoiser = new_denoiser(base, variant, own).to(device)
     base.to(device)
     channels_last(denoiser.train())
@@ -256,9 +256,9 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
     named = [(name, weight) for name, weight in denoiser.named_parameters() if weight.requires_grad]
     optimizer, average = new_optimizer(named, own, rates(own)), new_average(step.weights, own.ema_decay)
     assert average
-    state = TrainingState(run_dir, identity_of(own, "train", opened.digest) | given, named, optimizer, average)
+    state = TrainingState(run_dir, identity, named, optimizer, average)
     start = state.load()
-    batches = batches_of(opened, own, given["base weights"], accelerator)(start)
+    batches = batches_of(opened, own, digest, accelerator)(start)
     with sole_writer(run_dir), Progress("reference", start, own.steps, shown=True) as progress:
         for done, batch in zip(range(start + 1, own.steps + 1), batches, strict=False):
             set_learning_rate(optimizer, done - 1, own)

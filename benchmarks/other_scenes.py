@@ -36,7 +36,7 @@ def _render(mitsuba: Any, seed: int, size: int) -> dict[str, np.ndarray]:
         "image": np.array(image),
         "depth_mm": np.rint(depth * 1000).astype(np.uint16),
         "class_id": (depth < FAR).astype(np.uint8),
-        "normal": normals(depth, FIELD_OF_VIEW, FAR),
+        "normal": normals(depth, FAR),
     }
 
 

@@ -30,7 +30,7 @@ from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, MEAN_MAP
 from usd.evaluation.evaluator import Evaluator, Measure, Scored
 from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.pictures import draw_grid
-from usd.evaluation.sampling import NAMED, Candidate, Shown
+from usd.evaluation.sampling import Candidate, Shown
 from usd.evaluation.yardsticks import base_alone
 from usd.files import read_json, sha256
 from usd.model.base import load_base
@@ -78,7 +78,7 @@ def answers(params: config.Params, shards: Shards) -> dict[str, Answer]:
 
     measure = Measure.of(shards, Path(params.paths.judges))
     control = Evaluator.of_model(
-        Path(params.train.warm_start), CPU, "ess", params.train.ess_steps, params.evaluate, measure, NAMED
+        Path(params.train.warm_start), CPU, "ess", params.train.ess_steps, params.evaluate, measure
     )
     found = {BASE_ALONE: by_base, CONTROL_ALONE: _by(control, control.choose(Samples(shards["val"]), "image2map").best)}
     for name, variant in ((BASELINE, BASELINE), (OURS, OURS), (REFERENCE, OURS)):

@@ -1,5 +1,6 @@
 """A tiny dataset, made once by the real stages, and the bundled base."""
 
+import json
 import os
 import shutil
 import sys
@@ -121,20 +122,28 @@ def inside_tiny(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trainable(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the tiny project with untrained annotators, base and start in place, as working directory."""
     from accelerate.state import AcceleratorState
-    from safetensors.torch import save_file
-
-    from usd.annotators.bundled import PerceptionNet
 
     shutil.copytree(tiny / "shards", tmp_path / "shards")
     for model in ("base", "control"):
         shutil.copytree(ROOT / "models" / model, tmp_path / "models" / model)
     shutil.copy(tiny / "params.yaml", tmp_path)
-    (tmp_path / "annotators").mkdir()
-    save_file(PerceptionNet([8, 16]).state_dict(), tmp_path / "annotators/model.safetensors")
-    (tmp_path / "annotators/config.json").write_text('{"channels": [8, 16], "classes": 22}')
+    write_annotators(tmp_path / "annotators")
     monkeypatch.chdir(tmp_path)
     AcceleratorState._reset_state(reset_partial_state=True)  # a process keeps one device
     return tmp_path
+
+
+def write_annotators(folder: Path) -> Path:
+    """Untrained annotators, as stage `annotators` writes them."""
+    from safetensors.torch import save_file
+
+    from usd.annotators.bundled import PerceptionNet
+
+    folder.mkdir()
+    net = PerceptionNet([8, 16])
+    save_file(net.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(net.config))
+    return folder
 
 
 @contextmanager
@@ -234,7 +243,6 @@ def connect(monkeypatch: pytest.MonkeyPatch, host: str, port: int) -> None:
 @pytest.fixture(scope="session")
 def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder `results` with the real evaluation of both untrained variants and the yardsticks; not to be changed."""
-    import json
     from dataclasses import replace
 
     from usd import config
@@ -244,7 +252,6 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from usd.evaluation.evaluator import Evaluator, Measure
     from usd.evaluation.files import write_evaluation, write_replicates
     from usd.evaluation.manifest import Samples, mean_maps
-    from usd.evaluation.sampling import NAMED
     from usd.evaluation.variant import evaluate_variant
     from usd.evaluation.yardsticks import Yardsticks
     from usd.model.base import load_base
@@ -263,7 +270,7 @@ def evaluated(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_evaluation(evaluate_variant(evaluator, splits["val"], splits["test"], folder / name), folder / name)
     yardsticks = Yardsticks(params, measure)
     yardsticks.answer(base, splits["test"], splits["train"])
-    control = Evaluator(untrained(base, "control"), "ess", 3, params, measure, NAMED)
+    control = Evaluator(untrained(base, "control"), "ess", 3, params, measure)
     yardsticks.answer_by_control(control, splits["val"], splits["test"])
     (folder / "yardsticks").mkdir()
     (folder / "yardsticks/yardsticks.json").write_text(json.dumps(yardsticks.rows))

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_annotators
 from tests.test_stable_diffusion import US_DIFFUSION, params, stable_diffusion  # noqa: F401 (fixtures)
 from usd import cli, config
-from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.config.profiles import change
 from usd.data.encoded import Encoded
 from usd.data.loader import training_loader
@@ -135,14 +134,13 @@ def test_a_training_on_columns_learns_the_same_and_runs_no_encoder(
     tmp_path: Path,
     shards: Shards,
 ) -> None:
-    net = PerceptionNet([8, 16])
-    annotators = {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
+    annotators = write_annotators(tmp_path / "annotators")
     losses, encoded, cpu = [], [], accelerator_for(params.device, params.precision)
     for folder in ("", str(columns)):
         base = load_base(params.base)
         base.vae.encoder.register_forward_hook(lambda module, inputs, output: encoded.append(len(inputs[0])))
         changed = dataclasses.replace(params, encoded=folder, steps=1)
-        _, curve = finetune(base, annotators, shards, changed, US_DIFFUSION, tmp_path / f"run-{len(losses)}", {}, cpu)
+        _, curve = finetune(base, annotators, shards, changed, US_DIFFUSION, tmp_path / f"run-{len(losses)}", cpu)
         losses.append([row["denoising"] for row in curve])
         encoded.append(0)
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)

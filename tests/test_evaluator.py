@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import untrained
 from usd import config
 from usd.annotators.bundled import soft_edges
 from usd.config.training import OURS, VARIANTS
@@ -55,6 +56,14 @@ def test_every_setting_reaches_the_network(evaluator: Evaluator, test_split: Sam
     task = TASKS["image2depth"]
     usual, found = (evaluator.score(test_split, task, 2, ONE, each) for each in (Shown(), shown))
     assert not torch.equal(usual.images, found.images)
+
+
+def test_a_model_that_reads_no_example_is_told_the_map(evaluator: Evaluator, base, test_split: Samples) -> None:
+    alone, task = replace(evaluator, pipeline=untrained(base, "control")), TASKS["image2depth"]
+    shown = (None, Shown(named=True), Shown())
+    usual, named, nameless = (alone.score(test_split, task, 2, ONE, each).images for each in shown)
+    assert torch.equal(usual, named)
+    assert not torch.equal(usual, nameless)
 
 
 def test_more_examples_follow_the_first_and_are_never_the_query(test_split: Samples) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from usd import config
 from usd.diffusion.prediction import clean_estimate, denoising_target
+from usd.diffusion.sampling import usual_samplings
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import Base, decode, encode, encode_text, load_base
@@ -29,6 +30,7 @@ from usd.training.finetune import new_denoiser
 
 EVERYTHING = config.load(ROOT / "params.yaml")
 PARAMS, VARIANTS = replace(EVERYTHING.train, warm_start=config.NO_START), EVERYTHING.variants
+SAMPLING = usual_samplings("sample", 10)
 
 
 def adapter(kind: str = "separate_gather", scale: int = 2) -> InContextAdapter:
@@ -65,7 +67,8 @@ def test_every_variant_starts_with_the_output_of_the_generic_control_branch(base
     zeros = [trained.adapter.query.out, *trained.control.controlnet_down_blocks, trained.unet.conv_out]
     for module in zeros:
         torch.nn.init.normal_(module.weight, std=0.2)
-    save_model(tmp_path, Base(base.vae, trained.unet, base.text_encoder, base.tokenizer, base.scheduler), trained)
+    own = Base(base.vae, trained.unet, base.text_encoder, base.tokenizer, base.scheduler)
+    save_model(tmp_path, own, trained, SAMPLING)
     with torch.no_grad():
         wanted, _ = trained(**inputs)
         for variant in ("us_diffusion", "prompt_diffusion"):
@@ -81,8 +84,8 @@ def test_every_variant_starts_with_the_output_of_the_generic_control_branch(base
 def test_a_start_of_another_base_or_of_a_trained_variant_is_refused(base, tmp_path: Path) -> None:
     """It would replace the U-Net of `train.base`, or lose what its example branch has learned."""
     control, variant = (new_denoiser(base, VARIANTS[name], PARAMS) for name in ("control", "us_diffusion"))
-    save_model(tmp_path / "control", base, control)
-    save_model(tmp_path / "variant", base, variant)
+    save_model(tmp_path / "control", base, control, SAMPLING)
+    save_model(tmp_path / "variant", base, variant, SAMPLING)
     other, third = (load_base(str(ROOT / "models/base")).freeze() for _ in range(2))
     other.unet.down_blocks[0].resnets[0].conv1.weight.mul_(1.01)
     kinds = ("CrossAttnDownBlock2D", *third.unet.config.down_block_types[1:])
@@ -117,7 +120,7 @@ def test_the_indicator_picks_its_light_module() -> None:
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_the_adapter_meets_the_latents_size(scale) -> None:
     made = adapter(scale=scale)
-    indicator = made.named("image2depth", 2)
+    indicator = made.named("image2depth").expand(2, -1)
     parts = made.read_pair(torch.rand(2, 6, 64, 64), indicator), made.read_query(torch.rand(2, 3, 64, 64), indicator)
     for found in parts:
         assert found.shape == (2, 16, 64 // scale, 64 // scale)
@@ -125,7 +128,7 @@ def test_the_adapter_meets_the_latents_size(scale) -> None:
 
 
 def test_an_unseen_task_averages_its_own_direction() -> None:
-    weights = adapter().named("canny2image", 1)[0]
+    weights = adapter().named("canny2image")
     expected = [0.0 if name.startswith("image2") else 1 / 3 for name in [task.name for task in TRAINED]]
     assert weights.tolist() == pytest.approx(expected)
 

@@ -46,7 +46,7 @@ def steered(base, variant: str) -> Denoiser:
 def batch_of(items: int = ITEMS) -> Batch:
     pictures = torch.rand(4, items, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     task = torch.arange(items) % len(TRAINED)
-    prompts = [TRAINED[number].prompt(f"a red cube {item}") for item, number in enumerate(task.tolist())]
+    prompts = [TRAINED[number].prompt(f"a red cube {item}", named=True) for item, number in enumerate(task.tolist())]
     return Batch(TRAINED, task, *pictures, prompts, prompts, ["key"] * items, 7)
 
 

@@ -220,6 +220,13 @@ def test_what_does_not_fit_is_named(pipeline, options, said) -> None:
         call(pipeline, 2, **options)
 
 
+def test_an_indicator_that_is_not_finite_is_told_as_such(pipeline) -> None:
+    """Of a model that has diverged, or is used in half precision that is too narrow for it."""
+    pipeline.adapter.indicator.head.bias.data[0] = float("nan")
+    with pytest.raises(UsdError, match=r"a result is not finite; .* or train it again if it has diverged"):
+        call(pipeline, 2)
+
+
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match="no trained model"):
         USDiffusionPipeline.from_pretrained(tmp_path)

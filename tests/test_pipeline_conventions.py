@@ -66,7 +66,8 @@ def test_options_alone_load_it(pipeline, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_training_and_the_pipeline_write_the_same_directory(pipeline, base, tmp_path: Path) -> None:
-    save_model(tmp_path / "trained", base, Denoiser(pipeline.unet, pipeline.control, pipeline.adapter))
+    denoiser = Denoiser(pipeline.unet, pipeline.control, pipeline.adapter)
+    save_model(tmp_path / "trained", base, denoiser, pipeline.config.sampling)
     pipeline.save_pretrained(tmp_path / "saved")
     trained, saved = (
         {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
@@ -76,7 +77,7 @@ def test_a_training_and_the_pipeline_write_the_same_directory(pipeline, base, tm
     changed = {name for name, data in trained.items() if data != saved[name]}
     assert changed == {"model_index.json", "scheduler/scheduler_config.json"}
     indices = [json.loads(files["model_index.json"]) for files in (trained, saved)]
-    assert all(indices[0][name] == indices[1][name] for name in PARTS - {"scheduler"})
+    assert all(indices[0][name] == indices[1][name] for name in {"sampling", *PARTS} - {"scheduler"})
     _, denoiser = load_model(tmp_path / "saved")
     assert all(torch.equal(a, b) for a, b in zip(denoiser.unet.parameters(), pipeline.unet.parameters(), strict=True))
 

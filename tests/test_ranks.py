@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from accelerate import Accelerator
+from accelerate import PartialState
 
 from usd.stages import annotators, base, reference
 from usd.training.variant import Run
@@ -39,7 +39,7 @@ def make_reference() -> None:
 
 @pytest.mark.usefixtures("trainable")
 def test_only_the_first_process_writes_results(trained: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Accelerator, "is_main_process", False)
+    monkeypatch.setattr(PartialState, "is_main_process", False)
     base.main("shards", Path("new/base"), Path("run/base"))
     annotators.main("shards", Path("new/networks"), Path("new/networks.json"), Path("run/networks"))
     make_reference()

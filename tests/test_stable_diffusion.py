@@ -14,9 +14,8 @@ from diffusers import AutoencoderKL, ControlNetModel, PNDMScheduler, UNet2DCondi
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tests.conftest import ROOT, draw_into, pipeline_of
+from tests.conftest import ROOT, draw_into, pipeline_of, write_annotators
 from usd import config
-from usd.annotators.bundled import PerceptionNet, depth_annotator, segmentation_annotator, soft_edges
 from usd.config.profiles import apply
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
@@ -91,8 +90,7 @@ def test_it_trains_and_is_called(
 ) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)  # a process keeps one precision
     params = dataclasses.replace(params, unlock=unlock, optimizer="adamw_8bit", precision=precision)
-    net = PerceptionNet([8, 16])
-    annotators = {"depth": depth_annotator(net), "seg": segmentation_annotator(net), "hed": soft_edges}
+    annotators = write_annotators(tmp_path / "annotators")
     base = load_base(params.base)
     base.scheduler.register_to_config(prediction_type=kind)
     before = {name: weight.clone() for name, weight in base.unet.state_dict().items()}
@@ -100,7 +98,7 @@ def test_it_trains_and_is_called(
     add_noise = base.scheduler.add_noise
     base.scheduler.add_noise = lambda x_0, *rest: (noised.append(x_0.dtype), add_noise(x_0, *rest))[1]
     shards, accelerator = Shards.open("shards"), accelerator_for(params.device, params.precision)
-    denoiser, curve = finetune(base, annotators, shards, params, US_DIFFUSION, tmp_path / "run", {}, accelerator)
+    denoiser, curve = finetune(base, annotators, shards, params, US_DIFFUSION, tmp_path / "run", accelerator)
     AcceleratorState._reset_state(reset_partial_state=True)
     assert set(noised) == {torch.float32}  # in bf16, 1 - ᾱ would be 0 for small t
     assert [row["step"] for row in curve] == [1, 2, 3]

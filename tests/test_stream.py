@@ -121,7 +121,7 @@ def test_a_batch_holds_what_its_tasks_ask_for(split: Split) -> None:
         for field, found in ((name.source, batch.query), (name.target, batch.target)):
             picture = torch.from_numpy(split.pictures([key], field)[0]).movedim(-1, 0)
             assert torch.equal((found[number] * 255).round().byte(), picture)
-        assert batch.prompts[number] == name.prompt(split.caption(key))
+        assert batch.prompts[number] == name.prompt(split.caption(key), named=True)
     assert f"task {TRAINED[0].name}, keys {batch.keys[0]}, {batch.keys[6]}; task" in batch.label
 
 

@@ -5,17 +5,25 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from accelerate import Accelerator
 
 from tests.conftest import ROOT
 from tests.test_track import records
+from usd import config
 from usd.config.profiles import change
+from usd.data.shards import Shards
+from usd.determinism import accelerator_for
+from usd.errors import UsdError
+from usd.model.base import load_base
 from usd.stages import train
 from usd.tasks import TRAINED
 from usd.training.checkpoint import CHECKPOINT
+from usd.training.finetune import finetune
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +70,28 @@ def test_kill_9_and_run_again_gives_bit_identical_weights(trainable: Path) -> No
     terms = {f"{term}/{task.name}" for term in ("denoising", "feedback") for task in TRAINED}
     assert logged >= terms | {"denoising", "feedback", "grad_norm", "lr", "seconds_per_step", "waited", "preview/_type"}
     assert logged >= {f"validation rmse/{task.name}" for task in TRAINED}
+
+
+def test_a_checkpoint_of_other_inputs_is_not_resumed(trainable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, shards, cpu = config.load(), Shards.open("shards"), accelerator_for("cpu", "no")
+    short = replace(params.train, steps=1, checkpoint_every=1)
+
+    def train_one(shift: float = 0.0, **changes: float) -> None:
+        base, variant = load_base(short.base), replace(params.variant("us_diffusion"), **changes)
+        base.unet.conv_out.bias.data += shift
+        finetune(base, Path("annotators"), shards, short, variant, Path("run"), cpu)
+
+    train_one()
+    with monkeypatch.context() as patch:
+        patch.setattr(Accelerator, "num_processes", 2)
+        with pytest.raises(UsdError, match="to a run with other processes; delete it"):
+            train_one()
+    for place in ("annotators", "models/control"):
+        Path(place, "README.md").write_text("others")
+    shards.digest = "other"
+    others = "annotators, base weights, data, start, variant"
+    with pytest.raises(UsdError, match=f"to a run with other {others}; delete it"):
+        train_one(shift=1.0, self_estimates=0.5)
 
 
 def test_two_processes_learn_what_one_does_at_the_same_global_batch(trainable: Path) -> None:

@@ -67,13 +67,14 @@ class Task:
         """The record field of the result and of the example's target."""
         return self.map.name if self.direction == "image2map" else "image"
 
-    def prompt(self, caption: str) -> str:
-        """Where no pair is shown: the map's name for Image2Map, the caption for Map2Image (arXiv 2305.01115)."""
-        return self.map.prompt if self.direction == "image2map" else caption
+    def prompt(self, caption: str, named: bool) -> str:
+        """The caption for Map2Image; for Image2Map the map's name (arXiv 2305.01115) if it is `named`, else nothing.
 
-    def prompt_beside_pair(self, caption: str) -> str:
-        """Empty for Image2Map: a prompt that named the map would make the example pair superfluous."""
-        return "" if self.direction == "image2map" else caption
+        It is named only where no example pair is shown: a prompt that named the map would make the pair superfluous.
+        """
+        if self.direction == "map2image":
+            return caption
+        return self.map.prompt if named else ""
 
 
 TASKS: dict[str, Task] = {

@@ -8,13 +8,12 @@ from usd import config
 from usd.annotators.bundled import Annotator
 from usd.annotators.loading import load_annotators
 from usd.annotators.maps import derive
+from usd.config.training import NO_NETWORKS
 from usd.data.record import RENDERED, field_path, read_field
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png, encode_png
 from usd.tasks import MAPS
-
-NO_NETWORKS = "models/no_networks"  # a folder in git that stands for none, as DVC must depend on one
 
 
 @dataclass(frozen=True)

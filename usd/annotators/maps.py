@@ -9,8 +9,9 @@ import torch
 from usd.annotators.bundled import Annotator, soft_edges
 from usd.annotators.pretrained import Pretrained
 from usd.config import Annotate
-from usd.data.camera import FIELD_OF_VIEW, normals
+from usd.data.camera import normals
 from usd.data.classes import PALETTE, nearest_class
+from usd.data.record import TRUTH
 from usd.errors import UsdError
 from usd.images import to_array, to_tensor
 
@@ -40,7 +41,7 @@ def normal(fields: Fields, params: Annotate) -> np.ndarray:
     """Camera-space normals of the depth map, where none were rendered. (S, S, 3) uint8."""
     value = fields["depth"][..., 0] / 255
     metres = 1 / (value * (1 / params.near - 1 / params.far) + 1 / params.far)
-    return normals(metres, FIELD_OF_VIEW, params.far)
+    return normals(metres, params.far)
 
 
 def canny(fields: Fields, params: Annotate) -> np.ndarray:
@@ -66,7 +67,6 @@ DERIVE: dict[str, Callable[[Fields, Annotate], np.ndarray]] = {
     "canny": canny,
     "outpaint": outpaint,
 }
-TRUTH = {"depth": "depth_mm", "seg": "class_id"}  # map → what only a renderer knows of it
 
 
 def derive(name: str, fields: Fields, params: Annotate, annotators: dict[str, Annotator]) -> np.ndarray:

@@ -25,7 +25,9 @@ from usd.config.values import (
 )
 
 BASELINE, OURS = VARIANTS = ("prompt_diffusion", "us_diffusion")  # in params.yaml, whatever else is there
-NO_START = "models/no_start"  # a folder in git that stands for a copy of the base, as DVC must depend on one
+# folders in git that stand for none, as DVC must depend on one
+NO_START = "models/no_start"  # train.warm_start: each branch starts as a copy of the base
+NO_NETWORKS = "models/no_networks"  # annotate.networks: maps are computed
 
 
 @dataclass(frozen=True, kw_only=True, config=EXACT)

@@ -21,6 +21,7 @@ from usd.files import read_file, sha256
 
 SPLITS = ("train", "val", "test")
 RENDERED = ("image", "depth_mm", "class_id", "normal")  # the fields that a rendered scene brings
+TRUTH = {"depth": "depth_mm", "seg": "class_id"}  # map → the one of them that it is made from
 
 MANIFEST = "manifest.parquet"
 TEXTS = ("key", "split", "image_sha256", "caption")  # columns of text; only a caption may be missing

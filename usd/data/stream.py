@@ -179,9 +179,9 @@ class TrainingStream:
 
     def _prompt(self, task: Task, number: int, flipped: bool) -> str:
         if task.direction == "image2map":  # whatever the caption
-            return task.prompt("")
+            return task.prompt("", named=True)
         caption = self.split.rows.caption(number)
-        return task.prompt(mirrored_caption(caption) if flipped else caption)
+        return task.prompt(mirrored_caption(caption) if flipped else caption, named=True)
 
     def _encoded(self, items: list[StreamItem], mirrored: list[bool]) -> tuple[Tensor | None, Tensor | None]:
         """Latents of the targets and text states of the prompts, where they are kept beside the shards."""

@@ -10,12 +10,13 @@ from typing import Any
 
 from usd.diff.revision import MALFORMED, Revision
 from usd.errors import UsdError
+from usd.evaluation.comparison import METRICS
 from usd.evaluation.gate import mean
 from usd.tasks import DIRECTIONS, task_name
 
 STUDY = "results/study/study.json"
 ANNOTATORS = "results/annotators.json"
-AVERAGED = ("rmse", "fd", "adherence_rmse")  # over the trained tasks, as the gate and the study do
+AVERAGED = tuple(metric for _, metric in METRICS)  # over the trained tasks, as the gate and the study do
 LOWER = {*AVERAGED, "floor_ratio", "absrel", "kid", "depth_rmse", "rmse_averaged", "fd_averaged"}
 HIGHER = {"miou", "obeys", "swapped_pair_change", "indicator_accuracy", "seg_accuracy"}
 MEAN = "mean of the trained tasks"

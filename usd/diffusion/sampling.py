@@ -3,13 +3,14 @@
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
+from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # x_t (B, C, h, w) and t → the network's prediction (B, C, h, w)
@@ -37,6 +38,18 @@ class Sampling:
         return len(self.timesteps) * (2 if self.guidance_scale > 1 else 1)
 
 
+def usual_samplings(prediction_type: str | None, ess_steps: int, one_step_maps: bool = True) -> dict[str, Any]:
+    """How a model is sampled in each direction before validation chose: along the ESS list, a map in one step.
+
+    Of ε or v little can be read at the highest timestep, so a base that predicts them goes through the list for a map,
+    too. So does a variant trained at every timestep (`one_step_maps` False): the baseline, which is one of them, does
+    not read the direction off the pair.
+    """
+    steps = sampling_timesteps("ess", ess_steps)
+    maps = steps[:1] if one_step_maps and prediction_type == "sample" else steps
+    return {"image2map": asdict(Sampling(maps)), "map2image": asdict(Sampling(steps))}
+
+
 def ddim(config: Mapping[str, Any]) -> DPMSolverMultistepScheduler:
     """Deterministic DDIM over any list of timesteps: first-order DPM-Solver++ (arXiv 2211.01095) is exactly that.
 
@@ -49,20 +62,6 @@ def ddim(config: Mapping[str, Any]) -> DPMSolverMultistepScheduler:
         final_sigmas_type="zero",
         **dict.fromkeys(OWN_WAYS, False),
     )
-
-
-def guided(conditional: Denoise, unconditional: Denoise, scale: float, interval: tuple[int, int]) -> Denoise:
-    """Classifier-free guidance (arXiv 2207.12598): ε̂ = ε∅ + s·(ε_c − ε∅), where t is within the interval."""
-    low, high = interval
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        with_condition = conditional(x_t, t)
-        if not low <= int(t) <= high:
-            return with_condition
-        without = unconditional(x_t, t)
-        return without + scale * (with_condition - without)
-
-    return denoise
 
 
 def set_timesteps(scheduler: Any, timesteps: Sequence[int], device: torch.device) -> None:

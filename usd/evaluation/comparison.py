@@ -76,7 +76,7 @@ class Comparison:
         return interval(float(np.mean(deltas)), np.mean(differences, axis=0))
 
     def starts(self) -> list[str]:
-        """Which of CONTROL_ALONE and BASE_ALONE were measured: a start without adapter, or none, answers nothing."""
+        """Which of CONTROL_ALONE and BASE_ALONE were measured: a start without an adapter cannot be measured."""
         return [name for name in (CONTROL_ALONE, BASE_ALONE) if name in set(self.yardsticks["name"])]
 
     def over(self, name: str, task: str, metric: str) -> Interval:
@@ -119,6 +119,6 @@ def verdict(found: Interval) -> str:
     return "better" if found.is_below_zero else "worse" if found.is_above_zero else "no difference"
 
 
-def unseen_maps() -> list[str]:
+def unseen_tasks() -> list[str]:
     """The Image2Map tasks that were kept out of training."""
     return [task.name for task in TASKS.values() if task.direction == "image2map" and not task.map.trained]

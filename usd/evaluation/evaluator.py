@@ -20,7 +20,7 @@ from usd.evaluation.choice import Choice, choose
 from usd.evaluation.manifest import Item, Samples, mean_maps
 from usd.evaluation.metrics import efficientnet_features, frechet_distance, kernel_distance, map_metrics, per_image_mse
 from usd.evaluation.names import HEADLINE
-from usd.evaluation.sampling import USUAL, Candidate, Shown, generate
+from usd.evaluation.sampling import Candidate, Shown, generate
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.tasks import TRAINED, Direction, Task
 
@@ -101,7 +101,6 @@ class Evaluator:
     ess_steps: int  # length of the ESS list that was trained
     params: config.Evaluate
     measure: Measure
-    usual: Shown = USUAL
 
     @classmethod
     def of_model(
@@ -112,7 +111,6 @@ class Evaluator:
         ess_steps: int,
         params: config.Evaluate,
         measure: Measure,
-        usual: Shown = USUAL,
     ) -> "Evaluator":
         """The evaluator of a model directory, whose variant is sampled at the timesteps of `strategy`.
 
@@ -122,7 +120,7 @@ class Evaluator:
             UsdError: there is no such model, or a part of it is missing or unreadable.
         """
         pipeline = USDiffusionPipeline.from_pretrained(model).to(device)
-        return cls(pipeline, strategy, ess_steps, params, measure, usual)
+        return cls(pipeline, strategy, ess_steps, params, measure)
 
     def score(
         self,
@@ -133,7 +131,11 @@ class Evaluator:
         shown: Shown | None = None,
         distances: bool = True,
     ) -> Scored:
-        """Answer the first `count` items of a task, and score the answers; without `distances` all but FD and KID."""
+        """Answer the first `count` items of a task, and score the answers; without `distances` all but FD and KID.
+
+        By default the manifest's example is shown; a model that reads no example is told the map's name.
+        """
+        shown = shown or Shown(named=self.pipeline.adapter.example is None)
         items = samples.manifest(task, count, self.params.seed)
         found, indicator = generate(
             self.pipeline,
@@ -141,7 +143,7 @@ class Evaluator:
             items,
             candidate.sampling(self.strategy),
             self.params.batch_size,
-            self.usual if shown is None else shown,
+            shown,
             title=task.name,
         )
         return self.measure(samples, items, found, indicator, distances)

@@ -41,8 +41,9 @@ class Samples:
 
     def example(self, item: Item, number: int) -> str:
         """The key of an item's example number `number`: the manifest's own, then the keys that follow it."""
-        ring = [key for key in self.keys if key != item.query]
-        return ring[(ring.index(item.example) + number) % len(ring)]
+        query, first = self.split.number(item.query), self.split.number(item.example)
+        place = (first - (first > query) + number) % (len(self.keys) - 1)  # in the ring of all keys but the query
+        return self.keys[place + (place >= query)]
 
     def manifest(self, task: Task, count: int, seed: int) -> list[Item]:
         """`count` items of a task: the first keys as queries, each with another image as its example."""

@@ -94,9 +94,9 @@ def map_metrics(found: Tensor, truth: Tensor, mean_map: Tensor, name: str) -> di
     return scores
 
 
-def blurred(images: Tensor, times: int = 8) -> Tensor:
-    """Images (N, 3, H, W) shrunk `times` and enlarged again."""
-    small = F.interpolate(images, scale_factor=1 / times, mode="area")
+def blurred(images: Tensor) -> Tensor:
+    """Images (N, 3, H, W) shrunk eight times and enlarged again."""
+    small = F.interpolate(images, scale_factor=1 / 8, mode="area")
     return F.interpolate(small, size=images.shape[-2:], mode="bilinear")
 
 

@@ -62,17 +62,14 @@ class Shown:
     indicator: str | None = None  # the task named to the adapter, which else infers it from the pair
 
 
-USUAL, NAMED = Shown(), Shown(named=True)
-
-
 def generate(
     pipeline: USDiffusionPipeline,
     samples: Samples,
     items: list[Item],
     sampling: Sampling,
     batch_size: int,
-    shown: Shown = USUAL,
-    title: str = "generate",
+    shown: Shown,
+    title: str,
 ) -> tuple[Tensor, Tensor]:
     """Results (N, 3, H, W) in [0, 1] and indicators (N, tasks) of the items, in order."""
     task = items[0].task
@@ -83,7 +80,7 @@ def generate(
         output = pipeline(
             _examples(samples, part, shown),
             samples.pictures([item.query for item in part], task.source),
-            [prompt(task, samples.caption(item.query), shown) for item in part],
+            [task.prompt(samples.caption(item.query) if shown.caption else "", shown.named) for item in part],
             task=shown.indicator,
             timesteps=sampling.timesteps,
             guidance_scale=sampling.guidance_scale,
@@ -93,13 +90,6 @@ def generate(
         images.append(output.images)
         indicators.append(output.indicator.cpu())
     return torch.cat(images), torch.cat(indicators)
-
-
-def prompt(task: Task, caption: str, shown: Shown) -> str:
-    """What a pipeline is told beside the pair."""
-    if task.direction == "map2image" and not shown.caption:
-        return ""
-    return task.prompt(caption) if shown.named else task.prompt_beside_pair(caption)
 
 
 def _examples(samples: Samples, items: list[Item], shown: Shown) -> list[Pair]:

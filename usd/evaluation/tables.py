@@ -14,7 +14,7 @@ from usd.evaluation.comparison import (
     TRIVIAL,
     Comparison,
     interval_text,
-    unseen_maps,
+    unseen_tasks,
     verdict,
 )
 from usd.evaluation.gate import Check
@@ -23,6 +23,7 @@ from usd.evaluation.targets import Target
 from usd.tasks import TRAINED
 
 PAPER = {"rmse": "−0.026", "fd": "−7.47 (FID)"}
+BOTH = [f"{named(name)} (evaluations)" for name in VARIANTS]  # heads of columns
 
 
 def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -53,7 +54,7 @@ def evaluations(curve: Any, row: str, direction: str) -> str:
 
 def paper_table(results: Comparison) -> str:
     """The paper's comparison: the trained ESS list against the baseline's DDIM steps."""
-    head = ["mean over the trained tasks", "paper", *both("(evaluations)"), "difference [95 %]", "US-Diffusion is"]
+    head = ["mean over the trained tasks", "paper", *BOTH, "difference [95 %]", "US-Diffusion is"]
     return markdown(head, differences(results, "paper", paper=True))
 
 
@@ -67,19 +68,8 @@ def matched_table(results: Comparison) -> str:
     """Both variants at equal numbers of evaluations, and as each was chosen on validation."""
     rows = [*map(str, results.budgets), "chosen"]
     lines = [[row, *line] for row in rows for line in differences(results, row)]
-    head = [
-        "evaluations",
-        "mean over the trained tasks",
-        *both("(evaluations)"),
-        "difference [95 %]",
-        "US-Diffusion is",
-    ]
+    head = ["evaluations", "mean over the trained tasks", *BOTH, "difference [95 %]", "US-Diffusion is"]
     return markdown(head, lines)
-
-
-def both(suffix: str) -> list[str]:
-    """The variants' names as column heads."""
-    return [f"{named(name)} {suffix}" for name in VARIANTS]
 
 
 def yardstick_table(results: Comparison, direction: str) -> str:
@@ -137,7 +127,7 @@ def model_scores(metrics: dict[str, Any], items: int) -> str:
 def unseen_table(results: Comparison) -> str:
     """Unseen Image2Map tasks beside every trivial answer."""
     lines = []
-    for task in unseen_maps():
+    for task in unseen_tasks():
         errors = [each.value("chosen", task, "rmse") for each in (results.baseline, results.ours)]
         errors += [results.yardstick(name, task, "rmse") for name in TRIVIAL]
         lines.append([named(task), *map(number, errors)])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from usd.config import Gate
-from usd.evaluation.comparison import BLURRED, METRICS, Comparison, interval_text, unseen_maps
+from usd.evaluation.comparison import BLURRED, METRICS, Comparison, interval_text, unseen_tasks
 from usd.evaluation.names import HEADLINE, named, number
 from usd.tasks import DIRECTIONS, TRAINED
 
@@ -34,11 +34,8 @@ def targets(results: Comparison, gate: Gate) -> list[Target]:
 
 
 def _paper_row(results: Comparison, gate: Gate) -> Iterator[Target]:
-    for direction, metric, bound in (
-        ("image2map", "rmse", -gate.target_rmse_gain),
-        ("map2image", "fd", 0.0),
-    ):
-        found = results.between("paper", direction, metric)  # type: ignore[arg-type]
+    for (direction, metric), bound in zip(HEADLINE.items(), (-gate.target_rmse_gain, 0.0), strict=True):
+        found = results.between("paper", direction, metric)
         met = found is not None and found.is_below_zero and found.delta <= bound
         wanted = f"≤ {number(bound, 3)}, interval below zero" if bound else "interval below zero"
         name = f"paper's row: {named(metric)}, US-Diffusion − Prompt Diffusion"
@@ -101,7 +98,7 @@ def _blurred(results: Comparison, gate: Gate) -> Target:
 
 
 def _unseen(results: Comparison) -> Iterator[Target]:
-    for task in unseen_maps():
+    for task in unseen_tasks():
         ours = results.ours.value("chosen", task, "rmse")
         name, least = results.best_trivial(task)
         wanted = f"< {number(least)} ({name})"

@@ -29,7 +29,6 @@ from usd.evaluation.evaluator import Evaluator, Measure, Scored, rounded
 from usd.evaluation.files import write_replicates
 from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.metrics import blurred, efficientnet_features, frechet_distance
-from usd.evaluation.sampling import NAMED
 from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.directory import is_model
 from usd.tasks import DIRECTIONS, TASKS, TRAINED, Task
@@ -111,7 +110,7 @@ def score_yardsticks(
     found = Yardsticks(evaluate, measure)
     found.answer(load_base(base).freeze().to(device), test, Samples(shards["train"]))
     if is_model(control):
-        alone = Evaluator.of_model(control, device, strategy, train.ess_steps, evaluate, measure, NAMED)
+        alone = Evaluator.of_model(control, device, strategy, train.ess_steps, evaluate, measure)
         found.answer_by_control(alone, Samples(shards["val"]), test)
     return found
 
@@ -124,7 +123,7 @@ def base_alone(base: Base, samples: Samples, items: list[Item], batch_size: int)
     for start in range(0, len(items), batch_size):
         part = items[start : start + batch_size]
         query = samples.pictures([item.query for item in part], task.source).to(device)
-        text = encode_text(base, [task.prompt(samples.caption(item.query)) for item in part])
+        text = encode_text(base, [task.prompt(samples.caption(item.query), named=True) for item in part])
         t = torch.full((len(part),), T_BASE_ALONE, device=device)
         x_t = encode(base.vae, query)  # (B, C, h, w)
         prediction = base.unet(x_t, t, text).sample

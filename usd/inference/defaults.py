@@ -5,7 +5,6 @@ takes the ESS list.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,16 +14,6 @@ from torch import Tensor
 from usd.diffusion.sampling import Sampling
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-
-
-def usual_sampling(scheduler: Any) -> dict[str, Any]:
-    """How a model samples that does not say: along the ESS list, but a map in one step where it predicts x_0.
-
-    Of ε or v little can be read at the highest timestep.
-    """
-    steps = sampling_timesteps("ess", 10)
-    maps = steps[:1] if scheduler.config.get("prediction_type") == "sample" else steps
-    return {"image2map": asdict(Sampling(maps)), "map2image": asdict(Sampling(steps))}
 
 
 def default_samplings(config: Mapping[str, Any], tasks: Sequence[str], indicator: Tensor) -> list[Sampling]:

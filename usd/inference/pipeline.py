@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DCon
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, guided, sample
+from usd.diffusion.sampling import EVERYWHERE, Denoise, Sampling, ddim, sample, usual_samplings
 from usd.inference.arguments import (
     Generators,
     changed_latents,
@@ -23,7 +23,7 @@ from usd.inference.arguments import (
     per_query,
     starting_noise,
 )
-from usd.inference.defaults import asked_sampling, default_samplings, execution_device, usual_sampling
+from usd.inference.defaults import asked_sampling, default_samplings, execution_device
 from usd.inference.images import Images, OutputType, Pair, USDiffusionOutput, as_batch, as_output, as_pairs
 from usd.inference.loading import to_load
 from usd.model.adapter import InContextAdapter
@@ -74,7 +74,7 @@ class USDiffusionPipeline(DiffusionPipeline):
             control=control,
             adapter=adapter,
         )
-        self.register_to_config(sampling=sampling or usual_sampling(scheduler))
+        self.register_to_config(sampling=sampling or usual_samplings(scheduler.config.get("prediction_type"), 10))
         self._guidance_scale, self._interrupt = 1.0, False
 
     @classmethod
@@ -192,7 +192,7 @@ class USDiffusionPipeline(DiffusionPipeline):
         indicator = torch.stack([self.adapter.infer(pair) for pair in pairs]).mean(0)
         for number, name in enumerate(tasks):
             if name is not None:
-                indicator[number] = self.adapter.named(name, 1)[0]
+                indicator[number] = self.adapter.named(name)
         alone = self.adapter.read_query(queries, indicator)
         from_pair = torch.stack([self.adapter.read_pair(pair, indicator) for pair in pairs]).mean(0)
         return indicator.float(), alone, from_pair
@@ -215,14 +215,17 @@ class USDiffusionPipeline(DiffusionPipeline):
     def _denoise(
         self, interval: tuple[int, int], text: Tensor, features: Tensor, no_text: Tensor, alone: Tensor
     ) -> Denoise:
-        """The network with text and pair, and without, guided by `guidance_scale`, which callbacks may change."""
+        """The network with text and pair, guided (arXiv 2207.12598) by a scale that callbacks may change."""
+        low, high = interval
         conditional = partial(predict, self.unet, self.control, text=text, features=features)
         unconditional = partial(predict, self.unet, self.control, text=no_text, features=alone)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            if self._guidance_scale <= 1:
-                return conditional(x_t, t)
-            return guided(conditional, unconditional, self._guidance_scale, interval)(x_t, t)
+            found = conditional(x_t, t)
+            if self._guidance_scale > 1 and low <= int(t) <= high:  # ε̂ = ε∅ + s·(ε_c − ε∅)
+                without = unconditional(x_t, t)
+                found = without + self._guidance_scale * (found - without)
+            return found
 
         return denoise
 

@@ -54,7 +54,7 @@ class SeparateGather(nn.Module):
         x = condition * 2 - 1
         separate: Tensor | None = None
         for n, light in enumerate(self.light):
-            rows = (indicator[:, n] > NEGLIGIBLE).nonzero()[:, 0]
+            rows = (~(indicator[:, n] <= NEGLIGIBLE)).nonzero()[:, 0]  # NaN shows in the result
             if len(rows):
                 part = light(x[rows]) * indicator[rows, n, None, None, None]
                 separate = part.new_zeros(len(x), *part.shape[1:]) if separate is None else separate
@@ -151,12 +151,12 @@ class InContextAdapter(ModelMixin, ConfigMixin):
         logits: Tensor = self.indicator(pair)
         return logits.softmax(1)
 
-    def named(self, task: str, batch: int) -> Tensor:
-        """The indicator (B, N) of a task by name; for an unseen one the mean over the tasks of its direction."""
+    def named(self, task: str) -> Tensor:
+        """The indicator (N,) of a task by name; for an unseen one the mean over the tasks of its direction."""
         names = list(self.config.tasks)
         if task in names:
             weights = F.one_hot(torch.tensor(names.index(task)), len(names)).float()
         else:
             same = torch.tensor([name.startswith("image2") == task.startswith("image2") for name in names]).float()
             weights = same / same.sum()
-        return weights.to(self.device).expand(batch, -1)
+        return weights.to(self.device)

@@ -184,7 +184,7 @@ def load_schedule(folder: Path) -> DDIMScheduler:
     """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, clipping, …) is left out.
 
     Raises:
-        UsdError: its settings are none.
+        UsdError: they are not a scheduler's settings.
     """
     known = inspect.signature(DDIMScheduler.__init__).parameters
     with one_line_errors(folder / "scheduler_config.json"):

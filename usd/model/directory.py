@@ -21,14 +21,14 @@ from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, load_base, load_schedule, save_base
 from usd.model.control import ControlBranch, Denoiser, channels_last
-from usd.model.requirements import COMPONENTS, TRAINED_STEPS, check_base, read_settings, weights_of
+from usd.model.requirements import COMPONENTS, TIMESTEPS, check_base, read_settings, weights_of
 from usd.model.source import local_copy, one_line_errors
 
 INDEX = "model_index.json"
 PARTS = (*COMPONENTS, "control", "adapter")
 
 
-def save_model(root: Path, base: Base, denoiser: Denoiser, sampling: Mapping[str, Any] | None = None) -> None:
+def save_model(root: Path, base: Base, denoiser: Denoiser, sampling: Mapping[str, Any]) -> None:
     """Write base, control branch and adapter, weights as safetensors.
 
     `sampling` is what a call does by default: `{"image2map": {"timesteps": [998], "guidance_scale": 1.0}, …}`.
@@ -135,7 +135,7 @@ def _check_sampling(path: Path) -> None:
     for direction in ("image2map", "map2image"):
         found = sampling.get(direction) if isinstance(sampling, dict) else sampling
         if not _is_sampling(found):
-            wanted = f'{{"timesteps": [descending, below {TRAINED_STEPS}], "guidance_scale": a number}}'
+            wanted = f'{{"timesteps": [descending, below {TIMESTEPS}], "guidance_scale": a number}}'
             raise UsdError(f"{path}: sampling of {direction} is {json.dumps(found)[:100]}; expected {wanted}")
 
 
@@ -143,7 +143,7 @@ def _is_sampling(found: Any) -> bool:
     if not isinstance(found, dict) or not {"timesteps"} <= found.keys() <= {"timesteps", "guidance_scale"}:
         return False
     steps, scale = found["timesteps"], found.get("guidance_scale", 1)
-    if not isinstance(steps, list) or not steps or not all(type(t) is int and 0 <= t < TRAINED_STEPS for t in steps):
+    if not isinstance(steps, list) or not steps or not all(type(t) is int and 0 <= t < TIMESTEPS for t in steps):
         return False
     return type(scale) in (int, float) and 0 <= scale < math.inf and all(a > b for a, b in itertools.pairwise(steps))
 

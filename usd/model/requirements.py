@@ -10,7 +10,7 @@ from usd.model.source import variant_of
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
-TRAINED_STEPS = 1000
+TIMESTEPS = 1000
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 EXTRA_INPUTS = {  # settings of U-Nets that want more than x_t, t and text
     "class_embed_type": "it wants class labels, as upscalers and unCLIP do",
@@ -148,9 +148,9 @@ def _check_scheduler(root: Path, scheduler: dict[str, Any]) -> None:
     if prediction == "epsilon" and scheduler.get("rescale_betas_zero_snr"):
         reason = "at the last timestep, where no signal is left, ε does not say what x_0 is"
         raise UsdError(f"{where}: rescale_betas_zero_snr does not fit prediction_type 'epsilon': {reason}")
-    steps = scheduler.get("num_train_timesteps", TRAINED_STEPS)
-    if steps != TRAINED_STEPS:
-        raise UsdError(f"{where}: num_train_timesteps {steps} does not fit; ESS lists are of {TRAINED_STEPS}")
+    steps = scheduler.get("num_train_timesteps", TIMESTEPS)
+    if steps != TIMESTEPS:
+        raise UsdError(f"{where}: num_train_timesteps {steps} does not fit; ESS lists are of {TIMESTEPS}")
     schedule = scheduler.get("beta_schedule", "linear")
     if schedule not in SCHEDULES and not scheduler.get("trained_betas"):
         raise UsdError(f"{where}: beta_schedule '{schedule}' does not fit; expected {', '.join(SCHEDULES)}")

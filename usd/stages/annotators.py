@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
+from accelerate import PartialState
 from safetensors.torch import save_file
 
 from usd import config
 from usd.data.shards import Shards
-from usd.determinism import accelerator_for
 from usd.files import atomic_directory, atomic_write, check_replaceable, check_writable
 from usd.stages import RunDir, run
 from usd.training.annotators import measure, train_annotators
@@ -23,7 +23,7 @@ def main(shards: str, out: Path, metrics: Path, run_dir: RunDir) -> None:
     check_writable(out, metrics)
     check_replaceable(out, MARK)
     net, curve = train_annotators(opened, params, run_dir)
-    if not accelerator_for(params.device, params.precision).is_main_process:
+    if not PartialState().is_main_process:
         return
     with atomic_directory(out, MARK) as scratch:
         weights = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}

@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from usd import config
 from usd.data.shards import Shards
-from usd.determinism import accelerator_for
 from usd.files import atomic_directory, check_replaceable, check_writable
 from usd.model.base import save_base
 from usd.model.untrained import new_base
@@ -33,7 +33,7 @@ def main(shards: str, out: Path, run_dir: RunDir) -> None:
     base = new_base(params.patch_size, params.channels, params.text_width, [*train.captions(), *PROMPTS], size)
     began = time.time()
     curve = pretrain(base, opened, params, run_dir)
-    if not accelerator_for(params.device, params.precision).is_main_process:
+    if not PartialState().is_main_process:
         return
     print(f"base: trained in {(time.time() - began) / 60:.1f} min")
     parameters = sum(weight.numel() for weight in base.unet.parameters())

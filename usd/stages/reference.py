@@ -20,7 +20,8 @@ from usd.files import atomic_directory, check_replaceable, path_digest
 from usd.model.base import load_schedule
 from usd.model.directory import halve, set_sampling
 from usd.stages import RunDir, run
-from usd.training.checkpoint import identity_of, is_done, mark_done
+from usd.training.checkpoint import is_done, mark_done
+from usd.training.finetune import inputs_of
 from usd.training.variant import MARK, Run, check_estimates
 
 NAME = "reference"
@@ -38,9 +39,7 @@ def main(shards: str, annotators: Path, judges: Path, out: Path, results: Path, 
     settings = params.variant(OURS)
     own = replace(params.train, **asdict(params.reference))
     check_estimates(OURS, settings, load_schedule(Path(own.base) / "scheduler"))
-    identity = identity_of(own, "train", opened.digest) | {"variant": asdict(settings)}
-    given = {"annotators": annotators, "base": Path(own.base), "start": Path(own.warm_start)}
-    identity |= {name: path_digest(path) for name, path in given.items()}
+    identity = inputs_of(own, settings, opened, annotators) | {"base": path_digest(Path(own.base))}
     accelerator = accelerator_for(own.device, own.precision)
     if not is_done(run_dir, identity):
         Run(NAME, NAME, settings, own, opened, annotators, run_dir / "training").train(trained, curve)

@@ -9,11 +9,12 @@ from scipy import stats
 
 from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import LEVEL, Interval, interval
-from usd.evaluation.comparison import TRIVIAL, unseen_maps
+from usd.evaluation.comparison import TRIVIAL, unseen_tasks
 from usd.evaluation.files import Results
+from usd.evaluation.names import HEADLINE
 from usd.tasks import TRAINED, Direction
 
-UNSEEN_IMAGE2MAP = tuple(unseen_maps())
+UNSEEN_IMAGE2MAP = tuple(unseen_tasks())
 UPPER = (1 + LEVEL) / 2
 FEW_EVALUATIONS = 9  # ESS is judged by the quality up to this many
 
@@ -104,8 +105,7 @@ class Findings:
     def claims(self, speedup: float) -> dict[str, Any]:
         """The paper's row."""
         run = self.runs[OURS][0]
-        wanted: list[tuple[Direction, str]] = [("image2map", "rmse"), ("map2image", "fd")]
-        rows = {metric: self.difference(over_trained("paper", direction, metric, run)) for direction, metric in wanted}
+        rows = {metric: self.difference(over_trained("paper", way, metric, run)) for way, metric in HEADLINE.items()}
         return {metric: found.as_dict() for metric, found in rows.items()} | {"speedup": speedup}
 
     def as_dict(self, speedup: float) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class SceneRenderer:
             image=image,
             depth_mm=np.rint(depth * 1000).astype(np.uint16),
             class_id=class_id,
-            normal=normals(depth, FIELD_OF_VIEW, FAR),
+            normal=normals(depth, FAR),
             caption=_caption(visible, floor_name),
         )
 

@@ -1,22 +1,24 @@
 """Training of a variant, `control` among them: what is trained, how fast each weight moves, and on which batches."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
-from usd.annotators.bundled import Annotator
+from usd.annotators.loading import load_annotators
 from usd.config import NO_START, Train, Variant
 from usd.data.encoded import Encoded
 from usd.data.loader import Batch, training_loader
 from usd.data.shards import Shards
 from usd.data.stream import TrainingStream
 from usd.errors import UsdError
+from usd.files import path_digest
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, scale_factor
 from usd.model.control import Denoiser, channels_last, control_from_unet, warm_start
@@ -88,8 +90,8 @@ def _check_encoder(unet: UNet2DConditionModel, trained: UNet2DConditionModel) ->
 def rates(params: Train) -> Rate:
     """Each weight's share of the learning rate.
 
-    Adam moves a weight by at most its rate a step: a zero convolution must come from 0 to about 1 in some dozen steps,
-    while what the base has learned should last.
+    Adam moves a weight by at most its rate a step: a zero convolution must come from 0 to about 1 within a few dozen
+    steps, while what the base has learned should last.
     """
     pretrained = ("unet.", "control.", *(("adapter.query.",) if is_model(Path(params.warm_start)) else ()))
 
@@ -101,23 +103,30 @@ def rates(params: Train) -> Rate:
     return rate
 
 
+def inputs_of(params: Train, variant: Variant, shards: Shards, annotators: Path | None) -> dict[str, Any]:
+    """What a variant's weights depend on, its base apart: see `usd.training.checkpoint.identity_of`."""
+    places = {"annotators": annotators, "start": Path(params.warm_start)}
+    digests = {name: path_digest(place) for name, place in places.items() if place}
+    return identity_of(params, "train", shards.digest) | digests | {"variant": asdict(variant)}
+
+
 def finetune(
     base: Base,
-    annotators: Mapping[str, Annotator],
+    annotators: Path | None,
     shards: Shards,
     params: Train,
     variant: Variant,
     run_dir: Path,
-    inputs: Mapping[str, str],
     accelerator: Accelerator,
     log: Callable[[int, Row], None] = lambda step, values: None,
     preview: Callable[[Denoiser, int], None] = lambda denoiser, step: None,
     title: str = "train",
 ) -> tuple[Denoiser, list[Row]]:
-    """Train one variant; returns it with averaged weights, and the curve.
+    """Train one variant; returns it with averaged weights, and the curve. Without feedback it needs no annotators.
 
-    A checkpoint is resumed if parameters, code, data and base are the same, and so are `inputs`: digests of the rest.
+    A checkpoint is resumed if the base, the number of processes and all of `inputs_of` are the same.
     """
+    networks = load_annotators(annotators) if annotators else {}
     rank, world = accelerator.process_index, accelerator.num_processes
     digest = base.freeze().digest()
     denoiser = new_denoiser(base, variant, params).to(accelerator.device)
@@ -126,15 +135,14 @@ def finetune(
     if params.compile:
         denoiser.unet.compile()
         denoiser.control.compile()
-    others = {**inputs, "base weights": digest, "processes": world, "variant": asdict(variant)}
     curve = fit(
         denoiser,
         batches_of(shards, params, digest, accelerator),
-        Objective(base, annotators, params, variant, rank, world),
+        Objective(base, networks, params, variant, rank, world),
         params,
         accelerator,
         run_dir,
-        identity_of(params, "train", shards.digest) | others,
+        inputs_of(params, variant, shards, annotators) | {"base weights": digest, "processes": world},
         rate=rates(params),
         log=log,
         preview=partial(preview, denoiser),

@@ -144,7 +144,7 @@ class Objective:
     def _text(self, batch: Batch, keep: Tensor) -> Tensor:
         """Text states (B, L, D) of the prompts, of an empty one where the text is dropped.
 
-        A map's name is always dropped where a pair is shown: see `usd.tasks.Task.prompt_beside_pair`.
+        A map's name is always dropped where a pair is shown: see `usd.tasks.Task.prompt`.
         """
         named = [self.variant.adapter == "query" or task.direction == "map2image" for task in batch.tasks]
         keep = keep & torch.tensor(named, device=keep.device)[batch.task]

@@ -51,8 +51,8 @@ class Preview:
         pair = torch.cat([self.pictures[task.source], self.pictures[task.target]], dim=1).roll(-1, 0).to(device)
         indicator = adapter.infer(pair)  # (B, N)
         features = adapter.read_query(query, indicator) + adapter.read_pair(pair, indicator)  # (B, C, h, w)
-        prompt = task.prompt if adapter.config.kind == "query" else task.prompt_beside_pair
-        text = encode_text(base, [prompt(caption) for caption in self.captions])  # (B, L, D)
+        prompts = [task.prompt(caption, named=adapter.example is None) for caption in self.captions]
+        text = encode_text(base, prompts)  # (B, L, D)
         network = partial(predict, denoiser.unet, denoiser.control, text=text, features=features)
         x_0 = sample(network, self._noise(query).to(device), ddim(base.scheduler.config), self.timesteps)
         return decode(base.vae, x_0).clamp(0, 1)

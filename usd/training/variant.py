@@ -9,13 +9,13 @@ from typing import Any
 
 from diffusers import DDIMScheduler
 
-from usd.annotators.loading import load_annotators
 from usd.config import Train, Variant
 from usd.data.shards import Shards
 from usd.determinism import accelerator_for
+from usd.diffusion.sampling import usual_samplings
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.files import atomic_directory, check_replaceable, check_writable, path_digest
+from usd.files import atomic_directory, check_replaceable, check_writable
 from usd.model.base import Base, load_base, scale_factor
 from usd.model.control import Denoiser
 from usd.model.directory import save_model
@@ -51,8 +51,6 @@ class Run:
         check_estimates(self.name, self.variant, base.scheduler)
         if accelerator.is_main_process and (warning := long_captions(base, self.shards["train"])):
             print(f"warning: {warning}", file=sys.stderr)
-        given = {"annotators": self.annotators, "start": Path(self.params.warm_start)}
-        inputs = {name: path_digest(path) for name, path in given.items() if path}
         begun = (self.run_dir / CHECKPOINT).exists()
         settings = asdict(self.params) | {"data": self.shards.digest}
         tracker = Tracker(self.name, settings, self.run_dir, git_revision(), resume=begun)
@@ -66,12 +64,11 @@ class Run:
         with tracker:
             denoiser, rows = finetune(
                 base,
-                load_annotators(self.annotators) if self.annotators else {},
+                self.annotators,
                 self.shards,
                 self.params,
                 self.variant,
                 self.run_dir,
-                inputs,
                 accelerator,
                 log=tracker.log,
                 preview=preview,
@@ -85,17 +82,9 @@ class Run:
             forget(self.run_dir)
 
     def sampling(self, base: Base) -> dict[str, Any]:
-        """How the model is sampled by default: along the ESS list, whose timesteps all variants were trained at.
-
-        A variant trained on that list makes a map in one step from the highest, unless the base predicts ε or v, of
-        which little can be read there. Those trained at every timestep go through the list in both directions: the
-        baseline, which is one of them, does not read the direction off the pair.
-        """
-        steps = sampling_timesteps("ess", self.params.ess_steps)
-        one_step = self.variant.timesteps == "ess" and base.scheduler.config.prediction_type == "sample"
-        maps = steps[:1] if one_step else steps
-        lists = {"image2map": maps, "map2image": steps}
-        return {direction: {"timesteps": some, "guidance_scale": 1.0} for direction, some in lists.items()}
+        """How the model is sampled by default: along the list that all variants were trained at."""
+        kind, one_step_maps = base.scheduler.config.prediction_type, self.variant.timesteps == "ess"
+        return usual_samplings(kind, self.params.ess_steps, one_step_maps)
 
     def timesteps(self) -> list[int]:
         """The descending list of its previews: for ESS exactly the trained one."""

@@ -35,7 +35,7 @@ OTHERS = 32  # pictures of the dataset that a map is compared with
 STRANGER = 0.8  # correlation of two reliefs, from which on the pictures are taken for one
 GOOD = 0.6  # a map that fits so well is not looked into further
 GAIN, LEAST = 0.15, 0.3  # by how much, and at least how well, a map fits where it does not belong
-FAR, FARTHEST = 2, 8  # cells; a shift is by more than the one and at most the other
+LEAST_SHIFT, MOST_SHIFT = 2, 8  # cells; a shift is by more than the one and at most the other
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # what was done to the picture → the relief that it gives
     "mirrored": lambda a: a[:, ::-1],
     "upside down and mirrored": lambda a: a[::-1],
@@ -122,10 +122,10 @@ def _misfit(own: np.ndarray, image: np.ndarray, strangers: np.ndarray, turned: n
     if (turns := turned @ own.ravel()).max() > enough:
         return f"fits its picture {list(TURNS)[turns.argmax()]}"
     moved = np.fft.irfft2(np.fft.rfft2(own) * np.conj(np.fft.rfft2(image)), (SIDE, SIDE))
-    nearby = np.roll(moved, (FARTHEST, FARTHEST), (0, 1))[: 2 * FARTHEST + 1, : 2 * FARTHEST + 1]
+    nearby = np.roll(moved, (MOST_SHIFT, MOST_SHIFT), (0, 1))[: 2 * MOST_SHIFT + 1, : 2 * MOST_SHIFT + 1]
     if nearby.max() > enough:
-        down, right = (int(step) - FARTHEST for step in np.unravel_index(nearby.argmax(), nearby.shape))  # cells
-        if max(abs(down), abs(right)) > FAR:
+        down, right = (int(step) - MOST_SHIFT for step in np.unravel_index(nearby.argmax(), nearby.shape))  # cells
+        if max(abs(down), abs(right)) > LEAST_SHIFT:
             return f"fits its picture shifted by about {_shift(right * width / SIDE, down * width / SIDE)}"
     beaten = float((strangers @ own.ravel() < fit).mean())
     return "" if beaten >= 0.5 else f"fits {1 - beaten:.0%} of other pictures better"

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from usd.data.classes import CLASSES
-from usd.data.record import Manifest, field_path, sample_hash
+from usd.data.record import TRUTH, Manifest, field_path, sample_hash
 from usd.errors import UsdError
 from usd.files import sha256
 from usd.images import decode_png
@@ -28,17 +28,16 @@ from usd.validation.fit import Panel, reliefs
 from usd.validation.measures import ALIGNED, Row, measure
 
 RGB = ("uint8", 3)  # type, dimensions
-TRUTH: dict[str, tuple[str, int]] = {  # what a sample has if its manifest row declares it: photographs do not
+DECLARED_FILES: dict[str, tuple[str, int]] = {  # what a sample has if its manifest row declares it: photographs do not
     "scenes/depth_mm": ("uint16", 2),
     "scenes/class_id": ("uint8", 2),
     "scenes/normal": RGB,
 }
-FILES: dict[str, tuple[str, int]] = {  # every file a sample may have; those not in TRUTH it must have
+FILES: dict[str, tuple[str, int]] = {  # every file a sample may have; those not in DECLARED_FILES it must have
     "scenes/image": RGB,
-    **TRUTH,
+    **DECLARED_FILES,
     **{f"annotated/{name}": RGB for name in MAPS},
 }
-MADE_FROM = {"depth": "depth_mm", "seg": "class_id"}  # map → the truth that a rendered scene brings in its place
 SHARED = ("key", "split", "seed", "caption", "image_sha256")  # what both manifests say of a sample
 HASHES = ("image_hash", *(f"digest_{name}" for name in ALIGNED))  # which tell pictures apart; 0 of those not there
 SERIAL = 200  # samples; below, starting worker processes takes longer than the work
@@ -133,8 +132,8 @@ def inspect(job: Inspection) -> Row:
     key = str(declared.get("annotated/key") or declared["scenes/key"])
     split = declared.get("annotated/split") or declared["scenes/split"]
     caption = str(declared.get("annotated/caption") or "").strip()
-    expected = [name for name in FILES if name not in TRUTH or declared.get(f"{name}_sha256")]
-    fields = {name: (name, MADE_FROM.get(name, name)) for name in ALIGNED}
+    expected = [name for name in FILES if name not in DECLARED_FILES or declared.get(f"{name}_sha256")]
+    fields = {name: (name, TRUTH.get(name, name)) for name in ALIGNED}
     brought = [name for name, each in fields.items() if any(declared.get(f"scenes/{field}_sha256") for field in each)]
     reading = _read(key, expected, _roots(job.scenes, job.annotated))
     image = reading.pictures.get("scenes/image")

@@ -66,7 +66,7 @@ def measure(pictures: dict[str, np.ndarray], brought: list[str], others: np.ndar
 
 
 def flat(picture: np.ndarray) -> str:
-    """What a map (H, W, 3) is if but for a few pixels it has one colour; "" if it has several."""
+    """The one colour of a map (H, W, 3), a few pixels aside; "" if it has several."""
     mean = np.array(cv2.mean(picture)[:3])
     alike = cv2.countNonZero(cv2.inRange(picture, mean - SPREAD, mean + SPREAD))
     if alike < FLAT * picture.shape[0] * picture.shape[1]:
