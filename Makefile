@@ -27,7 +27,7 @@ TWO_WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/developing  ## all tests
 	pytest $(TWO_WORKERS)
 
-test-fast: $(VENV)/developing  ## the tests that start no program and no server
+test-fast: $(VENV)/developing  ## the tests that start no program and no server and take no seconds
 	pytest $(TWO_WORKERS) -m "not slow"
 
 coverage: $(VENV)/developing  ## all tests, and the lines of usd and flows that they run, also in programs they start

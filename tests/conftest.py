@@ -76,7 +76,10 @@ sys.addaudithook(_listen)
 
 @pytest.fixture(autouse=True)
 def _keep_fast(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What starts programs or servers is marked `slow`, a file or a test, so that `make test-fast` leaves it out."""
+    """What starts programs or servers is marked `slow`, a file or a test, so that `make test-fast` leaves it out.
+
+    So is what takes seconds, such as a run of Great Expectations.
+    """
     started.clear()
     yield
     if not request.node.get_closest_marker("slow"):

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import memory, samplers
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_training_step_is_computed() -> None:
     with memory.on_paper() as gauge:
         lasting, peak = memory.step(memory.parameters("cpu"), gauge)

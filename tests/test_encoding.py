@@ -128,6 +128,7 @@ def test_the_shards_are_those_of_params_yaml(tmp_path: Path, monkeypatch: pytest
         cli.encode(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_training_on_columns_learns_the_same_and_runs_no_encoder(
     columns: Path,
     params: config.Train,  # noqa: F811

@@ -25,6 +25,8 @@ from usd.validation.inspection import HASHES, columns, inspect_samples, inspecte
 from usd.validation.measures import ALIGNED, IMAGE_EDGE, alignment
 from usd.validation.summary import as_json, as_samples, summarise
 
+pytestmark = pytest.mark.slow
+
 SCENES, ANNOTATED, OUT, DOCS = Path("scenes"), Path("annotated"), Path("out"), Path("docs")
 
 

@@ -24,6 +24,8 @@ from usd.validation.expectations import Report, validate
 from usd.validation.inspection import inspect_samples
 from usd.validation.summary import complaint
 
+pytestmark = pytest.mark.slow
+
 COUNT = 8  # pictures in each split
 Pictures = dict[str, np.ndarray]  # image, depth and seg of one place
 

@@ -239,6 +239,7 @@ def test_instruct_pix2pix(tmp_path: Path) -> None:
     assert [f.detail for f in found if f.file == "seeds.json" and "1/78_0" in f.detail]
 
 
+@pytest.mark.slow
 def test_the_later_stages_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
