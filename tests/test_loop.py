@@ -195,6 +195,6 @@ def test_a_run_is_done_for_its_own_parameters_only(tmp_path: Path) -> None:
 
 
 def test_a_curve_names_steps_beyond_a_million_in_full(tmp_path: Path) -> None:
-    rows = [{"step": 1_234_567, "loss": 0.12345678}, {"step": 1_234_568, "loss": 2.0, "feedback": 1e-9}]
+    rows = [{"step": 1_234_567, "loss": 0.12345678}, {"step": 1_234_568, "loss": float("nan"), "feedback": 1e-9}]
     write_curve(rows, tmp_path / "curve.csv")
-    assert (tmp_path / "curve.csv").read_text() == "step,loss,feedback\n1234567,0.123457,\n1234568,2,1e-09\n"
+    assert (tmp_path / "curve.csv").read_text() == "step,loss,feedback\n1234567,0.123457,\n1234568,nan,1e-09\n"

@@ -41,7 +41,10 @@ def complete(job: Completion) -> dict[str, object]:
     row, params = job.row, job.params
     key = str(row["key"])
     brought = [field for field in dict.fromkeys((*RENDERED, *MAPS)) if isinstance(row.get(f"{field}_sha256"), str)]
-    fields = {field: decode_png(read_field(job.scenes, row, field), f"{key}.{field}.png") for field in brought}
+    fields = {
+        field: decode_png(read_field(job.scenes, row, field), str(field_path(job.scenes, key, field)))
+        for field in brought
+    }
     digests = {"image_sha256": row["image_sha256"]}
     for name in MAPS:
         if name not in fields:

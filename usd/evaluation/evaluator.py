@@ -133,9 +133,8 @@ class Evaluator:
     ) -> Scored:
         """Answer the first `count` items of a task, and score the answers; without `distances` all but FD and KID.
 
-        By default the manifest's example is shown; a model that reads no example is told the map's name.
+        By default the manifest's example is shown.
         """
-        shown = shown or Shown(named=self.pipeline.adapter.example is None)
         items = samples.manifest(task, count, self.params.seed)
         found, indicator = generate(
             self.pipeline,
@@ -143,7 +142,7 @@ class Evaluator:
             items,
             candidate.sampling(self.strategy),
             self.params.batch_size,
-            shown,
+            shown or Shown(),
             title=task.name,
         )
         return self.measure(samples, items, found, indicator, distances)

@@ -73,6 +73,7 @@ def generate(
 ) -> tuple[Tensor, Tensor]:
     """Results (N, 3, H, W) in [0, 1] and indicators (N, tasks) of the items, in order."""
     task = items[0].task
+    named = shown.named or pipeline.adapter.example is None  # of a model that reads no pair, whatever is shown
     images, indicators = [], []
     pipeline.set_progress_bar_config(disable=True)  # one bar over all items is enough
     in_log = not get_console().is_terminal  # which would get a blank line from a bar that goes away
@@ -80,7 +81,7 @@ def generate(
         output = pipeline(
             _examples(samples, part, shown),
             samples.pictures([item.query for item in part], task.source),
-            [task.prompt(samples.caption(item.query) if shown.caption else "", shown.named) for item in part],
+            [task.prompt(samples.caption(item.query) if shown.caption else "", named) for item in part],
             task=shown.indicator,
             timesteps=sampling.timesteps,
             guidance_scale=sampling.guidance_scale,

@@ -15,7 +15,7 @@ from usd.inference.images import Pair, as_batch
 from usd.tasks import TASKS
 
 TASK = re.compile(r"image2.+|.+2image")
-LEAST_SIDE = 4  # pixels; the network that reads the task off a pair takes 4 at a time
+PATCH = 4  # pixels; the network that reads the task off a pair takes 4 at a time
 Generators = torch.Generator | list[torch.Generator] | None  # a list has one per result
 
 
@@ -52,7 +52,7 @@ def joined(pair: Pair, queries: Tensor, size: int) -> Tensor:
 
 def check_sides(queries: Tensor, multiple: int) -> None:
     """Refuse sides that are not whole numbers of latents, of which the U-Net takes any number, or too short."""
-    sides, least = tuple(queries.shape[-2:]), max(LEAST_SIDE, multiple)
+    sides, least = tuple(queries.shape[-2:]), max(PATCH, multiple)
     if any(side % multiple for side in sides) or min(sides) < least:
         raise UsdError(f"query: sides {sides} must be multiples of {multiple} pixels, from {least} on")
 

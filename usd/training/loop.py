@@ -165,4 +165,5 @@ def _check_finite(total: Tensor, terms: Terms, where: str) -> None:
 
 def write_curve(curve: list[Row], path: Path) -> None:
     """The training curve as CSV, for `dvc plots`; a term that a step lacks is empty."""
-    atomic_write(path, pd.DataFrame(curve).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    rows = [{name: f"{each:.6g}" if isinstance(each, float) else each for name, each in row.items()} for row in curve]
+    atomic_write(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
