@@ -55,7 +55,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path: Path) -> 
         (None, "not found; run the stage that makes it"),
         (b"{", r"not readable \(.*\); run the stage that makes it"),
         (b"[" * 100_000, r"not readable \(.*\); run the stage that makes it"),
-        (b"\xff", "not UTF-8; save it in that encoding"),
+        (b"\xff", "not UTF-8; run the stage that makes it"),
     ],
 )
 def test_a_file_that_is_not_json_is_one_line(data: bytes | None, message: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
@@ -75,7 +76,8 @@ def _read(read: Callable[[], T], path: Path, remedy: str) -> T:
     except OSError as error:
         raise UsdError(f"{path}: not readable: {error.strerror}; {remedy}") from error
     except UnicodeDecodeError:
-        raise UsdError(f"{path}: not UTF-8; save it in that encoding") from None
+        mend = RUN_STAGE if remedy == RUN_STAGE else "save it in that encoding"
+        raise UsdError(f"{path}: not UTF-8; {mend}") from None
 
 
 @contextmanager
@@ -205,7 +207,7 @@ def check_writable(*targets: Path) -> None:
 
 
 def atomic_write(target: Path, text: str | bytes) -> None:
-    """Write a file under a temporary name of this process, then rename it: the last of several writers wins.
+    """Write a file under a temporary name, then rename it: the last of several writers wins.
 
     Where `target` is a link, it takes the place of what the link points to.
 
@@ -213,7 +215,7 @@ def atomic_write(target: Path, text: str | bytes) -> None:
         UsdError: it cannot be written, or what is there is not a regular file.
     """
     place = Path(os.path.realpath(target))
-    scratch = place.parent / f".{place.name}.{os.getpid()}.partial"
+    scratch = place.parent / f".{place.name}.{token_hex(4)}.partial"
     try:
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")

@@ -36,6 +36,14 @@ def test_an_expectation_with_another_bound_is_the_same(project: Project) -> None
     assert worse[1:] == [[], ["validation newly fails: captions have 15 words"], []]
 
 
+def test_two_expectations_of_one_name_do_not_hide_each_other(project: Project) -> None:
+    project.edit(SUMMARY, lambda found: found["expectations"][0].update(passed=False))
+    project.commit()
+    project.edit(SUMMARY, lambda found: found["expectations"][0].update(id="another"))
+    project.commit()
+    assert review("HEAD~1", "HEAD", project.root).regressions == ["validation newly fails: keys are unique"]
+
+
 def test_a_summary_of_an_earlier_form_is_compared_by_name(project: Project) -> None:
     """Without ids, tasks or the deviation of a class's area, as the first ones."""
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from usd import config
 from usd.config.training import OURS, VARIANTS
-from usd.diff.layout import NONE, Section, Table, verdict
+from usd.diff.layout import NONE, Section, Table, became
 from usd.diff.revision import MALFORMED, Revision
 from usd.diff.scores import is_number, read_scores
 from usd.errors import UsdError
@@ -39,7 +39,7 @@ class CheckChange:
         """One of: newly fails, still fails, fixed, gone, passes."""
         if self.after is None:
             return "gone"
-        return verdict(self.before.passed if self.before else None, self.after.passed)
+        return became(self.before.passed if self.before else None, self.after.passed)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ BAD = frozenset({"worse", "newly fails", "still fails", "no longer checked", "go
 GOOD = frozenset({"better", "fixed", "passes"})
 
 
-def verdict(before: bool | None, after: bool) -> str:
+def became(before: bool | None, after: bool) -> str:
     """What became of a check that passed or not, at two revisions; None if it was not made before."""
     if after:
         return "fixed" if before is False else "passes"

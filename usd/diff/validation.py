@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from usd.diff.layout import Section, Table, verdict
+from usd.diff.layout import Section, Table, became
 from usd.diff.revision import Revision
 from usd.diff.summary import Expectation, Summary, read_summary
 
@@ -21,17 +21,16 @@ class ValidationPart:
     after: Summary | None
 
     @cached_property
-    def verdicts(self) -> dict[str, str]:
-        """What became of each expectation, by its name; empty where the summary is gone."""
+    def verdicts(self) -> list[tuple[str, str]]:
+        """What became of each expectation, after its name; empty where the summary is gone."""
+        if not self.after:
+            return []
         before, after = self._checks()
-        found = {}
-        for key in dict.fromkeys((*after, *before)) if self.after else ():
-            was, now = before.get(key), after.get(key)
-            if now:
-                found[now.name] = verdict(was.passed if was else None, now.passed)
-            elif was:
-                found[was.name] = "no longer checked" if was.passed else "fixed"
-        return found
+        found = [
+            (now.name, became(before[key].passed if key in before else None, now.passed)) for key, now in after.items()
+        ]
+        gone = (was for key, was in before.items() if key not in after)
+        return found + [(was.name, "no longer checked" if was.passed else "fixed") for was in gone]
 
     @property
     def gone(self) -> bool:
@@ -54,16 +53,16 @@ class ValidationPart:
     def section(self) -> Section | None:
         """A row for each expectation that fails, or whose verdict changed."""
         kinds = ("newly fails", "still fails"), ("fixed",), ("no longer checked",)
-        rows = [[name, self.verdicts[name]] for words in kinds for name in self._named(*words)]
+        rows = [[*each] for words in kinds for each in self.verdicts if each[1] in words]
         if not self.summary and not rows:
             return None
         notes = ["The summary is gone."] if self.gone else []
         tables = [Table("", ["expectation", "verdict"], rows, 0)] if rows else []
         return Section(self.title, self.summary or "failing as before", notes, tables)
 
-    def _named(self, *words: str) -> list[str]:
-        """The names of the expectations with one of these verdicts."""
-        return [name for name, found in self.verdicts.items() if found in words]
+    def _named(self, word: str) -> list[str]:
+        """The names of the expectations with this verdict."""
+        return [name for name, found in self.verdicts if found == word]
 
     def _checks(self) -> tuple[dict[str, Expectation], dict[str, Expectation]]:
         """The expectations of both revisions, by what is the same at both: ids, or names if one of them lacks ids."""
