@@ -189,6 +189,7 @@ CLASS_COLOURS = PALETTE[[CLASSES.index(name) for name in ("floor", "duck", "mug"
         (1, "{classes: {0: floor, 255: duck}}", CLASS_COLOURS[[0, 1, 1]]),
         (2, "{classes: {0: floor, 1: duck, 3: mug}}", CLASS_COLOURS),
         (4, "{classes: {0: floor, 1: duck, 15: mug}}", CLASS_COLOURS),
+        (1, "{classes: {0: floor, 1: duck}, void: 255}", CLASS_COLOURS[[0, 1, 1]]),
     ],
 )
 def test_ids_of_few_bits_are_read_as_stored(bits: int, declared: str, wanted: np.ndarray, tmp_path: Path) -> None:
@@ -202,8 +203,9 @@ def test_ids_of_few_bits_are_read_as_stored(bits: int, declared: str, wanted: np
 @pytest.mark.parametrize(
     ("other", "declared", "said"),
     [
-        (BLOCKS, "", r"seg/1\.png has greys from 0 to 3, other class maps do not: save all with 8 bits a pixel"),
-        (None, "seg: {void: 255}", r"seg/1\.png has greys from 0 to 3, not 255, as seg\.void declares: say it as sto"),
+        (BLOCKS, "", r"seg/1\.png has greys from 0 to 3, other class maps do not: declare all in `seg.classes`"),
+        (None, "seg: {classes: {0: floor, 85: duck}}", r"seg/1\.png has greys from 0 to 3, not 85, as seg declares"),
+        (None, "seg: {void: 255}", r"seg/1\.png has greys from 0 to 3, not 255, as seg declares: say it as stored"),
     ],
 )
 def test_greys_of_few_bits_that_may_be_shades_are_refused(

@@ -99,9 +99,8 @@ def _form(raw: Raw, declared: Segmentation) -> Form:
 
 
 def _shades(raw: Raw, declared: Segmentation) -> bool:
-    """Whether greys mean what they look like: of 1 bit, 0 and 255, unless 0 and 1 are declared; else ids as stored."""
-    named = {declared.void, *(declared.classes or ())}
-    return raw.scale == 255 and (1 not in named or 255 in named)
+    """Whether greys mean what they look like: of 1 bit, 0 and 255, unless 1 is declared; else ids as stored."""
+    return raw.scale == 255 and 1 not in {declared.void, *(declared.classes or ())}
 
 
 def _sound(form: Form) -> Form:
@@ -190,17 +189,20 @@ def _check_values(declared: Segmentation, kind: Literal["ids", "colours"]) -> No
 def _check_bits(found: list[Surveyed], declared: Segmentation) -> None:
     """Refuse greys of fewer than 8 bits that may be ids or shades: programs that shrink PNGs store 0 and 17 as 0 and 1.
 
-    They are ids where all class maps have as many bits; and with those of 1 bit go masks of 0 and 255.
+    They are ids where they are declared, or where all class maps have as many bits; with 1 bit go masks of 0 and 255.
     """
-    small = next((each for each in found if each.scale > 1 and each.used - {0}), None)
+    named = {declared.void, *(declared.classes or ())}
+    small = next((each for each in found if each.scale > 1 and each.used - {0} - named), None)
     if small is None:
         return
-    shown, bits = path_text(small.file), 255 // small.scale
+    shown, most = path_text(small.file), 255 // small.scale
+    beyond = [each for each in named if isinstance(each, int) and each > most]
+    if small.scale < 255 and beyond:
+        raise Refused(f"{shown} has greys from 0 to {most}, not {min(beyond)}, as seg declares: say it as stored")
     if any(each.scale != small.scale and each.used - {0, 255} for each in found):
-        raise Refused(f"{shown} has greys from 0 to {bits}, other class maps do not: save all with 8 bits a pixel")
-    if small.scale < 255 and isinstance(declared.void, int) and declared.void > bits:
         raise Refused(
-            f"{shown} has greys from 0 to {bits}, not {declared.void}, as seg.void declares: say it as stored"
+            f"{shown} has greys from 0 to {most}, other class maps do not: declare all in `seg.classes`, or save all "
+            "with 8 bits a pixel"
         )
 
 

@@ -1,7 +1,8 @@
 """Pictures that are two of one view side by side, as those of pix2pix are: a photograph and its map in one file.
 
 Of up to LOOKED_AT pictures that are twice as wide as high, both halves are reduced to their edges. The halves show one
-view if no shift of the one fits the other better than none, and if those of other files fit worse.
+view if no shift of the one fits the other better than none, and if those of other files fit worse. So pairs by a camera
+that does not move are not found; and stereo pairs are taken for such, as they are two of one view.
 
 Measured, the share of files of which that is said:
 
@@ -32,7 +33,8 @@ STEEPEST = 48.0  # grey levels per two pixels; steeper edges count no more
 MOST_OTHERS = 0.1  # share of other halves that may fit better
 REASON = (
     "two pictures of one view side by side, as most here that are twice as wide as high: split them, as "
-    "docs/own-data.md shows, into folders such as image/ and depth/; if they are panoramas, give them captions"
+    "docs/own-data.md shows, into folders such as image/ and depth/; if they are pictures as they are, such as "
+    "panoramas or stereo pairs, give them captions, or name their folder in maps.yaml: `folders: {name: image}`"
 )
 
 

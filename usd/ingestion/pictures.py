@@ -77,7 +77,7 @@ def turned(values: np.ndarray, turn: int) -> np.ndarray:
     return np.ascontiguousarray(TURNS[turn](values) if turn in TURNS else values)
 
 
-def read_file(path: Path) -> bytes:
+def read_source(path: Path) -> bytes:
     """All bytes of a regular file.
 
     Raises:
@@ -113,7 +113,7 @@ def read_picture(path: Path, size: int, pick: bool = False, turn: int = 1) -> Pi
     Raises:
         Refused: the file is not a usable picture.
     """
-    data = read_file(path)
+    data = read_source(path)
     with decoding(), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
         check_header(file)
         repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]

@@ -18,7 +18,7 @@ from usd.ingestion.pictures import (
     check_header,
     decoding,
     narrowed,
-    read_file,
+    read_source,
 )
 
 ARRAY = ".npy"
@@ -58,7 +58,7 @@ def read_raw(path: Path) -> Raw:
     """
     if path.suffix.lower() in UNREAD:
         raise Refused(f"{path.suffix.lower()} files are not read; save the values as .npy or 16-bit PNG")
-    data = read_file(path)
+    data = read_source(path)
     with decoding():
         return _read(path, data)
 

@@ -12,7 +12,7 @@ from usd.files import path_text
 from usd.ingestion.captions import one_line
 from usd.ingestion.findings import Finding, refused
 from usd.ingestion.names import FOREIGN, Words, map_folder, one_form
-from usd.ingestion.pictures import SUFFIXES, Refused, read_file
+from usd.ingestion.pictures import SUFFIXES, Refused, read_source
 from usd.tasks import FIELDS
 
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
@@ -128,16 +128,18 @@ def _twice(files: list[Path], field: str, name: str, words: Words) -> str:
         return f"{claim}; give them different names"
     folders = [folder for file in files if (folder := map_folder(file, words))]
     if len(set(folders)) == len(files):
-        told, remedy = folders, f"leave one folder out in maps.yaml, `folders: {{{path_text(Path(folders[0]))}: none}}`"
+        told = folders
+        remedy = f"leave out all but one in maps.yaml, as `folders: {{{path_text(Path(folders[0]))}: none}}` does"
     else:
         told = [one_form(file.name).replace(name.rpartition("/")[2], "*", 1) for file in files]
+        told = told if len(set(told)) == len(told) else [path_text(file) for file in files]
         remedy = "keep one, and move the others out of the source"
     return f"{claim}, {' and '.join(path_text(Path(each)) for each in told)}; {remedy}"
 
 
 def _remedy(file: Path, words: Words | None) -> str:
     """How to say that what its name or its folder calls a map is a picture."""
-    if words is None:
+    if words is None or file.suffix.lower() not in SUFFIXES:
         return ""
     if (folder := map_folder(file, words)) is None:
         return "; if it is a picture, rename it, or list it in metadata.csv beside it: file_name,text"
@@ -148,7 +150,7 @@ def _remedy(file: Path, words: Words | None) -> str:
 def read_text(root: Path, file: Path, scan: Scan, parse: Callable[[str], Parsed]) -> Parsed | None:
     """A text file parsed, and a finding on it; None if it cannot be used."""
     try:
-        found = parse(read_file(root / file).decode("utf-8-sig"))
+        found = parse(read_source(root / file).decode("utf-8-sig"))
     except Refused as error:
         reason = str(error)
     except UnicodeDecodeError:
