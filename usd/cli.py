@@ -163,17 +163,13 @@ def encode(
     from usd import config
     from usd.data.shards import Shards
     from usd.determinism import device_for
-    from usd.files import sole_writer
     from usd.model.base import load_base
     from usd.training.encoding import encode_samples
 
     params = config.load()
     opened = Shards.open(shards or params.paths.shards)
     base = load_base(params.train.base).to(device_for(params.train.device))
-    with sole_writer(out):
-        for draft in out.glob(".*.partial"):  # of an encoding that was killed
-            draft.unlink()
-        encode_samples(base, opened, out, batch_size)
+    encode_samples(base, opened, out, batch_size)
 
 
 @app.command(
