@@ -28,10 +28,12 @@ REMEDIES = {  # ending → what to do with a file that holds what is looked for 
 # Folders of deleted pictures and of thumbnails, in lower case.
 SYSTEM = ("@eadir", "#recycle", "$recycle.bin", "system volume information", "__macosx", "lost+found")
 FIRST_WORD = re.compile(r"(?<![^/])[^\W\d_]+[._ -]?(?=[^/]+$)")  # of a name, after its folders
-OF_ANOTHER_KIND = (
-    "a map of another kind than depth, hed, seg or normal, and not used; if it is one of these, give it its ending"
-)
-FROM_IMAGE = ("canny", "outpaint")  # stage `annotate` makes them of the image as it is in the record
+UNUSED = {  # what a file claims to be → why it is not used; stage `annotate` makes the first two of the image
+    "canny": "a canny map is made from the image",
+    "outpaint": "an outpaint map is made from the image",
+    FOREIGN: "a map of another kind than depth, hed, seg or normal, and not used; if it is one of these, give it its "
+    "ending",
+}
 
 Claims = dict[str, dict[str, list[Path]]]  # name → field → the files that claim to be it
 Parsed = TypeVar("Parsed")
@@ -91,7 +93,7 @@ def walk(root: Path, scan: Scan) -> list[Path]:
 
 
 def unusable(file: Path) -> Finding:
-    """A file that is nothing which is read, and what to do with it."""
+    """A file that nothing reads, and what to do with it."""
     suffix = file.suffix.lower()
     remedy = f"; {suffix} is not read: {REMEDIES[suffix]}" if suffix in REMEDIES else ""
     if file.name == "seeds.json":
@@ -108,8 +110,7 @@ def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str
     images = {name for name, fields in claims.items() if "image" in fields}
     for name, fields in sorted(claims.items()):
         mapped = images & {name, FIRST_WORD.sub("", name)}  # of these they are maps, whatever their folder is called
-        why = {place: f"a {place} map is made from the image" for place in FROM_IMAGE} | {FOREIGN: OF_ANOTHER_KIND}
-        left = [(file, reason) for place, reason in why.items() for file in fields.pop(place, [])]
+        left = [(file, reason) for place, reason in UNUSED.items() for file in fields.pop(place, [])]
         twice = next((place for place, files in fields.items() if len(files) > 1), None)
         if twice or "image" not in fields:
             reason = _twice(fields[twice], twice, name, words or {}) if twice else "a map without its image"

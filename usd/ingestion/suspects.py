@@ -69,8 +69,8 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
     A series is suspect if all its pictures are grey or of few colours, none has a map, and each has a namesake in
     another series that is not like that: `gt/0.png` beside `photographs/0.jpg`, `0_depth_mask.png` beside `0.jpg` or
     `0_rgb.jpg`, or `0_B.png` beside `0_A.png` in one folder.
-    Where the namesakes are in colour, one picture or a few may lack theirs, or be in colour in a series that is no
-    folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that. With
+    Where the namesakes are in colour, one picture or a few may lack theirs, or be in colour in a series that is not
+    a folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that. With
     `0_mask_1.png` goes `0_mask_2.png`, however few there are of these.
     """
     series: dict[tuple[Path, str], Series] = {}

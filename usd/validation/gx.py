@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-LISTED = 1000  # failing samples of an expectation that a report has
+REPORTED = 1000  # failing samples of an expectation that a report has
 RESULT_FORMAT = {
     "result_format": "SUMMARY",
     "unexpected_index_column_names": ["key"],
-    "partial_unexpected_count": LISTED,
+    "partial_unexpected_count": REPORTED,
     "return_unexpected_index_query": False,
 }
 
@@ -33,7 +33,7 @@ def pandas_batches(context: Any) -> Any:
 
 
 def checked(batches: Any, expectation: Any, table: pd.DataFrame) -> Any:
-    """The result of one expectation; of failing samples it has the first LISTED."""
+    """The result of one expectation; of failing samples it has the first REPORTED."""
     own = {getattr(expectation, name, None) for name in ("column", "column_A", "column_B")}
     columns = [name for name in table.columns if name in own | {"key", "split"}]
     labels = [name for name in columns if isinstance(table[name].dtype, pd.CategoricalDtype)]
