@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from usd.errors import UsdError
+from usd.files import read_json
 from usd.model.source import variant_of
 
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -179,10 +180,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         UsdError: it is not readable, or holds something else.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsdError(f"{path}: not readable ({error}); download it again") from error
+    found: Any = read_json(path, "download it again")
     if not isinstance(found, dict):
         raise UsdError(f"{path}: not an object of settings; download it again")
     return found
