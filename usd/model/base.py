@@ -26,6 +26,8 @@ from usd.errors import UsdError
 from usd.model.requirements import COMPONENTS, check_base, weights_of
 from usd.model.source import local_copy, one_line_errors
 
+NO_SETTINGS = ("_", "transformers_version")  # how entries of a configuration begin that tell nothing of the model
+
 
 class PatchCodec(ModelMixin, AutoencoderMixin, ConfigMixin):
     """A codec without weights: (B, 3, H, W) in [-1, 1] ⇄ (B, 3·p², H/p, W/p), by moving p×p pixels into channels."""
@@ -78,10 +80,10 @@ class Base:
         """Hex digest of all weights and settings, the same in every process.
 
         What starts with an underscore is not a setting: where it was loaded from, and in an order that differs from
-        process to process which settings its file left out.
+        process to process which settings its file left out. Nor is the version of the library that loaded it.
         """
         parts = [part.config for part in (self.vae, self.unet, self.scheduler)] + [self.text_encoder.config.to_dict()]
-        settings = [{key: value for key, value in part.items() if not key.startswith("_")} for part in parts]
+        settings = [{key: value for key, value in part.items() if not key.startswith(NO_SETTINGS)} for part in parts]
         known = json.dumps([*settings, self.tokenizer.get_vocab()], sort_keys=True, default=str)
         found = hashlib.sha256(known.encode())
         for module in (self.vae, self.unet, self.text_encoder):
