@@ -1,11 +1,13 @@
-"""Trains the reference model on a GPU, each step as one CUDA graph; stage `reference` takes up its last checkpoint.
+"""Trains a variant as section `reference` says on a GPU, each step as one CUDA graph.
 
-python -m benchmarks.captured
+python -m benchmarks.captured                                         # stage `reference` takes up its last checkpoint
+python -m benchmarks.captured --variant prompt_diffusion --run-dir .usd/runs/longer
 
 A network this small keeps a GPU waiting for Python, which starts thousands of kernels a step. A graph starts them all
 at once, but its shapes must not depend on values. So items are of all tasks in turn, and the ways of the
 self-estimates are computed for the items with most stops first. The numbers are those of `usd.training.objective`,
-as a test shows. It needs a GPU to be of use; without one it does the same slowly.
+as a test shows. It needs a GPU to be of use; without one it does the same slowly. The second command's checkpoint is
+taken up by `usd.stages.train` with `train.steps` and `train.batch_size` as in section `reference`.
 """
 
 import math
@@ -34,6 +36,7 @@ from usd.model.control import Denoiser, channels_last, predict
 from usd.tasks import TRAINED
 from usd.training.checkpoint import TrainingState
 from usd.training.finetune import batches_of, inputs_of, new_denoiser, rates
+from usd.training.loop import Terms
 from usd.training.objective import Draws, Objective, draw_all
 from usd.training.optimizer import learning_rate, new_average, new_optimizer, set_learning_rate
 from usd.training.progress import Progress
@@ -47,8 +50,8 @@ MARGIN = 3.5  # standard deviations of the number of items that have a stop
 
 def read_in_order(reader: SeparateGather, condition: Tensor) -> Tensor:
     """What a `SeparateGather` makes of items that are of all tasks in turn, without looking which rows are whose."""
-    x = condition * 2 - 1
-    parts = [light(x[number::TASKS]) for number, light in enumerate(reader.light)]
+    x, branches = condition * 2 - 1, len(reader.light)
+    parts = [light(x[number::branches]) for number, light in enumerate(reader.light)]
     features: Tensor = reader.out(reader.shared(torch.stack(parts, 1).flatten(0, 1)))
     return features
 
@@ -72,7 +75,7 @@ class Inputs:
 
 
 class Step:
-    """The loss terms of US-Diffusion and their gradients, of a micro-batch at a time."""
+    """The loss terms of a variant and their gradients, of a micro-batch at a time."""
 
     def __init__(self, objective: Objective, denoiser: Denoiser, size: int, device: torch.device) -> None:
         self.objective, self.denoiser, self.device = objective, denoiser, device
@@ -89,8 +92,9 @@ class Step:
         given = (whole, latents, torch.zeros(count), text, whole, whole, whole, torch.zeros(places, dtype=torch.long))
         self.inputs = Inputs(*(part.clone().to(device) for part in (*pictures, *given)))
         self.text: dict[str, Tensor] = {}  # states (L, D) by prompt
-        self.graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, list[Tensor | None]]] = {}
-        self.usual, self.most = self._usual(count), (count,) * (len(self.steps) - 1)
+        self.graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Terms, list[Tensor | None]]] = {}
+        stops = len(self.steps) - 1 if self.variant.self_estimates else 0
+        self.usual, self.most = self._usual(count)[:stops], (count,) * stops
 
     def _usual(self, count: int) -> tuple[int, ...]:
         """For each stop the items that a micro-batch seldom has more of with that many: t is any of the list."""
@@ -101,14 +105,11 @@ class Step:
             chances.append(sum(ways) / len(self.steps))
         return tuple(min(count, 1 + math.ceil(count * p + MARGIN * math.sqrt(count * p * (1 - p)))) for p in chances)
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch) -> Terms:
         """The terms by name, as the curve has them, on the device; the weights have their gradients."""
         stops = self._fill(batch)
         fits = all(int((stops > number).sum()) <= most for number, most in enumerate(self.usual))
-        values = self._run(self.usual if fits else self.most)
-        shares = [f"{term}/{task.name}" for term in ("denoising", "feedback") for task in TRAINED]
-        found = dict(zip(("denoising", "feedback", "indicator", *shares), values[1:], strict=True))
-        return {"loss": values[0]} | dict(sorted(found.items()))
+        return self._run(self.usual if fits else self.most)
 
     def _fill(self, batch: Batch) -> Tensor:
         """Copy a micro-batch and what is drawn for it; returns how many stops each item has."""
@@ -131,25 +132,26 @@ class Step:
     @torch.no_grad()
     def _text(self, batch: Batch, drawn: Draws) -> Tensor:
         """Text states (B, L, D), of an empty prompt where the text is dropped or a pair says which map is wanted."""
-        kept = [keep and TRAINED[i % TASKS].direction == "map2image" for i, keep in enumerate(drawn.keep_text.tolist())]
+        named = [self.variant.adapter == "query" or task.direction == "map2image" for task in TRAINED]
+        kept = [keep and named[i % TASKS] for i, keep in enumerate(drawn.keep_text.tolist())]
         prompts = [prompt if keep else "" for prompt, keep in zip(batch.prompts, kept, strict=True)]
         if new := sorted(set(prompts) - self.text.keys()):
             self.text |= dict(zip(new, encode_text(self.base, new).float(), strict=True))
         return torch.stack([self.text[prompt] for prompt in prompts])
 
-    def _run(self, counts: tuple[int, ...]) -> Tensor:
+    def _run(self, counts: tuple[int, ...]) -> Terms:
         if self.device.type != "cuda":
             self._forget()
             return self.compute(counts)
         if counts not in self.graphs:
             self.graphs[counts] = self._captured(counts)
-        graph, values, gradients = self.graphs[counts]
+        graph, terms, gradients = self.graphs[counts]
         graph.replay()
         for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
-        return values
+        return terms
 
-    def _captured(self, counts: tuple[int, ...]) -> tuple[torch.cuda.CUDAGraph, Tensor, list[Tensor | None]]:
+    def _captured(self, counts: tuple[int, ...]) -> tuple[torch.cuda.CUDAGraph, Terms, list[Tensor | None]]:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -160,34 +162,46 @@ class Step:
         self._forget()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            values = self.compute(counts)
-        return graph, values, [weight.grad for weight in self.weights]
+            terms = self.compute(counts)
+        return graph, terms, [weight.grad for weight in self.weights]
 
     def _forget(self) -> None:
         for weight in self.weights:
             weight.grad = None
 
-    def compute(self, counts: tuple[int, ...]) -> Tensor:
+    def compute(self, counts: tuple[int, ...]) -> Terms:
         """Forward and backward; `counts` are the items that go to their first stop, their second and so on."""
         given, scheduler, denoiser = self.inputs, self.base.scheduler, self.denoiser
-        pair = torch.cat([given.example_source, given.example_target], 1)
-        assert denoiser.adapter.example is not None
-        assert denoiser.adapter.indicator is not None
-        from_pair = read_in_order(denoiser.adapter.example, pair) * given.keep_pair[:, None, None, None]
-        features = read_in_order(denoiser.adapter.query, given.query) + from_pair
+        features = self._features()
         with torch.no_grad():
             x_0 = encode(self.base.vae, given.target).float()
-            x_t = self._reached(counts, scheduler.add_noise(x_0, given.noise, given.t), features.detach())
+            x_t = scheduler.add_noise(x_0, given.noise, given.t)
+            if counts:
+                x_t = self._reached(counts, x_t, features.detach())
             x_t = x_t.contiguous(memory_format=torch.channels_last)
-        logits = denoiser.adapter.indicator(pair)
         prediction = predict(denoiser.unet, denoiser.control, x_t, given.t, given.text, features).float()
         error = self.task_weights * mean_square(prediction - denoising_target(scheduler, x_0, x_t, given.t))
-        fal = self._feedback(clean_estimate(scheduler, prediction, x_t, given.t))
-        indicator = self.params.indicator_weight * F.cross_entropy(logits.float(), self.task)
-        total = error.mean() + fal.mean() + indicator
+        terms, each = {"denoising": error.mean()}, {"denoising": error.view(-1, TASKS).mean(0)}
+        if self.variant.feedback_weight:
+            each["feedback"] = self._feedback(clean_estimate(scheduler, prediction, x_t, given.t))
+            terms["feedback"] = each["feedback"].mean()
+        if denoiser.adapter.indicator is not None:
+            logits = denoiser.adapter.indicator(torch.cat([given.example_source, given.example_target], 1))
+            terms["indicator"] = self.params.indicator_weight * F.cross_entropy(logits.float(), self.task)
+        total = torch.stack(list(terms.values())).sum()
         total.backward()
-        sums = torch.stack([total, error.mean(), fal.mean(), indicator])
-        return torch.cat([sums, error.view(-1, TASKS).mean(0), fal]).detach()
+        for term, values in each.items():
+            terms |= {f"{term}/{task.name}": value for task, value in zip(TRAINED, values, strict=True)}
+        return {name: value.detach() for name, value in [("loss", total), *sorted(terms.items())]}
+
+    def _features(self) -> Tensor:
+        """The adapter's features (B, C, h, w)."""
+        given, adapter = self.inputs, self.denoiser.adapter
+        features = read_in_order(adapter.query, given.query)
+        if adapter.example is not None:
+            pair = torch.cat([given.example_source, given.example_target], 1)
+            features = features + read_in_order(adapter.example, pair) * given.keep_pair[:, None, None, None]
+        return features
 
     def _reached(self, counts: tuple[int, ...], x_t: Tensor, features: Tensor) -> Tensor:
         """x_t (B, C, h, w), for items with stops as DDIM comes to it from pure noise with the present model."""
@@ -237,21 +251,26 @@ def check(own: config.Train) -> None:
         raise UsdError(f"train.{others[0]}: this step has its default only; train by stage `reference` instead")
 
 
-def main(shards: str = "data/shards", annotators: Path = Path("models/annotators"), run_dir: Path = RUN_DIR) -> None:
-    """Train on --shards with --annotators as section `reference` says; --run-dir gets the checkpoints."""
+def main(
+    shards: str = "data/shards",
+    annotators: Path = Path("models/annotators"),
+    run_dir: Path = RUN_DIR,
+    variant: str = OURS,
+) -> None:
+    """Train --variant on --shards with --annotators as section `reference` says; --run-dir gets the checkpoints."""
     params = config.load()
-    own, variant = replace(params.train, **asdict(params.reference)), params.variant(OURS)
+    own, settings = replace(params.train, **asdict(params.reference)), params.variant(variant)
     check(own)
     opened = Shards.open(shards)
     accelerator = accelerator_for(own.device, own.precision)
     device, base = accelerator.device, load_base(own.base).freeze()
-    check_estimates(OURS, variant, base.scheduler)
+    check_estimates(variant, settings, base.scheduler)
     digest = base.digest()
-    identity = inputs_of(own, variant, opened, annotators) | {"base weights": digest, "processes": 1}
-    denoiser = new_denoiser(base, variant, own).to(device)
+    identity = inputs_of(own, settings, opened, annotators) | {"base weights": digest, "processes": 1}
+    denoiser = new_denoiser(base, settings, own).to(device)
     base.to(device)
     channels_last(denoiser.train())
-    objective = Objective(base, load_annotators(annotators), own, variant)
+    objective = Objective(base, load_annotators(annotators), own, settings)
     step = Step(objective, denoiser, opened["train"].pictures([opened["train"].rows.key(0)], "image").shape[1], device)
     named = [(name, weight) for name, weight in denoiser.named_parameters() if weight.requires_grad]
     optimizer, average = new_optimizer(named, own, rates(own)), new_average(step.weights, own.ema_decay)
@@ -259,7 +278,8 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
     state = TrainingState(run_dir, identity, named, optimizer, average)
     start = state.load()
     batches = batches_of(opened, own, digest, accelerator)(start)
-    with sole_writer(run_dir), Progress("reference", start, own.steps, shown=True) as progress:
+    loss = math.nan
+    with sole_writer(run_dir), Progress(variant, start, own.steps, shown=True) as progress:
         for done, batch in zip(range(start + 1, own.steps + 1), batches, strict=False):
             set_learning_rate(optimizer, done - 1, own)
             terms = step(batch)
@@ -268,15 +288,15 @@ def main(shards: str = "data/shards", annotators: Path = Path("models/annotators
             optimizer.zero_grad(set_to_none=True)
             average.step(step.weights)
             logs, saves = (done % every == 0 or done == own.steps for every in (own.log_every, EVERY))
-            if logs or saves:  # the only place that waits for the GPU
+            if logs or saves or math.isnan(loss):  # the only place that waits for the GPU
                 values = {name: float(value) for name, value in terms.items()}
                 rest = {"grad_norm": float(norm), "lr": learning_rate(done - 1, own)}
                 if not all(map(math.isfinite, (*values.values(), rest["grad_norm"]))):
                     raise UsdError(f"step {done}: not finite, {values}; lower reference.learning_rate")
                 if logs:
                     state.curve.append({"step": done, **values, **rest})
-                progress.step_done(values["loss"])
-                progress.update(progress.bar, completed=done)
+                loss = values["loss"]
+            progress.step_done(loss)  # the last that was read
             if saves:
                 state.save(done)
 

@@ -32,18 +32,19 @@ FEW = {"reference": {"steps": 2, "batch_size": 1}, "train": {"ess_steps": 10}}
 
 
 @pytest.mark.usefixtures("trainable")
-def test_loss_and_gradients_are_those_of_the_objective() -> None:
+@pytest.mark.parametrize("variant", [OURS, "prompt_diffusion", "control", "no_ess"])
+def test_loss_and_gradients_are_those_of_the_objective(variant: str) -> None:
     change([FEW])
     params = config.load()
     base = load_base(str(ROOT / "models/base")).freeze()
-    own = replace(params.train, batch_size=2)
-    denoiser = new_denoiser(base, params.variant(OURS), own)
+    own, settings = replace(params.train, batch_size=2), params.variant(variant)
+    denoiser = new_denoiser(base, settings, own)
     for weight in denoiser.parameters():
         if weight.requires_grad and not weight.any():
             torch.nn.init.normal_(weight, std=0.02)
     shards = Shards.open("shards")
     batch = next(batches_of(shards, own, "", accelerator_for("cpu", "no"))(0))
-    objective = Objective(base, load_annotators(ANNOTATORS), own, params.variant(OURS))
+    objective = Objective(base, load_annotators(ANNOTATORS), own, settings)
     step = captured.Step(objective, denoiser, 64, torch.device("cpu"))
     terms = objective(denoiser, batch)
     total = torch.stack([term for name, term in terms.items() if "/" not in name]).sum()
@@ -52,6 +53,7 @@ def test_loss_and_gradients_are_those_of_the_objective() -> None:
     for counts in (step.usual, step.most):
         step.usual = counts
         found = step(batch)
+        assert found.keys() == {"loss", *terms}
         for name, term in {"loss": total, **terms}.items():
             assert torch.allclose(found[name], term, atol=1e-6), name
         for weight, gradient in zip(step.weights, wanted, strict=True):
