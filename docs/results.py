@@ -1,7 +1,8 @@
-"""Writes the README's table of results from the files in results/: `python -m docs.results`."""
+"""Writes the tables of results in README.md and docs/study.md from the files in results/: `python -m docs.results`."""
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,13 +11,14 @@ import typer
 
 from usd import config
 from usd.config.training import OURS, VARIANTS
-from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE
+from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, METRICS, Comparison, interval_text
 from usd.evaluation.files import read_results
 from usd.evaluation.names import named
 from usd.tasks import DIRECTIONS, TASKS, TRAINED
 
 ROOT = Path(__file__).parent.parent
-REFERENCE = "reference"  # the folder of the model that comes with the project
+LONGER = ("reference_baseline", "reference")  # both variants in the training of the model that comes with the project
+ROWS = {"paper": "100 DDIM steps against ESS-10", "chosen": "as validation chose, 400 items"}
 BEGIN, END = "<!-- results: python -m docs.results -->\n", "<!-- end -->"
 
 
@@ -35,8 +37,8 @@ def _alone(name: str) -> dict[str, Any]:
 
 
 def table() -> str:
-    """The headline of both variants and of the reference model, and where the numbers come from."""
-    columns = {name: _read(f"{name}/metrics.json") for name in (*VARIANTS, REFERENCE)}
+    """The headline of both variants, of both after the longer training, and where the numbers come from."""
+    columns = {name: _read(f"{name}/metrics.json") for name in (*VARIANTS, *LONGER)}
     benchmark = _read("benchmark.json")
     ours = columns[OURS]
     items = read_results(ROOT / "results" / OURS).curve.groupby("row")["items"].max()
@@ -54,8 +56,9 @@ def table() -> str:
 
     params = config.load(ROOT / "params.yaml")
     reference, ddim = params.reference, params.evaluate.baseline_steps
-    longer = f"US-Diffusion, {reference.steps} steps of {reference.batch_size * len(TRAINED)} items"
-    heads = ["Prompt Diffusion (baseline)", "US-Diffusion", longer, "control branch alone", "base alone"]
+    longer = f"{reference.steps} steps of {reference.batch_size * len(TRAINED)} items"
+    trained = ["Prompt Diffusion (baseline)", "US-Diffusion", *(f"{named(name)}, {longer}" for name in VARIANTS)]
+    heads = [*trained, "control branch alone", "base alone"]
     lines = (
         row(f"test split, {items['chosen']} items of each task unless stated", heads)
         + "|---" * (len(heads) + 1)
@@ -74,7 +77,7 @@ def table() -> str:
     lines += means("mean RMSE, image → map", ".4f", "image2map", "rmse")
     lines += means("mean Fréchet distance, map → image", ".0f", "map2image", "fd")
     lines += means("mean control adherence RMSE, map → image", ".4f", "map2image", "adherence_rmse")
-    published = [next(iter(columns[name]["paper"].values())) for name in (*VARIANTS, REFERENCE)]
+    published = [next(iter(columns[name]["paper"].values())) for name in (*VARIANTS, *LONGER)]
     for direction, metric, form in (("image2map", "rmse", ".4f"), ("map2image", "fd", ".0f")):
         means_of = [format(fmean(each[metric] for each in row_[direction].values()), form) for row_ in published]
         baseline, ours_ = (int(paper[paper["direction"] == direction]["nfe"].max()) for paper in papers)
@@ -90,11 +93,24 @@ def table() -> str:
     )
 
 
+def longer_table() -> str:
+    """US-Diffusion − Prompt Diffusion after the longer training, mean over the trained tasks of a direction."""
+    baseline, ours = (read_results(ROOT / "results" / name) for name in LONGER)
+    both = replace(Comparison.read(ROOT / "results"), baseline=baseline, ours=ours)
+    found = f"| evaluations | {' | '.join(f'{named(direction)}: {named(metric)}' for direction, metric in METRICS)} |\n"
+    found += "|---" * (len(METRICS) + 1) + "|\n"
+    for name in (*map(str, both.budgets), "paper", "chosen"):
+        cells = (interval_text(both.between(name, direction, metric)) for direction, metric in METRICS)
+        found += f"| {ROWS.get(name, name)} | {' | '.join(cells)} |\n"
+    return found
+
+
 def main() -> None:
-    """Write the table into README.md."""
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    readme.write_text(before + BEGIN + table() + END + rest.split(END, 1)[1])
+    """Write both tables."""
+    for name, found in (("README.md", table()), ("docs/study.md", longer_table())):
+        page = ROOT / name
+        before, rest = page.read_text().split(BEGIN)
+        page.write_text(before + BEGIN + found + END + rest.split(END, 1)[1])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -217,9 +218,10 @@ def test_the_ways_of_the_architecture_name_what_there_is() -> None:
                 assert re.search(rf"\b(def|class) {function}\b", (ROOT / file).read_text()), f"{file}: {function}"
 
 
-def test_the_readme_has_the_results() -> None:
-    rest = (ROOT / "README.md").read_text().split(results.BEGIN)[1]
-    assert rest.startswith(results.table() + results.END), "run `python -m docs.results`"
+@pytest.mark.parametrize(("page", "table"), [("README.md", results.table), ("docs/study.md", results.longer_table)])
+def test_the_pages_have_the_tables_of_results(page: str, table: Callable[[], str]) -> None:
+    rest = (ROOT / page).read_text().split(results.BEGIN)[1]
+    assert rest.startswith(table() + results.END), "run `python -m docs.results`"
 
 
 def test_the_page_of_the_study_has_the_results() -> None:
@@ -245,7 +247,7 @@ def test_the_page_of_the_study_has_the_results() -> None:
 
 def test_the_page_of_the_study_has_the_results_on_other_pictures() -> None:
     table = read_table(ROOT / "results/transfer/transfer.csv")
-    for model in (BASE_ALONE, CONTROL_ALONE, results.REFERENCE):  # they are in git
+    for model in (BASE_ALONE, CONTROL_ALONE, "reference"):  # they are in git
         measured = set(table[table["model"] == model]["weights"])
         assert measured == {weights_of(model, ROOT / "models")}, "run `python -m benchmarks.transfer`"
     found = table.pivot_table("floor_ratio", "model", ["pictures", "task"])
