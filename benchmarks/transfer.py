@@ -26,9 +26,9 @@ from usd.config.training import BASELINE, OURS
 from usd.data.record import Manifest, write_manifest
 from usd.data.shards import Shards
 from usd.evaluation.bootstrap import interval
-from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, MEAN_MAP
 from usd.evaluation.evaluator import Evaluator, Measure, Scored
 from usd.evaluation.manifest import Item, Samples
+from usd.evaluation.names import BASE_ALONE, CONTROL_ALONE, MEAN_MAP
 from usd.evaluation.pictures import draw_grid
 from usd.evaluation.sampling import Candidate, Shown
 from usd.evaluation.yardsticks import base_alone

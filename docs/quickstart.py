@@ -10,7 +10,7 @@ import PIL.Image
 import torch
 from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 
-from usd.inference.files import model_of
+from usd.generation.files import model_of
 from usd.inference.pipeline import USDiffusionPipeline
 
 EXAMPLES = Path(__file__).parent.parent / "data/examples"

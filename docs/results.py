@@ -11,9 +11,10 @@ import typer
 
 from usd import config
 from usd.config.training import OURS, VARIANTS
-from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, METRICS, Comparison, interval_text
 from usd.evaluation.files import read_results
-from usd.evaluation.names import named
+from usd.evaluation.names import BASE_ALONE, CONTROL_ALONE
+from usd.reporting.comparison import METRICS, Comparison, interval_text
+from usd.reporting.words import named
 from usd.tasks import DIRECTIONS, TASKS, TRAINED
 
 ROOT = Path(__file__).parent.parent

@@ -59,7 +59,7 @@ def try_out(page: Page, url: str, row: int, upload: Path | None = None, steps: i
 @app.command()
 def demo(model: Path, out: Path) -> None:
     """Serve MODEL, try the example pair of segments, write a picture of the page to OUT."""
-    from usd.inference.demo import serve
+    from usd.generation.demo import serve
 
     served = serve(model, ROOT / "data" / "examples", wait=False)
     with tab() as page:

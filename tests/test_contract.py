@@ -41,7 +41,7 @@ def code_dependencies(stage: str) -> list[str]:
 
     A folder is a stage's dependency as a whole, so an edit of any of its files makes the stage stale.
     """
-    files = [file.relative_to(PACKAGE) for file in code_that_shapes(stage)]
+    files = [file.relative_to(PACKAGE) for file in code_that_shapes(f"usd.stages.{stage}")]
     parts = {file if len(file.parts) == 1 or file.parts[0] == "stages" else Path(file.parts[0]) for file in files}
     return sorted(f"{PACKAGE.name}/{part.as_posix()}" for part in parts)
 

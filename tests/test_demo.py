@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from usd.cli import app
 from usd.errors import UsdError
-from usd.inference.files import read_picture
+from usd.generation.files import read_picture
 from usd.inference.pipeline import USDiffusionPipeline
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def model(pipeline: USDiffusionPipeline, tmp_path: Path) -> Path:
 def url(model: Path) -> Iterator[str]:
     """The address of the page."""
     pytest.importorskip("gradio", reason="gradio, the extra `demo`, is not installed")
-    from usd.inference.demo import serve
+    from usd.generation.demo import serve
 
     page = serve(model, ROOT / "data" / "examples", wait=False)
     yield page.local_url
@@ -81,7 +81,7 @@ def test_in_a_browser(model: Path, url: str) -> None:
 
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "usd.inference.demo", raising=False)
+    monkeypatch.delitem(sys.modules, "usd.generation.demo", raising=False)
     result = CliRunner().invoke(app, ["demo"])
     assert isinstance(result.exception, UsdError)
     assert "--editable '.[demo]'" in str(result.exception)
@@ -89,7 +89,7 @@ def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_an_example_lacks_is_named(tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="gradio, the extra `demo`, is not installed")
-    from usd.inference.demo import examples_of
+    from usd.generation.demo import examples_of
 
     with pytest.raises(UsdError, match="no example there"):
         examples_of(tmp_path)
@@ -111,7 +111,7 @@ def test_what_an_example_lacks_is_named(tmp_path: Path) -> None:
 )
 def test_an_address_that_cannot_be_is_named_before_the_model_is_loaded(host: str, port: int | None) -> None:
     pytest.importorskip("gradio", reason="gradio, the extra `demo`, is not installed")
-    from usd.inference.demo import serve
+    from usd.generation.demo import serve
 
     with pytest.raises(UsdError, match=rf"usd demo: {host}.*; choose another --host or --port"):
         serve(Path("nowhere"), Path("nowhere"), host, port)

@@ -21,10 +21,11 @@ from tests.documents import PAGES, Block, Command, blocks, commands, mentions, n
 from usd import config
 from usd.cli import app
 from usd.config.training import BASELINE, OURS
-from usd.evaluation.comparison import BASE_ALONE, CONTROL_ALONE, Comparison
 from usd.evaluation.files import read_table
-from usd.evaluation.gate import judge_quality
+from usd.evaluation.names import BASE_ALONE, CONTROL_ALONE
 from usd.files import read_json
+from usd.reporting.comparison import Comparison
+from usd.reporting.gate import judge_quality
 
 README_LINES = 120
 # Programs of other people that pages may call; their options are not checked.

@@ -13,9 +13,9 @@ from usd import config
 from usd.config.training import OURS
 from usd.errors import UsdError
 from usd.evaluation.bootstrap import Interval
-from usd.evaluation.comparison import Comparison, verdict
-from usd.evaluation.gate import Check, judge
-from usd.evaluation.targets import targets
+from usd.reporting.comparison import Comparison, verdict
+from usd.reporting.gate import Check, judge
+from usd.reporting.targets import targets
 from usd.stages import gate
 
 pytestmark = pytest.mark.slow  # evaluates both variants first

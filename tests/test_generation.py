@@ -19,8 +19,8 @@ from tests.ingestion.test_ingest import KINDS
 from usd.cli import app
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
+from usd.generation.files import generate_files, queries_of, read_example, read_picture
 from usd.inference.arguments import check_task
-from usd.inference.files import generate_files, queries_of, read_example, read_picture
 from usd.inference.images import as_batch
 from usd.inference.pipeline import USDiffusionPipeline
 

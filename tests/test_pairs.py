@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from usd.errors import UsdError
-from usd.inference.files import read_example
+from usd.generation.files import read_example
 from usd.inference.images import as_batch, as_pairs
 
 Reader = Callable[[Path, Path], tuple[Tensor, Tensor]]

@@ -7,7 +7,7 @@ import pytest
 
 from docs.quickstart import main
 from usd.errors import UsdError
-from usd.inference.files import model_of
+from usd.generation.files import model_of
 
 
 def test_the_quickstart_runs(pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

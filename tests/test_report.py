@@ -11,7 +11,8 @@ import pytest
 
 from usd.config.training import OURS, VARIANTS
 from usd.errors import UsdError
-from usd.evaluation.comparison import CONTROL_ALONE, Comparison
+from usd.evaluation.names import CONTROL_ALONE
+from usd.reporting.comparison import Comparison
 from usd.stages import report
 from usd.tasks import TASKS
 

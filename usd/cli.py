@@ -69,7 +69,7 @@ def generate(
     The pair is a source and its target, such as an image and its depth map. Beside each result lies a JSON file that
     says how to make it again.
     """
-    from usd.inference.files import Request, generate_files, model_of, queries_of
+    from usd.generation.files import Request, generate_files, model_of, queries_of
 
     queries, chosen = queries_of(query), model_of(model)
     print(f"model: {path_text(chosen)}", file=sys.stderr)
@@ -115,8 +115,8 @@ def demo(
 
     Needs the extra `demo`. With the same pictures, prompt, steps and seed, `usd generate` gives the same result.
     """
-    from usd.inference.demo import serve
-    from usd.inference.files import model_of
+    from usd.generation.demo import serve
+    from usd.generation.files import model_of
 
     chosen = model_of(model)
     print(f"model: {path_text(chosen)}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Which code shapes a stage's result, said once: for checkpoints, for the study, and for the test of dvc.yaml.
+"""Which code shapes a result, said once: for checkpoints, for the study's runs, and for the test of dvc.yaml.
 
-It is what the stage's module imports, directly or not, without the plumbing below, which cannot change a result.
+It is what a module imports, directly or not, without the plumbing below, which cannot change a result.
 """
 
 import ast
@@ -13,9 +13,9 @@ PLUMBING = ("cli", "config", "errors", "files", "parallel", "provenance", "stage
 
 
 @cache
-def code_that_shapes(stage: str) -> tuple[Path, ...]:
-    """The files of this package that can change what a stage makes, sorted; package markers and plumbing excluded."""
-    todo, seen = [PACKAGE / "stages" / f"{stage}.py"], set[Path]()
+def code_that_shapes(module: str) -> tuple[Path, ...]:
+    """The files that can change what a module such as `usd.stages.train` makes: sorted, and without plumbing."""
+    todo, seen = [PACKAGE.parent / f"{module.replace('.', '/')}.py"], set[Path]()
     while todo:
         file = todo.pop()
         if file not in seen and not _is_plumbing(file):
@@ -24,9 +24,9 @@ def code_that_shapes(stage: str) -> tuple[Path, ...]:
     return tuple(sorted(file for file in seen if file.name != "__init__.py"))
 
 
-def code_digest(stage: str) -> str:
-    """Digest of the code that shapes a stage's result."""
-    return hashlib.sha256(b"".join(file.read_bytes() for file in code_that_shapes(stage))).hexdigest()
+def code_digest(module: str) -> str:
+    """Digest of the code that shapes what a module makes."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in code_that_shapes(module))).hexdigest()
 
 
 def imported(file: Path) -> list[Path]:

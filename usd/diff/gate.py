@@ -10,7 +10,7 @@ from usd.diff.layout import NONE, Section, Table, became
 from usd.diff.revision import MALFORMED, Revision
 from usd.diff.scores import is_number, read_scores
 from usd.errors import UsdError
-from usd.evaluation.gate import Check, judge
+from usd.reporting.gate import Check, judge
 from usd.tasks import DIRECTIONS
 
 SCORES = {name: f"results/{name}/metrics.json" for name in VARIANTS}

@@ -10,8 +10,8 @@ from typing import Any
 
 from usd.diff.revision import MALFORMED, Revision
 from usd.errors import UsdError
-from usd.evaluation.comparison import METRICS
-from usd.evaluation.gate import mean
+from usd.reporting.comparison import METRICS
+from usd.reporting.gate import mean
 from usd.tasks import DIRECTIONS, task_name
 
 STUDY = "results/study/study.json"

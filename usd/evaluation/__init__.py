@@ -1,1 +1,1 @@
-"""Metrics of a trained model: the fixed manifest, the choice of sampling, grids, gate and report."""
+"""Metrics of a trained model: the fixed manifest, the choice of sampling, grids, yardsticks, times."""

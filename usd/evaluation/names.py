@@ -1,63 +1,11 @@
-"""The words that a report uses for variants, tasks and metrics."""
+"""What the files of results call metrics, in-context tests and yardsticks."""
 
-from usd.config.training import BASELINE, OURS
-from usd.tasks import TASKS, Direction
+from usd.tasks import Direction
 
 HEADLINE: dict[Direction, str] = {"image2map": "rmse", "map2image": "fd"}  # what sampling is chosen by
 SETTINGS = ("black_pair", "foreign_pair", "other_prompt", "two_pairs", "four_pairs")  # of the in-context tests
-
-VARIANT_NAMES = {
-    OURS: "US-Diffusion",
-    BASELINE: "Prompt Diffusion",
-    "no_sga": "without SGA",
-    "no_fal": "without FAL",
-    "no_ess": "without ESS",
-    "no_self_estimates": "without self-estimates",
-}
-NAMES = VARIANT_NAMES | {
-    "image2map": "Image2Map",
-    "map2image": "Map2Image",
-    "depth": "depth",
-    "hed": "edges",
-    "seg": "segments",
-    "normal": "normals",
-    "canny": "Canny edges",
-    "outpaint": "outpainting",
-    "rmse": "RMSE",
-    "rmse_averaged": "RMSE, averaged indicator",
-    "fd": "Fréchet distance",
-    "fd_averaged": "Fréchet distance, averaged indicator",
-    "kid": "KID",
-    "adherence_rmse": "adherence RMSE",
-    "adherence_of_truth": "adherence RMSE of the truth",
-    "floor": "floor (RMSE of the mean map)",
-    "floor_ratio": "RMSE / floor",
-    "miou": "mIoU",
-    "absrel": "AbsRel of inverse depth",
-    "swapped_pair_change": "change of the output with another task's pair",
-    "black_pair": "black pair",
-    "foreign_pair": "another task's pair",
-    "other_prompt": "map named, or no caption",
-    "two_pairs": "2 pairs",
-    "four_pairs": "4 pairs",
-}
-
-
-def named(key: str) -> str:
-    """The words for a variant, direction, map, task, metric or setting; a key without words stands for itself."""
-    if key in TASKS:
-        task = TASKS[key]
-        words = named(task.map.name)
-        return f"image → {words}" if task.direction == "image2map" else f"{words} → image"
-    return NAMES.get(key, key.replace("_", " "))
-
-
-def number(value: float, digits: int | None = None) -> str:
-    """A number with a true minus sign; — for NaN."""
-    digits = places(value) if digits is None else digits
-    return "—" if value != value else f"{value:.{digits}f}".replace("-", "−")
-
-
-def places(value: float) -> int:
-    """Digits after the point: four for errors, one for Fréchet distances, which are above ten."""
-    return 1 if abs(value) >= 10 else 4
+BASE_ALONE, CONTROL_ALONE = "base alone", "control branch alone"
+BLURRED, REAL = "blurred truth", "other real images"
+MEAN_MAP, COLOUR = "mean map", "mean colour of the example's target"
+COPY, COPY_QUERY = "copy of the example's target", "copy of the query"
+TRIVIAL = (MEAN_MAP, COLOUR, COPY, COPY_QUERY)

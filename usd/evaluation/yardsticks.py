@@ -24,11 +24,11 @@ from usd.config.values import Strategy
 from usd.data.shards import Shards
 from usd.determinism import device_for
 from usd.diffusion.prediction import clean_estimate
-from usd.evaluation.comparison import BASE_ALONE, BLURRED, COLOUR, CONTROL_ALONE, COPY, COPY_QUERY, MEAN_MAP, REAL
 from usd.evaluation.evaluator import Evaluator, Measure, Scored, rounded
 from usd.evaluation.files import write_replicates
 from usd.evaluation.manifest import Item, Samples
 from usd.evaluation.metrics import blurred, efficientnet_features, frechet_distance
+from usd.evaluation.names import BASE_ALONE, BLURRED, COLOUR, CONTROL_ALONE, COPY, COPY_QUERY, MEAN_MAP, REAL
 from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.directory import is_model
 from usd.tasks import DIRECTIONS, TASKS, TRAINED, Task

@@ -8,10 +8,10 @@ from rich.table import Table
 
 from usd import config
 from usd.errors import UsdError
-from usd.evaluation.comparison import Comparison
-from usd.evaluation.gate import SPEEDUP, judge
-from usd.evaluation.targets import Target, targets
 from usd.files import atomic_write, read_json
+from usd.reporting.comparison import Comparison
+from usd.reporting.gate import SPEEDUP, judge
+from usd.reporting.targets import Target, targets
 from usd.stages import run
 
 

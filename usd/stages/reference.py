@@ -14,11 +14,11 @@ from usd.data.shards import Shards
 from usd.determinism import accelerator_for
 from usd.evaluation.manifest import check_counts
 from usd.evaluation.sampling import chosen_sampling
-from usd.evaluation.tables import model_scores
 from usd.evaluation.variant import evaluate_model
 from usd.files import atomic_directory, check_replaceable, path_digest
 from usd.model.base import load_schedule
 from usd.model.directory import halve, set_sampling
+from usd.reporting.tables import model_scores
 from usd.stages import RunDir, run
 from usd.training.checkpoint import is_done, mark_done
 from usd.training.finetune import inputs_of

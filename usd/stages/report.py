@@ -4,11 +4,11 @@ from pathlib import Path
 
 from usd import config
 from usd.config.training import BASELINE, OURS
-from usd.evaluation.comparison import Comparison
-from usd.evaluation.page import page
-from usd.evaluation.plots import draw_quality, draw_training
-from usd.evaluation.report import render, study_table
 from usd.files import atomic_write
+from usd.reporting.comparison import Comparison
+from usd.reporting.page import page
+from usd.reporting.plots import draw_quality, draw_training
+from usd.reporting.report import render, study_table
 from usd.stages import run
 
 

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from usd import config
-from usd.evaluation.page import page
-from usd.evaluation.plots import draw_quality
 from usd.files import atomic_directory, check_replaceable, read_json
+from usd.reporting.page import page
+from usd.reporting.plots import draw_quality
 from usd.stages import RunDir, run
 from usd.study.findings import Findings
 from usd.study.report import render

@@ -9,9 +9,9 @@ from scipy import stats
 
 from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import LEVEL, Interval, interval
-from usd.evaluation.comparison import TRIVIAL, unseen_tasks
 from usd.evaluation.files import Results
-from usd.evaluation.names import HEADLINE
+from usd.evaluation.names import HEADLINE, TRIVIAL
+from usd.reporting.comparison import unseen_tasks
 from usd.tasks import TRAINED, Direction
 
 UNSEEN_IMAGE2MAP = tuple(unseen_tasks())

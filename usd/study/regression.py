@@ -47,6 +47,6 @@ def train_regression(shards: Shards, params: Train, run_dir: Path) -> Base:
         return training_loader(stream, params.workers, accelerator.device)
 
     params = replace(params, learning_rate=params.learning_rate * params.pretrained_rate)
-    identity = identity_of(params, "study", shards.digest) | {"base weights": base.digest()}
+    identity = identity_of(params, __name__, shards.digest) | {"base weights": base.digest()}
     fit(base.unet, batches, loss, params, accelerator, run_dir, identity, title="regression")
     return base.freeze()

@@ -9,9 +9,10 @@ import numpy as np
 from usd.config import Params
 from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval
-from usd.evaluation.comparison import BLURRED, METRICS, REAL, interval_text, verdict
-from usd.evaluation.names import HEADLINE, named, number, places
-from usd.evaluation.tables import evaluations, markdown
+from usd.evaluation.names import BLURRED, HEADLINE, REAL
+from usd.reporting.comparison import METRICS, interval_text, verdict
+from usd.reporting.tables import evaluations, markdown
+from usd.reporting.words import named, number, places
 from usd.study.findings import Findings, Quantity, over_trained
 from usd.tasks import TASKS, TRAINED
 

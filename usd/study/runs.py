@@ -39,7 +39,7 @@ class StudyRuns:
         self.device = device_for(self.train.device)
         self.validation, self.test = Samples(self.shards["val"]), Samples(self.shards["test"])
         self.measure = Measure.of(self.shards, judges)
-        self.identity = identity_of(self.train, "study", self.shards.digest) | {
+        self.identity = identity_of(self.train, __name__, self.shards.digest) | {
             "steps": self.params.training_steps,
             "evaluate": asdict(self.evaluate),
             "annotators": path_digest(annotators),

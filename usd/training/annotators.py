@@ -46,7 +46,7 @@ def train_annotators(shards: Shards, params: Annotators, run_dir: Path) -> tuple
         stream = TrainingStream(shards["train"], params.seed, items, params.flip, start, rank, world, HEADS)
         return training_loader(stream, params.workers, accelerator.device)
 
-    identity = identity_of(params, "annotators", shards.digest) | {"processes": world}
+    identity = identity_of(params, "usd.stages.annotators", shards.digest) | {"processes": world}
     return net, fit(net, batches, loss, params, accelerator, run_dir, identity, title="annotators")
 
 

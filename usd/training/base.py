@@ -51,7 +51,7 @@ def pretrain(base: Base, shards: Shards, params: config.Base, run_dir: Path) -> 
         stream = TrainingStream(shards["train"], params.seed, items, params.flip, start, rank, world)
         return training_loader(stream, params.workers, accelerator.device)
 
-    identity = identity_of(params, "base", shards.digest) | {"processes": world}
+    identity = identity_of(params, "usd.stages.base", shards.digest) | {"processes": world}
     loss = BaseObjective(base, params, rank, world)
     return fit(base.unet, batches, loss, params, accelerator, run_dir, identity, title="base")
 

@@ -22,13 +22,13 @@ IDENTITY = "identity.json"  # of a finished run
 FREE = ("workers", "checkpoint_every", "preview_every")  # may differ when a training is resumed
 
 
-def identity_of(params: Optimisation, stage: str, data: str) -> dict[str, Any]:
-    """What a run must have in common with the one that it resumes: its parameters, the stage's code, the data's digest.
+def identity_of(params: Optimisation, module: str, data: str) -> dict[str, Any]:
+    """What a run must share with the one that it resumes: parameters, the code behind a module, the data's digest.
 
     The caller adds what else it depends on.
     """
     kept = {key: value for key, value in asdict(params).items() if key not in FREE}
-    return kept | {"data": data, "code": code_digest(stage)}
+    return kept | {"data": data, "code": code_digest(module)}
 
 
 class TrainingState:

@@ -107,7 +107,7 @@ def inputs_of(params: Train, variant: Variant, shards: Shards, annotators: Path 
     """What a variant's weights depend on, its base apart: see `usd.training.checkpoint.identity_of`."""
     places = {"annotators": annotators, "start": Path(params.warm_start)}
     digests = {name: path_digest(place) for name, place in places.items() if place}
-    return identity_of(params, "train", shards.digest) | digests | {"variant": asdict(variant)}
+    return identity_of(params, "usd.stages.train", shards.digest) | digests | {"variant": asdict(variant)}
 
 
 def finetune(

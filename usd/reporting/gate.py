@@ -7,7 +7,7 @@ import numpy as np
 
 from usd.config import Gate
 from usd.config.training import BASELINE, OURS
-from usd.evaluation.names import named
+from usd.reporting.words import named
 from usd.tasks import DIRECTIONS
 
 SPEEDUP = "end-to-end speedup of ESS over the baseline's DDIM steps, both without guidance"

@@ -9,12 +9,12 @@ import jinja2
 from usd.config import Params
 from usd.config.training import OURS, VARIANTS
 from usd.errors import UsdError
-from usd.evaluation import tables
-from usd.evaluation.comparison import Comparison
-from usd.evaluation.gate import judge_quality
-from usd.evaluation.names import named
-from usd.evaluation.targets import targets
 from usd.files import read_text
+from usd.reporting import tables
+from usd.reporting.comparison import Comparison
+from usd.reporting.gate import judge_quality
+from usd.reporting.targets import targets
+from usd.reporting.words import named
 from usd.tasks import DIRECTIONS, TASKS
 
 TEMPLATE = jinja2.Template(

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from usd.config import Gate
-from usd.evaluation.comparison import BLURRED, METRICS, Comparison, interval_text, unseen_tasks
-from usd.evaluation.names import HEADLINE, named, number
+from usd.evaluation.names import BLURRED, HEADLINE
+from usd.reporting.comparison import METRICS, Comparison, interval_text, unseen_tasks
+from usd.reporting.words import named, number
 from usd.tasks import DIRECTIONS, TRAINED
 
 

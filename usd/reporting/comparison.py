@@ -10,8 +10,9 @@ import pandas as pd
 from usd.config.training import BASELINE, OURS
 from usd.evaluation.bootstrap import Interval, interval
 from usd.evaluation.files import Results, read_replicates, read_results
-from usd.evaluation.names import number
+from usd.evaluation.names import BASE_ALONE, CONTROL_ALONE, TRIVIAL
 from usd.files import read_json
+from usd.reporting.words import number
 from usd.tasks import TASKS, TRAINED, Direction
 
 METRICS: tuple[tuple[Direction, str], ...] = (
@@ -19,11 +20,6 @@ METRICS: tuple[tuple[Direction, str], ...] = (
     ("map2image", "fd"),
     ("map2image", "adherence_rmse"),
 )
-BASE_ALONE, CONTROL_ALONE = "base alone", "control branch alone"  # names of yardsticks
-BLURRED, REAL = "blurred truth", "other real images"
-MEAN_MAP, COLOUR = "mean map", "mean colour of the example's target"
-COPY, COPY_QUERY = "copy of the example's target", "copy of the query"
-TRIVIAL = (MEAN_MAP, COLOUR, COPY, COPY_QUERY)
 
 
 @dataclass(frozen=True)

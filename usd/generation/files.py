@@ -18,12 +18,12 @@ from torch import Tensor
 
 from usd.errors import UsdError
 from usd.files import atomic_write, check_writable, path_text, sha256
+from usd.generation.prompts import unread
+from usd.generation.results import no_empty_folder, results_of
 from usd.images import to_tensor
 from usd.inference.arguments import check_task, per_query
 from usd.inference.images import PairPart, turns_of
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.inference.prompts import unread
-from usd.inference.results import no_empty_folder, results_of
 from usd.ingestion import pictures
 
 GLANCE = 16  # pixels a side of pictures that are only checked

@@ -9,8 +9,8 @@ import pandas as pd
 import PIL.Image
 
 from usd.config.training import VARIANTS
-from usd.evaluation.comparison import METRICS
-from usd.evaluation.names import VARIANT_NAMES, named
+from usd.reporting.comparison import METRICS
+from usd.reporting.words import VARIANT_NAMES, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,19 +7,11 @@ import numpy as np
 
 from usd.config.training import VARIANTS
 from usd.evaluation.bootstrap import Interval
-from usd.evaluation.comparison import (
-    BLURRED,
-    METRICS,
-    REAL,
-    TRIVIAL,
-    Comparison,
-    interval_text,
-    unseen_tasks,
-    verdict,
-)
-from usd.evaluation.gate import Check
-from usd.evaluation.names import HEADLINE, SETTINGS, named, number
-from usd.evaluation.targets import Target
+from usd.evaluation.names import BLURRED, HEADLINE, REAL, SETTINGS, TRIVIAL
+from usd.reporting.comparison import METRICS, Comparison, interval_text, unseen_tasks, verdict
+from usd.reporting.gate import Check
+from usd.reporting.targets import Target
+from usd.reporting.words import named, number
 from usd.tasks import TRAINED
 
 PAPER = {"rmse": "−0.026", "fd": "−7.47 (FID)"}

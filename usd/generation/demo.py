@@ -7,9 +7,9 @@ from pathlib import Path
 import PIL.Image
 
 from usd.errors import UsdError
-from usd.inference.files import GLANCE, Request, generate_picture, load_pipeline, read_example, read_picture
+from usd.generation.files import GLANCE, Request, generate_picture, load_pipeline, read_example, read_picture
+from usd.generation.prompts import unread
 from usd.inference.pipeline import USDiffusionPipeline
-from usd.inference.prompts import unread
 
 try:
     import gradio as gr

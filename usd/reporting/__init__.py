@@ -1,0 +1,1 @@
+"""What people read: tables, plots and pages of the results, and the judgement of the gate."""
