@@ -292,7 +292,7 @@ def main(
                 values = {name: float(value) for name, value in terms.items()}
                 rest = {"grad_norm": float(norm), "lr": learning_rate(done - 1, own)}
                 if not all(map(math.isfinite, (*values.values(), rest["grad_norm"]))):
-                    raise UsdError(f"step {done}: not finite, {values}; lower reference.learning_rate")
+                    raise UsdError(f"step {done}: not finite, {values}; lower train.learning_rate")
                 if logs:
                     state.curve.append({"step": done, **values, **rest})
                 loss = values["loss"]

@@ -26,6 +26,8 @@ def test_a_stage_is_a_module_and_a_section() -> None:
     assert set(yaml.safe_load((ROOT / "params.yaml").read_text())) == sections
     for name, stage in STAGES.items():
         assert f"usd.stages.{name} " in stage["cmd"] + " "
+    for field in fields(config.Params):
+        assert field.name == "variants" or field.type.__name__.lower() == field.name
 
 
 def test_whoever_reads_train_depends_on_the_base_and_the_start() -> None:
