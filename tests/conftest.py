@@ -26,15 +26,16 @@ os.environ |= {
 }
 
 
-EVALUATED = ("test_evaluator.py", "test_gate.py", "test_report.py")
-FIRST = ("test_smoke.py", "flows", "test_frozen.py", "test_training.py", *EVALUATED)
+EVALUATED = ("evaluation/test_evaluator.py", "reporting/test_gate.py", "reporting/test_report.py")
+FIRST = ("test_smoke.py", "flows/", "test_frozen.py", "training/test_training.py", *EVALUATED)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that both workers end together; those that share a fixture one after another."""
 
     def rank(item: pytest.Item) -> int:
-        return next((place for place, name in enumerate(FIRST) if name in item.path.parts), len(FIRST))
+        file = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((place for place, name in enumerate(FIRST) if file.startswith(name)), len(FIRST))
 
     items.sort(key=rank)
 

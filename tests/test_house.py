@@ -90,10 +90,29 @@ def test_nothing_that_ships_imports_what_surrounds_it() -> None:
                 assert node.module.split(".")[0] not in allowed, f"{path} imports {node.module}"
 
 
-def test_a_training_stands_on_little() -> None:
-    """An edit of the demo, of an ingest parser or of the review makes no training stale."""
-    used = {room(name) for stage in ("train", "base", "annotators") for name in reached(f"usd.stages.{stage}")}
-    assert not used & {"inference", "evaluation", "ingestion", "validation", "synthesis", "diff", "study"}
+READ = {"diff", "generation", "reporting", "study"}  # what is made of results, for people
+
+
+@pytest.mark.parametrize(
+    ("stages", "others"),
+    [
+        (
+            ("annotators", "base", "control", "train"),
+            {"evaluation", "inference", "ingestion", "synthesis", "validation"},
+        ),
+        (("benchmark", "evaluate", "yardsticks"), {"ingestion", "synthesis", "training", "validation"}),
+    ],
+    ids=["training", "evaluation"],
+)
+def test_long_stages_stand_on_little(stages: tuple[str, ...], others: set[str]) -> None:
+    """An edit of the demo, of an ingest parser, of the review or of a report repeats none."""
+    used = {room(name) for stage in stages for name in reached(f"usd.stages.{stage}")}
+    assert not used & (others | READ)
+
+
+def test_folders_of_tests_are_those_of_the_code() -> None:
+    rooms = {path.parent.name for path in (ROOT / "usd").glob("*/__init__.py")}
+    assert {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")} <= rooms | {"flows"}
 
 
 @pytest.mark.parametrize("path", CODE, ids=module)

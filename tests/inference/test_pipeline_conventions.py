@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from tests.conftest import ROOT
-from tests.test_pipeline import call
+from tests.inference.test_pipeline import call
 from usd.errors import UsdError
 from usd.images import to_array
 from usd.inference.arguments import starting_noise

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import ROOT
-from tests.test_pipeline import call
+from tests.inference.test_pipeline import call
 from usd.errors import UsdError
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.directory import load_model

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, write_annotators
-from tests.test_stable_diffusion import US_DIFFUSION, params, stable_diffusion  # noqa: F401 (fixtures)
+from tests.model.test_stable_diffusion import US_DIFFUSION, params, stable_diffusion  # noqa: F401 (fixtures)
 from usd import cli, config
 from usd.config.profiles import change
 from usd.data.encoded import Encoded

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import captured
 from tests.conftest import ROOT
-from tests.test_base import set_in
+from tests.model.test_base import set_in
 from usd import config
 from usd.config.profiles import change
 from usd.data.shards import Shards

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.config.test_config import TEXT, edited
 from tests.conftest import ROOT
-from tests.test_config import TEXT, edited
 from usd import config
 from usd.config.data import TAKEN
 from usd.config.profiles import apply

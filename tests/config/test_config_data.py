@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.config.test_config import edited
 from tests.conftest import ROOT
-from tests.test_config import edited
 from usd import config
 from usd.annotators.maps import depth, normal
 from usd.config.data import KINDS
