@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tests.conftest import ROOT
 from usd.cli import app
 from usd.errors import UsdError
-from usd.generation.files import read_picture
+from usd.generation.files import read_image
 from usd.inference.pipeline import USDiffusionPipeline
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def url(model: Path) -> Iterator[str]:
 
 def by_api(model: Path, query: Path, prompt: str) -> np.ndarray:
     pipeline = USDiffusionPipeline.from_pretrained(model)
-    source, target, asked = (read_picture(path, 64) for path in (EXAMPLE / "source.png", EXAMPLE / "target.png", query))
+    source, target, asked = (read_image(path, 64) for path in (EXAMPLE / "source.png", EXAMPLE / "target.png", query))
     seed = torch.Generator().manual_seed(SEED)
     return np.asarray(pipeline((source, target), asked, prompt, num_inference_steps=STEPS, generator=seed).images[0])
 

@@ -19,7 +19,7 @@ from tests.ingestion.test_ingest import KINDS
 from usd.cli import app
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError
-from usd.generation.files import generate_files, queries_of, read_example, read_picture
+from usd.generation.files import generate_files, queries_of, read_example, read_image
 from usd.inference.arguments import check_task
 from usd.inference.images import as_batch
 from usd.inference.pipeline import USDiffusionPipeline
@@ -55,9 +55,9 @@ def test_the_command_and_the_api_give_the_same_picture(folder: Path) -> None:
     result = CliRunner().invoke(app, arguments(folder))
     assert result.exit_code == 0, result.output
     pipeline = USDiffusionPipeline.from_pretrained(folder / "model")
-    pair = (read_picture(folder / "source.png", 64), read_picture(folder / "target.png", 64))
+    pair = (read_image(folder / "source.png", 64), read_image(folder / "target.png", 64))
     for name in ("a.png", "b b.jpg"):
-        query = read_picture(folder / "queries" / name, 64)
+        query = read_image(folder / "queries" / name, 64)
         wanted = pipeline(
             pair,
             query,
@@ -76,7 +76,7 @@ def test_the_command_and_the_api_give_the_same_picture(folder: Path) -> None:
 def test_what_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG")
     with pytest.raises(UsdError, match=r"broken\.png: not a readable picture"):
-        read_picture(folder / "broken.png", 64)
+        read_image(folder / "broken.png", 64)
     (folder / "empty").mkdir()
     with pytest.raises(UsdError, match="no picture there"):
         queries_of(folder / "empty")
@@ -234,7 +234,7 @@ def test_every_kind_of_picture_and_name_is_taken(folder: Path) -> None:
 def test_classes_are_not_mixed(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 255, (8, 3), dtype=np.uint8)
     PIL.Image.fromarray(colours[np.arange(130 * 130).reshape(130, 130) // 100 % 8]).save(tmp_path / "seg.png")
-    found = (read_picture(tmp_path / "seg.png", 64) * 255).round().permute(0, 2, 3, 1).reshape(-1, 3)
+    found = (read_image(tmp_path / "seg.png", 64) * 255).round().permute(0, 2, 3, 1).reshape(-1, 3)
     assert set(map(tuple, found.to(torch.uint8).tolist())) <= set(map(tuple, colours.tolist()))
 
 
@@ -243,7 +243,7 @@ def test_a_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     loads = []
     load = PIL.Image.open
     monkeypatch.setattr(PIL.Image, "open", lambda *args, **options: loads.append(args) or load(*args, **options))
-    read_picture(tmp_path / "a.png", 64)
+    read_image(tmp_path / "a.png", 64)
     assert len(loads) == 1
 
 
@@ -254,8 +254,8 @@ def test_the_api_decodes_pictures_as_the_commands_do(tmp_path: Path) -> None:
     for name in [name for name, (_, status, _) in KINDS.items() if status != "refused"]:
         KINDS[name][0](tmp_path / name)
     for path in tmp_path.iterdir():
-        assert torch.equal(as_batch("query", PIL.Image.open(path), 64), read_picture(path, 64)), path
-    assert len(read_picture(tmp_path / "noise.png", 64).unique()) > 64  # mixed, as a photograph is
+        assert torch.equal(as_batch("query", PIL.Image.open(path), 64), read_image(path, 64)), path
+    assert len(read_image(tmp_path / "noise.png", 64).unique()) > 64  # mixed, as a photograph is
 
 
 @pytest.mark.parametrize("most", [1, 255, 3000])
@@ -263,6 +263,6 @@ def test_16_bits_that_are_measured_are_refused(most: int, tmp_path: Path) -> Non
     picture = PIL.Image.fromarray((np.arange(90 * 90).reshape(90, 90) % (most + 1)).astype(np.uint16))
     picture.save(tmp_path / "depth.png")
     with pytest.raises(UsdError, match=rf"depth\.png: .*16-bit values of up to {most}, .*save it with 8 bits"):
-        read_picture(tmp_path / "depth.png", 64)
+        read_image(tmp_path / "depth.png", 64)
     with pytest.raises(UsdError, match=f"^query: 16-bit values of up to {most}, "):
         as_batch("query", picture, 64)

@@ -7,7 +7,7 @@ from pathlib import Path
 import PIL.Image
 
 from usd.errors import UsdError
-from usd.generation.files import GLANCE, Request, generate_picture, load_pipeline, read_example, read_picture
+from usd.generation.files import GLANCE, Request, generate_picture, load_pipeline, read_example, read_image
 from usd.generation.prompts import unread
 from usd.inference.pipeline import USDiffusionPipeline
 
@@ -40,7 +40,7 @@ def examples_of(folder: Path) -> list[list[str]]:
 def _example(folder: Path) -> list[str]:
     source, target, query, prompt = (folder / name for name in (*PICTURES, PROMPT))
     read_example(source, target, GLANCE)
-    read_picture(query, GLANCE)
+    read_image(query, GLANCE)
     try:
         return [str(source), str(target), str(query), prompt.read_text(encoding="utf-8").strip()]
     except (OSError, ValueError) as error:
@@ -73,7 +73,7 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
                 raise UsdError("Click an example pair and upload a query.")
             pair = read_example(Path(source), Path(target), size)
             request = Request(prompt, task=None, steps=int(steps) or None, guidance_scale=None, seed=int(seed or 0))
-            picked = read_picture(Path(query), size)
+            picked = read_image(Path(query), size)
             began = time.perf_counter()
             picture, indicator = generate_picture(pipeline, pair, picked, request)
             seconds = time.perf_counter() - began

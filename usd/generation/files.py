@@ -97,7 +97,7 @@ def queries_of(path: Path) -> list[Path]:
     return found
 
 
-def read_picture(path: Path, size: int) -> Tensor:
+def read_image(path: Path, size: int) -> Tensor:
     """A picture file as (1, 3, size, size) in [0, 1], decoded as the API does: upright, its central square.
 
     One of few colours is taken for a map of classes or lines, whose pixels are picked, not mixed.
@@ -109,7 +109,7 @@ def read_picture(path: Path, size: int) -> Tensor:
 
 
 def read_example(source: Path, target: Path, size: int) -> tuple[Tensor, Tensor]:
-    """The example pair, each as `read_picture` reads it.
+    """The example pair, each as `read_image` reads it.
 
     Where one has an EXIF orientation and the other was made from its stored pixels, both are turned, as in ingestion.
 
@@ -169,7 +169,7 @@ def generate_files(
     per_query("prompt", request.prompt, 1)
     read_example(*example, GLANCE)
     for path in queries:  # a bad one is named before the model is loaded
-        read_picture(path, GLANCE)
+        read_image(path, GLANCE)
     with no_empty_folder(out):
         check_writable(*results[:1])
         pipeline = load_pipeline(model)
@@ -180,7 +180,7 @@ def generate_files(
         pair = read_example(*example, size)
         shared = _origin(model) | {"example": [_file(path) for path in example], **asdict(request), "size": size}
         for path, picture in track(list(zip(queries, results, strict=True)), description="generate"):
-            image, indicator = generate_picture(pipeline, pair, read_picture(path, size), request)
+            image, indicator = generate_picture(pipeline, pair, read_image(path, size), request)
             used = {
                 "timesteps": pipeline.scheduler.timesteps.tolist(),
                 "guidance_scale": pipeline.guidance_scale,

@@ -16,8 +16,8 @@ from torch import Tensor
 from usd.errors import UsdError
 from usd.images import few_colours, orientation_of, same_shape, square, to_array, turn_with
 
-Picture = PIL.Image.Image | np.ndarray | Tensor
-Images = Picture | list[Picture]  # a list is a batch
+ImageLike = PIL.Image.Image | np.ndarray | Tensor
+Images = ImageLike | list[ImageLike]  # a list is a batch
 Pair = tuple[Images, Images]  # source and target
 OutputType = Literal["pil", "np", "pt", "latent"]
 
@@ -152,7 +152,7 @@ def as_output(images: Tensor, output_type: OutputType) -> Any:
     return images.movedim(1, -1).cpu().numpy() if output_type == "np" else images.cpu()
 
 
-def _batch(name: str, image: Picture, size: int) -> Tensor:
+def _batch(name: str, image: ImageLike, size: int) -> Tensor:
     if isinstance(image, PIL.Image.Image):
         image = _square(name, image, size) if min(image.size) else np.zeros((0, 0, 3), np.uint8)
     if isinstance(image, np.ndarray) and image.dtype.kind not in "uifb":
