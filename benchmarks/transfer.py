@@ -130,7 +130,7 @@ def rows(origin: str, task: Task, found: dict[str, Scored], params: config.Evalu
     return lines
 
 
-def weights_of(model: str, models: Path = Path("models")) -> str:
+def unet_digest(model: str, models: Path = Path("models")) -> str:
     """Digest of a model's U-Net, which says what was measured; none of the mean map."""
     folder = {BASE_ALONE: "base", CONTROL_ALONE: "control"}.get(model, model.partition(",")[0])
     path = models / folder / "unet/diffusion_pytorch_model.safetensors"
@@ -158,7 +158,7 @@ def main(
                 lines += rows(origin, task, found, params.evaluate)
                 grid = {name: found[name].images[: params.evaluate.grid_items] for name in (BASELINE, OURS, REFERENCE)}
                 draw_grid(samples, task, params.evaluate, grid, out / f"{origin}_{task.name}.png")
-    lines = [line | {"weights": weights_of(str(line["model"]))} for line in lines]
+    lines = [line | {"weights": unet_digest(str(line["model"]))} for line in lines]
     text = pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
     (out / "transfer.csv").write_text(text)
     print(text)

@@ -14,7 +14,7 @@ import typer
 import yaml
 from dvc.cli import parse_args
 
-from benchmarks.transfer import weights_of
+from benchmarks.transfer import unet_digest
 from docs import results
 from tests.conftest import ROOT
 from tests.documents import PAGES, Block, Command, blocks, commands, mentions, name
@@ -250,7 +250,7 @@ def test_the_page_of_the_study_has_the_results_on_other_pictures() -> None:
     table = read_table(ROOT / "results/transfer/transfer.csv")
     for model in (BASE_ALONE, CONTROL_ALONE, "reference"):  # they are in git
         measured = set(table[table["model"] == model]["weights"])
-        assert measured == {weights_of(model, ROOT / "models")}, "run `python -m benchmarks.transfer`"
+        assert measured == {unet_digest(model, ROOT / "models")}, "run `python -m benchmarks.transfer`"
     found = table.pivot_table("floor_ratio", "model", ["pictures", "task"])
     columns = [("scenes", "image2depth"), ("scenes", "image2hed"), ("photographs", "image2hed")]
     for model, ratios in found.iterrows():

@@ -23,7 +23,7 @@ from usd.model.adapter import InContextAdapter, SeparateGather
 from usd.model.base import Base, decode, encode, encode_text, load_base
 from usd.model.control import predict
 from usd.model.directory import halve, model_directory, save_model
-from usd.model.requirements import weights_of
+from usd.model.requirements import stored_variant
 from usd.model.source import _wanted
 from usd.tasks import TRAINED
 from usd.training.finetune import new_denoiser
@@ -216,7 +216,7 @@ def test_of_a_repository_the_weights_that_are_loaded_are_fetched(
     assert {Path(name).name for name in fetched} == settings | files[wanted]
     for name in files[wanted]:
         (tmp_path / name).touch()
-    assert weights_of(tmp_path) == wanted
+    assert stored_variant(tmp_path) == wanted
 
 
 GOOD = {"timesteps": [998, 80], "guidance_scale": 1.5}

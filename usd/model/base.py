@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from usd.errors import UsdError
-from usd.model.requirements import COMPONENTS, check_base, weights_of
+from usd.model.requirements import COMPONENTS, check_base, stored_variant
 from usd.model.source import local_copy, one_line_errors
 
 NO_SETTINGS = ("_", "transformers_version")  # how entries of a configuration begin that tell nothing of the model
@@ -167,7 +167,7 @@ def _load(kind: Any, folder: Path) -> Any:
     """A model with all its weights; diffusers and transformers alone would draw missing ones at random."""
     model, found = kind.from_pretrained(
         folder,
-        variant=weights_of(folder),
+        variant=stored_variant(folder),
         use_safetensors=True,
         dtype=torch.float32,
         output_loading_info=True,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
-from usd.model.requirements import weights_of
+from usd.model.requirements import stored_variant
 from usd.model.source import DAMAGED
 
 CONDITIONS = ("controlnet_cond_embedding.", "controlnet_query_cond_embedding.")  # of ControlNet, of Prompt Diffusion
@@ -49,7 +49,7 @@ def warm_start(control: ControlNetModel, source: str) -> None:
         if Path(source).is_file():
             trained = convert_controlnet_checkpoint(load_file(source), control.config)
         else:
-            variant = weights_of(Path(source))
+            variant = stored_variant(Path(source))
             trained = ControlNetModel.from_pretrained(source, use_safetensors=True, variant=variant).state_dict()
         found = {name: weight for name, weight in trained.items() if weight is not None}
         control.load_state_dict({name: weight for name, weight in found.items() if not name.startswith(CONDITIONS)})

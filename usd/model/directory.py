@@ -21,7 +21,7 @@ from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 from usd.model.base import Base, load_base, load_schedule, save_base
 from usd.model.control import ControlBranch, Denoiser, channels_last
-from usd.model.requirements import COMPONENTS, TIMESTEPS, check_base, read_settings, weights_of
+from usd.model.requirements import COMPONENTS, TIMESTEPS, check_base, read_settings, stored_variant
 from usd.model.source import local_copy, one_line_errors
 
 INDEX = "model_index.json"
@@ -66,7 +66,7 @@ def load_model(root: Path) -> tuple[Base, Denoiser]:
     base = load_base(str(root))
     with one_line_errors(root):
         control, adapter = (
-            kind.from_pretrained(root / name, use_safetensors=True, variant=weights_of(root / name))
+            kind.from_pretrained(root / name, use_safetensors=True, variant=stored_variant(root / name))
             for name, kind in (("control", ControlBranch), ("adapter", InContextAdapter))
         )
     check_weights(root, {"control": control, "adapter": adapter})
@@ -101,7 +101,7 @@ def is_model(root: Path) -> bool:
 def only_variant(root: Path) -> str | None:
     """The variant, such as `fp16`, of which alone a model has some of its weights; None where all are plain."""
     parts = [root / name for name in PARTS if any((root / name).glob("*.safetensors"))]
-    return next(filter(None, map(weights_of, parts)), None)
+    return next(filter(None, map(stored_variant, parts)), None)
 
 
 def model_directory(

@@ -58,7 +58,7 @@ def check_base(root: Path) -> None:
     _check_tokenizer(root / "tokenizer")
 
 
-def weights_of(folder: Path) -> str | None:
+def stored_variant(folder: Path) -> str | None:
     """The variant to load a component's weights in: None where there are plain ones, else such as `fp16`.
 
     Raises:
