@@ -24,7 +24,7 @@ import torch
 import typer
 
 from benchmarks.dataset import ROUNDS, draw_scenes, packed
-from benchmarks.outcome import Outcome, printed_by
+from benchmarks.outcome import Bar, printed_by
 from benchmarks.stages import packing, stages
 from usd.data import ranges
 from usd.data.index import schema, write_table
@@ -39,7 +39,7 @@ ROWS = 1_000_000  # of the synthetic index
 BATCH = 4  # items of each task
 
 
-def stream(samples: int) -> Iterator[Outcome]:
+def stream(samples: int) -> Iterator[Bar]:
     """The stream with one worker beside decoding and augmenting the same fields, from memory, in a loop."""
     split = Shards.open(packed(samples) / "shards")["train"]
     tried = TrainingStream(split, 1, BATCH, 0.5)
@@ -63,10 +63,10 @@ def stream(samples: int) -> Iterator[Outcome]:
         del loader
     sides = f"{median(streamed):.0f} against {median(plain):.0f} samples/s"
     ratios = [a / b for a, b in zip(streamed, plain, strict=True)]
-    yield Outcome("stream with one worker / decode + augment", median(ratios), 0.95, None, sides)
+    yield Bar("stream with one worker / decode + augment", median(ratios), 0.95, None, sides)
 
 
-def ranks(samples: int) -> Iterator[Outcome]:
+def ranks(samples: int) -> Iterator[Bar]:
     """One rank's own samples a second, of 1, of 8 and of 64."""
     split = Shards.open(packed(samples) / "shards")["train"]
     speeds: dict[int, list[float]] = {1: [], 8: [], 64: []}
@@ -80,10 +80,10 @@ def ranks(samples: int) -> Iterator[Outcome]:
     for world in (8, 64):
         sides = f"{median(speeds[world]):.0f} against {median(speeds[1]):.0f} samples/s"
         ratios = [a / b for a, b in zip(speeds[world], speeds[1], strict=True)]
-        yield Outcome(f"own samples/s of a rank of {world} / of 1", median(ratios), 0.9, None, sides)
+        yield Bar(f"own samples/s of a rank of {world} / of 1", median(ratios), 0.9, None, sides)
 
 
-def resume(samples: int) -> Iterator[Outcome]:
+def resume(samples: int) -> Iterator[Bar]:
     """The first batch after resuming anywhere beside the first of all; shards are opened for each."""
     root = packed(samples) / "shards"
     epoch = max(1, samples // (6 * BATCH))
@@ -97,7 +97,7 @@ def resume(samples: int) -> Iterator[Outcome]:
             found.append(time.perf_counter() - began)
     later, first = (median(seconds[resumed]) for resumed in (True, False))
     sides = f"{1000 * later:.1f} against {1000 * first:.1f} ms, {samples} samples"
-    yield Outcome("first batch after resuming anywhere / first of all", later / first, None, 1.2, sides)
+    yield Bar("first batch after resuming anywhere / first of all", later / first, None, 1.2, sides)
 
 
 OPEN = """
@@ -120,7 +120,7 @@ print(opened, (peak() - before) / 1e6, 1000 * each)
 """
 
 
-def index(samples: int) -> Iterator[Outcome]:
+def index(samples: int) -> Iterator[Bar]:
     """Opening the index of a million synthetic samples, and a random item of it."""
     numbers = np.arange(ROWS)
     text = {"key": np.char.mod("train-%07d", numbers), "caption": np.char.mod("a scene with %d red cubes", numbers)}
@@ -129,12 +129,12 @@ def index(samples: int) -> Iterator[Outcome]:
     write_table(table.cast(schema()), Path("million.arrow"))
     opened, megabytes, each = map(float, printed_by(OPEN, "million.arrow"))
     size = Path("million.arrow").stat().st_size / 1e6
-    yield Outcome("opening the index of 1 000 000 samples, s", opened, None, 2, f"a file of {size:.0f} MB")
-    yield Outcome("its memory after 5 000 random items, MB", megabytes, None, 300, f"{len(FIELDS)} fields a sample")
-    yield Outcome("a random item by its key, ms", each, None, 1, "mean of 5 000")
+    yield Bar("opening the index of 1 000 000 samples, s", opened, None, 2, f"a file of {size:.0f} MB")
+    yield Bar("its memory after 5 000 random items, MB", megabytes, None, 300, f"{len(FIELDS)} fields a sample")
+    yield Bar("a random item by its key, ms", each, None, 1, "mean of 5 000")
 
 
-def fetched(samples: int) -> Iterator[Outcome]:
+def fetched(samples: int) -> Iterator[Bar]:
     """Bytes and requests that training asks of an S3-compatible server on loopback."""
     from moto.server import ThreadedMotoServer
 
@@ -164,10 +164,10 @@ def fetched(samples: int) -> Iterator[Outcome]:
     used = sum(sizes)
     server.stop()
     sides = f"{sum(counts) / 1e3:.0f} kB in {len(counts)} requests for {len(sizes)} pictures of {used / 1e3:.0f} kB"
-    yield Outcome("bytes fetched from S3 / bytes of the fields used", sum(counts) / used, None, 1.1, sides)
+    yield Bar("bytes fetched from S3 / bytes of the fields used", sum(counts) / used, None, 1.1, sides)
 
 
-BARS: dict[str, Callable[[int], Iterator[Outcome]]] = {
+BARS: dict[str, Callable[[int], Iterator[Bar]]] = {
     "stream": stream,
     "ranks": ranks,
     "resume": resume,
@@ -187,17 +187,17 @@ def main(
         raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(BARS)}")
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    outcomes = []
+    bars = []
     with tempfile.TemporaryDirectory() as folder:
         draw_scenes(Path(folder, "project"))
         print(f"{platform.processor() or platform.machine()}, {cores()} cores\n", flush=True)
         print("| what | found | bar | met | sides |\n|---|---|---|---|---|", flush=True)
         for name in only or BARS:
-            for outcome in BARS[name](samples):
-                outcomes.append(outcome)
-                print(outcome, flush=True)
+            for bar in BARS[name](samples):
+                bars.append(bar)
+                print(bar, flush=True)
         os.chdir("/")
-    sys.exit(not all(outcome.holds for outcome in outcomes))
+    sys.exit(not all(bar.holds for bar in bars))
 
 
 if __name__ == "__main__":

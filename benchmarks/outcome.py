@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One line of the table."""
+class Bar:
+    """One line of the table: what was found, and its bound."""
 
     what: str
     found: float
@@ -25,8 +25,8 @@ class Outcome:
         return (self.least is None or self.found >= self.least) and (self.most is None or self.found <= self.most)
 
     def __str__(self) -> str:
-        bar = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
-        return f"| {self.what} | {self.found:.3g} | {bar} | {'yes' if self.holds else '**no**'} | {self.sides} |"
+        bound = f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
+        return f"| {self.what} | {self.found:.3g} | {bound} | {'yes' if self.holds else '**no**'} | {self.sides} |"
 
 
 def printed_by(code: str, *arguments: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.dataset import ROUNDS, packed
-from benchmarks.outcome import Outcome, printed_by
+from benchmarks.outcome import Bar, printed_by
 from usd.data.packing import pack
 from usd.data.record import Manifest
 from usd.parallel import cores
@@ -27,7 +27,7 @@ print(time.perf_counter() - began, peak())
 """
 
 
-def stages(samples: int) -> Iterator[Outcome]:
+def stages(samples: int) -> Iterator[Bar]:
     """Time and memory a sample of annotate, validate and shard at two sizes, over links to the same pictures."""
     small, large = samples // 10, samples
     for name, folders in {
@@ -41,13 +41,13 @@ def stages(samples: int) -> Iterator[Outcome]:
             seconds[size], peaks[size] = map(float, printed_by(STAGE.format(name=name), *paths)[-2:])
         each = {size: 1000 * found / size for size, found in seconds.items()}
         sides = f"{each[large]:.2f} against {each[small]:.2f} ms at {large} and {small}"
-        yield Outcome(f"{name}: time a sample, large / small", each[large] / each[small], None, 1.1, sides)
+        yield Bar(f"{name}: time a sample, large / small", each[large] / each[small], None, 1.1, sides)
         memory = (peaks[large] - peaks[small]) / (large - small)
         peak = f"{peaks[large] / 1e6:.0f} MB at {large}"
-        yield Outcome(f"{name}: memory of the stage, bytes a sample", memory, None, 1000, peak)
+        yield Bar(f"{name}: memory of the stage, bytes a sample", memory, None, 1000, peak)
 
 
-def packing(samples: int) -> Iterator[Outcome]:
+def packing(samples: int) -> Iterator[Bar]:
     """Stage `shard` beside the same packing in a loop, in one process."""
     root = packed(samples)
     ratios, sides = [], ""
@@ -64,4 +64,4 @@ def packing(samples: int) -> Iterator[Outcome]:
         whole = time.perf_counter() - began
         ratios.append(loop / whole)
         sides = f"{whole:.1f} against {loop:.1f} s, {samples} samples, {cores()} cores"
-    yield Outcome("stage shard: times as fast as a plain loop", median(ratios), 1.8, None, sides)
+    yield Bar("stage shard: times as fast as a plain loop", median(ratios), 1.8, None, sides)
