@@ -161,7 +161,7 @@ FAL_JUDGES = "the annotators that FAL trains against (so it favours variants wit
 OWN_JUDGES = "independent annotators that no training has seen (edges: by the operator that defines them)"
 
 
-def render(results: Comparison, params: Params, study: str, independent: bool) -> str:
+def report_markdown(results: Comparison, params: Params, study: str, independent: bool) -> str:
     """The report as Markdown; `study` is a table of the study, `independent` says who reads adherence."""
     evaluate = params.evaluate
     titles = {direction: named(direction) for direction in DIRECTIONS}

@@ -8,7 +8,7 @@ from usd.files import atomic_write
 from usd.reporting.comparison import Comparison
 from usd.reporting.page import page
 from usd.reporting.plots import draw_quality, draw_training
-from usd.reporting.report import render, study_table
+from usd.reporting.report import report_markdown, study_table
 from usd.stages import run
 
 
@@ -21,7 +21,7 @@ def main(results: Path, annotators: Path, judges: Path) -> None:
     found = Comparison.read(results)
     draw_training(results / "curves", results / "curves.png")
     draw_quality({BASELINE: [found.baseline.curve], OURS: [found.ours.curve]}, results / "quality.png")
-    text = render(found, params, study_table(results), independent=judges != annotators)
+    text = report_markdown(found, params, study_table(results), independent=judges != annotators)
     atomic_write(results / "report.md", text)
     atomic_write(results / "report.html", page(text, results, params.evaluate.grid_items))
 

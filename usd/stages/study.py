@@ -10,7 +10,7 @@ from usd.reporting.page import page
 from usd.reporting.plots import draw_quality
 from usd.stages import RunDir, run
 from usd.study.findings import Findings
-from usd.study.report import render
+from usd.study.report import study_markdown
 from usd.study.runs import StudyRuns
 
 TRIALS = "trials.csv"  # written by hand: the short trials by which the recipe was found
@@ -37,7 +37,7 @@ def main(
         (scratch / MARK).write_text(json.dumps(findings.as_dict(speedup), indent=1) + "\n")
         findings.table().to_csv(scratch / "runs.csv", index=False, lineterminator="\n")
         draw_quality({name: [run.curve for run in each] for name, each in runs.items()}, scratch / "quality.png")
-        text = render(findings, params, speedup)
+        text = study_markdown(findings, params, speedup)
         (scratch / "study.md").write_text(text)
         (scratch / "study.html").write_text(page(text, scratch, params.evaluate.grid_items))
         if (trials := out / TRIALS).exists():

@@ -89,7 +89,7 @@ PAPER_PARTS = "no_self_estimates"  # the variant with the three parts of the pap
 REMOVAL = ["variant", "metric", "US-Diffusion", "this variant", "difference [95 %]", "US-Diffusion is"]
 
 
-def render(findings: Findings, everything: Params, speedup: float) -> str:
+def study_markdown(findings: Findings, everything: Params, speedup: float) -> str:
     """study.md."""
     params = everything.study
     everywhere = ["paper", *map(str, params.steps), "chosen"]
