@@ -23,8 +23,8 @@ class Tested:
     """One task with every setting."""
 
     changes: dict[str, bootstrap.Interval]  # setting → change of the error; above zero is worse
-    obeys: dict[str, float]  # own or foreign pair → share of items nearest to the truth of the task that it shows
-    foreign: Scored  # the results with another task's pair
+    obeys: dict[str, float]  # own or swapped pair → share of items nearest to the truth of the task that it shows
+    swapped: Scored  # the results with another task's pair
 
     def as_dict(self) -> dict[str, Any]:
         """For context.json."""
@@ -87,6 +87,6 @@ def first(scored: Scored, count: int) -> Scored:
     return replace(scored, images=scored.images[:count], scores={}, squared=squared, features=None)
 
 
-def pair_change(usual: Scored, foreign: Scored) -> float:
+def pair_change(usual: Scored, swapped: Scored) -> float:
     """RMSE between the outputs for the task's own pair and for another task's."""
-    return rmse(foreign.images, usual.images[: len(foreign.images)])
+    return rmse(swapped.images, usual.images[: len(swapped.images)])

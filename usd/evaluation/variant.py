@@ -89,11 +89,11 @@ def score_trained(
     found.metrics["paper"].setdefault(label, {}).setdefault(task.direction, {})[task.map.name] = published.scores
     tested = in_context(evaluator, test, task, scored, choice.best)
     found.context[task.name] = tested.as_dict()
-    scores = scored.scores | {"swapped_pair_change": pair_change(scored, tested.foreign)}
+    scores = scored.scores | {"swapped_pair_change": pair_change(scored, tested.swapped)}
     found.metrics[task.direction][task.map.name] = scores
     if grids:
         count = params.grid_items
-        columns = {"output": scored.images[:count], "swapped pair": tested.foreign.images[:count]}
+        columns = {"output": scored.images[:count], "swapped pair": tested.swapped.images[:count]}
         draw_grid(test, task, params, columns, grids / f"{task.name}.png")
     names = list(evaluator.pipeline.adapter.config.tasks)
     assert scored.indicator is not None

@@ -88,7 +88,7 @@ Fréchet distances of pictures that nobody generated: other images of the data s
 ## Does the example pair decide?
 
 Change of the error (RMSE for Image2Map, adherence for Map2Image) when something about the example changes, as sampled
-for `chosen`. A black or foreign pair should raise it; more pairs should lower it.
+for `chosen`. A black pair or another task's pair should raise it; more pairs should lower it.
 
 {{ context }}
 
