@@ -25,8 +25,8 @@ def test_the_least_error_wins_and_all_that_was_tried_is_kept() -> None:
 @pytest.mark.parametrize(("budget", "candidate"), [(1, (1, 1)), (2, (2, 1)), (4, (2, 2)), (9, (9, 1)), (100, (100, 1))])
 def test_a_budget_is_spent_on_guidance_or_on_steps(budget: int, candidate: tuple[int, int]) -> None:
     found = CHOICE.within(budget)
-    assert (found.steps, found.guidance) == candidate
-    assert budget / 2 < found.evaluations <= budget
+    assert (found.steps, found.guidance_scale) == candidate
+    assert budget / 2 < found.nfe <= budget
 
 
 def test_long_lists_are_not_tried() -> None:
@@ -47,7 +47,7 @@ def test_only_lists_that_were_trained_are_tried(ess_steps: int, counts: set[int]
     choice = choose("fd", replace(PARAMS, steps=[1, 2, 4, 9, 19]), ess_steps, lambda candidate: 1.0)
     assert {candidate.steps for candidate in choice.tried} == counts
     assert choice.within(1).steps == 1
-    assert choice.within(4).evaluations <= 4
+    assert choice.within(4).nfe <= 4
 
 
 def test_no_trained_list_is_said() -> None:

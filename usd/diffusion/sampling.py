@@ -35,7 +35,12 @@ class Sampling:
     @property
     def nfe(self) -> int:
         """Evaluations of the network per image."""
-        return len(self.timesteps) * (2 if self.guidance_scale > 1 else 1)
+        return network_evaluations(len(self.timesteps), self.guidance_scale)
+
+
+def network_evaluations(timesteps: int, guidance_scale: float) -> int:
+    """Evaluations per image of that many timesteps; guidance runs the network twice at each."""
+    return timesteps * (2 if guidance_scale > 1 else 1)
 
 
 def usual_samplings(prediction_type: str | None, ess_steps: int, one_step_maps: bool = True) -> dict[str, Any]:

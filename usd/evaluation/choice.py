@@ -23,12 +23,12 @@ class Choice:
         """The candidate with the least error; of equals the one with fewer steps."""
         return min(sorted(self.tried), key=self.tried.__getitem__)
 
-    def guidance(self, steps: int) -> float:
+    def guidance_scale(self, steps: int) -> float:
         """The best guidance scale at a step count; of the longest one tried, where `steps` was not."""
         counts = {candidate.steps for candidate in self.tried}
         known = steps if steps in counts else max(counts)
         same = {one: error for one, error in self.tried.items() if one.steps == known}
-        return min(sorted(same), key=same.__getitem__).guidance
+        return min(sorted(same), key=same.__getitem__).guidance_scale
 
     def within(self, budget: int) -> Candidate:
         """The best candidate of at most `budget` evaluations and, if there is one, more than the next smaller budget.
@@ -38,11 +38,11 @@ class Choice:
         """
         counts = sorted({candidate.steps for candidate in self.tried})
         if budget > max(counts):
-            guidance = self.guidance(budget)
-            return Candidate(budget // 2 if guidance > 1 else budget, guidance)
+            scale = self.guidance_scale(budget)
+            return Candidate(budget // 2 if scale > 1 else budget, scale)
         smaller = max((count for count in counts if count < budget), default=0)
-        fitting = {one: error for one, error in self.tried.items() if smaller < one.evaluations <= budget}
-        fitting = fitting or {one: error for one, error in self.tried.items() if one.evaluations <= budget}
+        fitting = {one: error for one, error in self.tried.items() if smaller < one.nfe <= budget}
+        fitting = fitting or {one: error for one, error in self.tried.items() if one.nfe <= budget}
         if not fitting:
             raise UsdError(f"evaluate.steps: no candidate takes at most {budget} evaluations; list a smaller number")
         return min(sorted(fitting), key=fitting.__getitem__)
@@ -51,11 +51,11 @@ class Choice:
         """For metrics.json: the choice, and all that was tried."""
         table: dict[str, dict[str, float]] = {}
         for candidate, error in self.tried.items():
-            table.setdefault(str(candidate.steps), {})[str(candidate.guidance)] = error
+            table.setdefault(str(candidate.steps), {})[str(candidate.guidance_scale)] = error
         return {
             "steps": self.best.steps,
-            "guidance_scale": self.best.guidance,
-            "nfe": self.best.evaluations,
+            "guidance_scale": self.best.guidance_scale,
+            "nfe": self.best.nfe,
             f"validation_{self.metric}": table,
         }
 

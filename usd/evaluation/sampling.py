@@ -11,7 +11,7 @@ from torch import Tensor
 
 from usd.config.values import Strategy
 from usd.determinism import generator
-from usd.diffusion.sampling import Sampling
+from usd.diffusion.sampling import Sampling, network_evaluations
 from usd.diffusion.timesteps import sampling_timesteps
 from usd.evaluation.manifest import Item, Samples
 from usd.inference.images import Pair
@@ -23,11 +23,11 @@ from usd.tasks import Task
 class Candidate:
     """How an image is sampled: the number of timesteps, and the guidance scale.
 
-    Guidance runs the network twice a timestep, so `evaluations` and not `steps` is what two ways are compared at.
+    Guidance runs the network twice a timestep, so `nfe` and not `steps` is what two ways are compared at.
     """
 
     steps: int
-    guidance: float
+    guidance_scale: float
 
     @classmethod
     def of(cls, choice: Mapping[str, Any]) -> "Candidate":
@@ -35,14 +35,14 @@ class Candidate:
         return cls(choice["steps"], choice["guidance_scale"])
 
     @property
-    def evaluations(self) -> int:
+    def nfe(self) -> int:
         """Evaluations of the network per image."""
-        return self.steps * (2 if self.guidance > 1 else 1)
+        return network_evaluations(self.steps, self.guidance_scale)
 
     def sampling(self, strategy: Strategy) -> Sampling:
         """Exactly `steps` timesteps of a strategy: ESS-10, whose last step at t = 0 is left out, has nine."""
         count = self.steps + 1 if strategy == "ess" and self.steps > 1 else self.steps
-        return Sampling(sampling_timesteps(strategy, count), self.guidance)
+        return Sampling(sampling_timesteps(strategy, count), self.guidance_scale)
 
 
 def chosen_sampling(sampling: Mapping[str, Mapping[str, Any]], strategy: Strategy) -> dict[str, Any]:

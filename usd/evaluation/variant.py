@@ -124,13 +124,13 @@ def paper_candidate(evaluator: Evaluator, choice: Choice) -> Candidate:
     params = evaluator.params
     own = len(sampling_timesteps("ess", evaluator.ess_steps))  # without t = 0
     steps = own if evaluator.strategy == "ess" else params.baseline_steps
-    return Candidate(steps, choice.guidance(steps))
+    return Candidate(steps, choice.guidance_scale(steps))
 
 
 def keep(found: Evaluation, row: str, task: Task, candidate: Candidate, scored: Scored, evaluator: Evaluator) -> None:
     """Add a row to the curve, and its bootstrap replicates."""
     facts = {"row": row, "direction": task.direction, "task": task.map.name, "trained": task.map.trained}
-    facts |= {"steps": candidate.steps, "guidance": candidate.guidance, "nfe": candidate.evaluations}
+    facts |= {"steps": candidate.steps, "guidance": candidate.guidance_scale, "nfe": candidate.nfe}
     facts["items"] = len(scored.images)
     found.curve.append(facts | rounded(scored.scores))
     for metric, values in scored.replicates(evaluator.params).items():
