@@ -27,8 +27,8 @@ from usd.files import STATE, read_text
 Settings = dict[str, Any]  # "train.steps": 500; a mapping sets each of its keys
 
 
-@flow(name="ablation")
-def ablation(grid: dict[str, list[Any]], targets: list[str] = ["evaluate@us_diffusion"]) -> State[Any]:  # noqa: B006
+@flow(name="sweep")
+def sweep(grid: dict[str, list[Any]], targets: list[str] = ["evaluate@us_diffusion"]) -> State[Any]:  # noqa: B006
     """Run a grid of parameters as DVC experiments and table their metrics in the artifact `experiments`.
 
     The project's own files and results stay as they are. `dvc exp show` lists the experiments, `dvc exp apply NAME`

@@ -132,7 +132,7 @@ def test_experiments_try_other_parameters_and_leave_the_project_alone(served: Pa
     settings = ["-S", "train.ess_steps=3", "-S", "validate.min_samples=9"]
     run(served, "dvc", "exp", "run", "--temp", "--name", "by-hand", *settings, "validate")
     grid = {"variants.us_diffusion.feedback_weight": [0.3], "train.ess_steps": [3]}
-    run(served, "prefect", "deployment", "run", "--watch", "ablation/weekly", "--param", f"grid={json.dumps(grid)}")
+    run(served, "prefect", "deployment", "run", "--watch", "sweep/weekly", "--param", f"grid={json.dumps(grid)}")
     rows = experiments()
     (weekly,) = rows["train.ess_steps"].keys() - {"value", "project"}
     assert (rows["train.ess_steps"]["project"], rows["train.ess_steps"][weekly]) == (10, 3)

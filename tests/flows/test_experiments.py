@@ -62,10 +62,10 @@ def test_a_value_arrives_as_it_is(value: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_grid_of_experiments_is_tabled_and_leaves_the_project_alone(inside: Path) -> None:
-    from flows.experiments import ablation
+    from flows.experiments import sweep
 
     before = in_project(inside, "git", "status", "--short")
-    state = run(ablation, grid={"train.rate": [0, 10]}, targets=["train@a"])  # the first divides by zero
+    state = run(sweep, grid={"train.rate": [0, 10]}, targets=["train@a"])  # the first divides by zero
     assert state.is_failed()
     failed, second = sorted(tasks_of(state, 2))
     assert f"{failed}: exit status 1: " in state.message
