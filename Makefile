@@ -33,7 +33,7 @@ test-fast: $(VENV)/developing  ## the tests that start no program and no server 
 coverage: $(VENV)/developing  ## all tests, and the lines of usd and flows that they run, also in programs they start
 	pytest $(TWO_WORKERS) --cov --cov-report term:skip-covered
 
-lint: $(VENV)/developing  ## formatting, lint, types, YAML, blanks
+lint: $(VENV)/developing  ## formatting, lint, types, YAML, whitespace
 	pre-commit run --all-files
 
 # all 400 MB of Python files are not compiled, only what a stage imports: also for a shell that forbids it later

@@ -127,7 +127,7 @@ def swap(copy: Copy, keys: list[str]) -> set[str]:
 
 
 def empty_caption(copy: Copy, keys: list[str]) -> set[str]:
-    """A caption of blanks."""
+    """A caption of spaces."""
     for root in (copy.scenes, copy.annotated):
         declare(root, keys[0], "caption", "  ")
     return {keys[0]}

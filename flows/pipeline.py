@@ -45,7 +45,8 @@ def reproduce(
 def validate(dask: str | None = None) -> State[Any]:
     """Check the data that are there with Great Expectations, even if nothing has changed. Missing data are made first.
 
-    The artifact `validation` has the summary, or the failing keys. Damage is shown, not mended: `reproduce` does that.
+    The artifact `validation` has the summary, or the failing keys. Damage is shown, not repaired: `reproduce` does
+    that.
 
     Args:
         dask: Address of the Dask scheduler whose workers inspect the data; none: processes of this machine.

@@ -30,7 +30,7 @@ GPU_DOOR = Lock()  # one thread of this process at a time asks for it
 DELAYS = [5.0, 20.0]  # seconds before each retry
 SKIPPED = re.compile(r"^Stage '.+' (didn't change, skipping|is cached - skipping run)", re.MULTILINE)
 STATUS = re.compile(r"exited with (-?\d+)$", re.MULTILINE)  # DVC's report of the stage's exit
-COMPLAINT = re.compile(r"^error: .*", re.MULTILINE)  # how a stage reports bad input, which no retry mends
+COMPLAINT = re.compile(r"^error: .*", re.MULTILINE)  # how a stage reports bad input, which no retry fixes
 HICCUPS = [os.strerror(code) for code in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.EAGAIN)]
 BUSY = "is busy, it is being blocked by"  # DVC: somebody runs this stage by hand
 

@@ -76,8 +76,8 @@ def _read(read: Callable[[], T], path: Path, remedy: str) -> T:
     except OSError as error:
         raise UsdError(f"{path}: not readable: {error.strerror}; {remedy}") from error
     except UnicodeDecodeError:
-        mend = RUN_STAGE if remedy == RUN_STAGE else "save it in that encoding"
-        raise UsdError(f"{path}: not UTF-8; {mend}") from None
+        advice = RUN_STAGE if remedy == RUN_STAGE else "save it in that encoding"
+        raise UsdError(f"{path}: not UTF-8; {advice}") from None
 
 
 @contextmanager

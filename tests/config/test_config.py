@@ -90,7 +90,7 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("scales: [1.0, 2.0]", "scales: [1.0, 1]", "evaluate.guidance_scales: must name each value once, found 1"),
         ("batch_sizes: [1, 16]", "batch_sizes: [1, 1]", "benchmark.batch_sizes: must name each value once, found 1 ag"),
         ("[us_diffusion, prompt_diffusion,", "[", "study.variants: must have prompt_diffusion and us_diffusion, found"),
-        ("  image_size: 64", "\timage_size: 64", "not valid YAML: .* line 28, column 1; indent with blanks, not tabs"),
+        ("  image_size: 64", "\timage_size: 64", "not valid YAML: .* line 28, column 1; indent with spaces, not tabs"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:

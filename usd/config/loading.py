@@ -79,7 +79,7 @@ def parse_yaml(text: str, where: str) -> Any:
         check_depth(text)
         return YAML(typ="safe").load(text)
     except (YAMLError, ValueError, LookupError) as error:
-        hint = "; indent with blanks, not tabs" if "\t" in text else ""
+        hint = "; indent with spaces, not tabs" if "\t" in text else ""
         raise UsdError(f"{where}: not valid YAML: {fault(error)}{hint}") from None
 
 

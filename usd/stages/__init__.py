@@ -30,6 +30,6 @@ def run(command: Callable[..., Any]) -> None:
         try:
             typer.run(command)
         except SystemExit as ended:
-            if ended.code == WRONG_USE:  # as with a blank in a path of params.yaml, which makes two arguments of it
+            if ended.code == WRONG_USE:  # as with a space in a path of params.yaml, which makes two arguments of it
                 config.load()
             raise

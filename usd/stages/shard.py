@@ -30,7 +30,7 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
     if not isinstance(success, bool):
         raise UsdError(f"{summary}: does not say whether the data are sound; run `dvc repro validate`")
     if not success:
-        raise UsdError(f"{summary}: validation failed; mend the data and run `dvc repro validate`")
+        raise UsdError(f"{summary}: validation failed; fix the data and run `dvc repro validate`")
     manifest = Manifest(annotated)
     if "digest" in verdict and verdict["digest"] != digest(Manifest(scenes), manifest):
         raise UsdError(f"{summary}: is of other data than {scenes} and {annotated}; run `dvc repro validate`")

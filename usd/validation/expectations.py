@@ -47,11 +47,11 @@ REMEDIES = {  # start of an expectation's id, or of its column's name → what t
     "leaks": SPLIT_REMEDY,
     "near_leaks": SPLIT_REMEDY,
     "flat_canny": "lower annotate.canny_high and canny_low",
-    "flat": "mend or leave out those maps, or raise validate.max_flat",
+    "flat": "fix or leave out those maps, or raise validate.max_flat",
     "misfit": "give those pictures their own maps, turned as they are, or raise validate.max_misfits",
     "stray_colours": "save class maps as PNG, neither smoothed nor compressed with loss",
-    "caption_length": "mend those captions, or change validate.min_caption or max_caption",
-    "alignment": "mend those maps, or lower validate.min_alignment",
+    "caption_length": "fix those captions, or change validate.min_caption or max_caption",
+    "alignment": "fix those maps, or lower validate.min_alignment",
     "split": "add samples, decide by splits.csv, or lower validate.min_samples",
 }
 REMEDY = "make those files again by `dvc repro --force annotate`, or render or ingest"

@@ -111,7 +111,7 @@ def complaint(report: Report) -> str:
         for outcome in report.failed
     )
     remedies = "; ".join(dict.fromkeys(outcome.remedy for outcome in report.failed))
-    return f"{found}. To mend it: {remedies}"
+    return f"{found}. To fix it: {remedies}"
 
 
 def _listed(outcome: Outcome) -> str:
