@@ -59,8 +59,8 @@ def check_possible(results: Sequence[Path]) -> None:
     Results follow from code and parameters, which must be in the commit that they are proposed on.
 
     Raises:
-        UsdError: gh is not installed, git knows no author, no branch is checked out or it has commits that the remote
-            lacks, or a file beside the results differs from the last commit.
+        UsdError: gh is not installed, git has no author configured, no branch is checked out or it has commits
+            that the remote lacks, or a file beside the results differs from the last commit.
     """
     if not shutil.which("gh"):
         raise UsdError("gh: not found; install GitHub's command line, or run without `propose`")
@@ -68,7 +68,9 @@ def check_possible(results: Sequence[Path]) -> None:
     if not branch:
         raise UsdError("propose: no branch is checked out; `git switch` to the one to propose to")
     if not all(succeeds("git", "var", f"GIT_{role}_IDENT") for role in ("AUTHOR", "COMMITTER")):
-        raise UsdError("propose: git knows no author; `git config user.name NAME` and `git config user.email ADDRESS`")
+        raise UsdError(
+            "propose: git has no author configured; `git config user.name NAME` and `git config user.email ADDRESS`"
+        )
     others = [f":(exclude){path}" for path in (LOCK, *results)]
     changed = checked("git", "diff", "--name-only", "HEAD", "--", ".", *others).splitlines()
     changed += checked("git", "ls-files", "--others", "--exclude-standard", "--", *inputs(), *others).splitlines()

@@ -79,7 +79,7 @@ def main(
             while server.poll() is None and worker.poll() is None:
                 time.sleep(0.5)
             ended = "worker" if server.poll() is None else "server"
-            raise UsdError(f"the {ended} has ended by itself; {home}/server.log may say why")
+            raise UsdError(f"the {ended} exited unexpectedly; {home}/server.log may say why")
         except KeyboardInterrupt:
             print("\nStopping: the running flow first, then the worker and the server", flush=True)
     print("Stopped.")
@@ -128,7 +128,7 @@ def be_the_only_one(home: Path, stack: ExitStack) -> None:
         try:
             stack.enter_context(sole_writer(place))
         except Busy:
-            raise UsdError(f"{place.parent}: another `make serve` works with this folder; end it first") from None
+            raise UsdError(f"{place.parent}: another `make serve` is running in this folder; end it first") from None
 
 
 def start_server(port: int, log: IO[str], stack: ExitStack) -> "subprocess.Popen[bytes]":

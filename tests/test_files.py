@@ -183,8 +183,8 @@ def test_what_the_block_made_and_an_empty_folder_are_replaced(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("", r"^\.: the current folder is there"),
-        ("..", r"^\.\.: the current folder is there"),
+        ("", r"^\.: is or contains the current folder"),
+        ("..", r"^\.\.: is or contains the current folder"),
         ("/proc/x", "^/proc/x: could not be written: "),
     ],
 )

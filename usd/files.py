@@ -91,12 +91,12 @@ def atomic_directory(target: Path, mark: str = "") -> Iterator[Path]:
         mark: A file that the block always makes; a folder with files and without this one is kept.
 
     Raises:
-        UsdError: it cannot be written, is the current folder, or something else is there; or another process is
-            writing it.
+        UsdError: it cannot be written, is or contains the current folder, or something else is there; or another
+            process is writing it.
     """
     place, here = (Path(os.path.realpath(path)) for path in (target, "."))
     if place in (here, *here.parents):
-        raise UsdError(f"{target}: the current folder is there and cannot be replaced; name another")
+        raise UsdError(f"{target}: is or contains the current folder and cannot be replaced; name another")
     try:
         with sole_writer(target):
             check_replaceable(target, mark)

@@ -47,7 +47,7 @@ from usd.stages import annotators, render, run
         ("patch_size: 2", "patch_size: 128", r"base\.patch_size: must be a power of two that divides .* 64, found 128"),
         ("[16, 32, 64]", f"{[8] * 7}", r"base\.channels: at most 6 widths, as the network halves 32 between"),
         ("[24, 48, 96]", f"{[8] * 7}", r"annotators\.channels: at most 6 widths, as the network halves 32"),
-        ("data/shards", "data/my shards", r"paths\.shards: must not contain ' ', which a shell would not"),
+        ("data/shards", "data/my shards", r"paths\.shards: must not contain ' ', which a shell would interpret"),
         ("base: models/base", "base: models/$new", r"train\.base: must not contain '\$', which a shell would"),
         ("val: 200", "val: 10000001", r"render\.val: must be at most 1e\+07, found 10000001"),
     ],

@@ -98,7 +98,7 @@ def test_finished_shards_are_not_encoded_again(columns: Path, real_base: Base, s
 
 
 def test_columns_of_another_base_are_refused(columns: Path, real_base: Base, shards: Shards) -> None:
-    with pytest.raises(UsdError, match="encoded from other base than this training's; run `usd encode`"):
+    with pytest.raises(UsdError, match="encoded from another base than this training's; run `usd encode`"):
         Encoded.open(columns, shards["train"], "other", shards.digest)
     with pytest.raises(UsdError, match="encoded from other shards"):
         Encoded.open(columns, shards["train"], real_base.digest(), "other")

@@ -68,7 +68,9 @@ def test_a_summary_of_other_data_is_refused(inside_tiny: Path, tmp_path: Path) -
     rows = read_manifest(ANNOTATED).assign(caption="another")
     (tmp_path / "annotated").mkdir()
     write_manifest(rows.to_dict("records"), tmp_path / "annotated")
-    with pytest.raises(UsdError, match=r"summary\.json: is of other data than scenes and .*; run `dvc repro validate`"):
+    with pytest.raises(
+        UsdError, match=r"summary\.json: was made from data other than scenes and .*; run `dvc repro validate`"
+    ):
         shard.main(SCENES, tmp_path / "annotated", tmp_path, tmp_path / "shards")
 
 

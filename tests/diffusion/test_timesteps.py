@@ -46,5 +46,5 @@ def test_draws_are_antithetic_and_from_the_list() -> None:
 
 @pytest.mark.parametrize("count", [0, 1000])
 def test_impossible_counts_are_refused(count) -> None:
-    with pytest.raises(UsdError, match="within 1 and 999"):
+    with pytest.raises(UsdError, match="between 1 and 999"):
         timesteps("ess", count)

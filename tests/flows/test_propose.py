@@ -143,7 +143,7 @@ COMMANDS = {
         ("new data", r"propose: photos\.dvc is not committed; commit it, or run without"),
         ("new branch", "propose: mine has commits that origin lacks; push them, or run without"),
         ("new commit", r"propose: \w+ has commits that origin lacks; push them, or run without"),
-        ("no author", "propose: git knows no author; `git config user.name NAME` and"),
+        ("no author", "propose: git has no author configured; `git config user.name NAME` and"),
         ("detach", "propose: no branch is checked out; `git switch` to the one to propose to"),
         ("no gh", "gh: not found; install GitHub's command line, or run without"),
         ("no git", "propose: git branch: fatal: not a git repository"),

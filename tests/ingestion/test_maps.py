@@ -184,7 +184,7 @@ REFUSED: dict[str, tuple[str, np.ndarray, str, str]] = {  # case → file, map, 
     "JPEG mask as PNG": ("masks/a.png", BLUR, "", "lossy, anti-aliased or not a class map"),
     "photograph as mask": ("masks/a.png", sight(2, 72, 72), "", "lossy, anti-aliased or not a class map"),
     "cut-out": ("a.seg.png", alpha(sight(3, 72, 72), MASK), "", "is the mask its alpha or its colours"),
-    "ids of 16 bits": ("a.seg.png", BLOCKS.astype(np.uint16) * 100, "", "class ids beyond 0 to 255"),
+    "ids of 16 bits": ("a.seg.png", BLOCKS.astype(np.uint16) * 100, "", "class ids outside 0 to 255"),
     "255 beside grey": ("a.seg.png", np.where(BLOCKS == 7, 85, VOID), "", "is 255 void or a class?"),
     "not declared": (
         "a.seg.png",

@@ -154,9 +154,9 @@ def test_a_map_of_a_table_is_no_picture(column: str, tmp_path: Path) -> None:
             "file_name,depth,depth_path\n0.png,1.png,2.png\n",
             "line 2: depth_path is a second column for depth",
         ),
-        ("metadata.csv", "file_name,split,Split\n0.png,test,val\n", "line 1: split is there twice; keep one"),
-        ("metadata.jsonl", '{"file_name": "0.png", "text": "a", "text": "b"}', "line 1: text is there twice"),
-        ("metadata.jsonl", '{"file_name": "0.png", "text": "a", "Text": "b"}', "line 1: text is there twice"),
+        ("metadata.csv", "file_name,split,Split\n0.png,test,val\n", "line 1: split appears twice; keep one"),
+        ("metadata.jsonl", '{"file_name": "0.png", "text": "a", "text": "b"}', "line 1: text appears twice"),
+        ("metadata.jsonl", '{"file_name": "0.png", "text": "a", "Text": "b"}', "line 1: text appears twice"),
     ],
 )
 def test_what_would_misuse_a_picture_ends_it(table: str, text: str, why: str, tmp_path: Path) -> None:

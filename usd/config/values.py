@@ -48,7 +48,7 @@ Text = Annotated[str, Field(min_length=1), AfterValidator(not_blank)]
 def one_argument(path: str) -> str:
     """The path, if dvc.yaml's commands hand it on as one argument."""
     if found := READ_BY_SHELLS.search(path):
-        raise ValueError(f"must not contain {found[0]!r}, which a shell would not hand on; rename the folder {path!r}")
+        raise ValueError(f"must not contain {found[0]!r}, which a shell would interpret; rename the folder {path!r}")
     return path
 
 

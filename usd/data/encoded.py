@@ -84,9 +84,9 @@ class Encoded:
         """
         root = str(root).rstrip("/")
         columns = read_encoded(root)
-        for name, found, wanted in (("base", columns.base, base), ("shards", columns.data, data)):
+        for name, found, wanted in (("another base", columns.base, base), ("other shards", columns.data, data)):
             if found != wanted:
-                raise UsdError(f"{root}: encoded from other {name} than this training's; {ENCODE_AGAIN}")
+                raise UsdError(f"{root}: encoded from {name} than this training's; {ENCODE_AGAIN}")
         check(root, [File(**file) for file in columns.files], ENCODE_AGAIN)
         return cls(root, split, columns)
 

@@ -78,7 +78,7 @@ def set_timesteps(scheduler: Any, timesteps: Sequence[int], device: torch.device
     name, steps = type(scheduler).__name__, list(timesteps)
     last = scheduler.config.num_train_timesteps - 1
     if not steps or any(a <= b for a, b in itertools.pairwise(steps)) or steps[0] > last or steps[-1] < 0:
-        raise UsdError(f"timesteps: {steps} must descend, from {last} at most to 0 at least")
+        raise UsdError(f"timesteps: {steps} must descend and lie between {last} and 0")
     if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
         raise UsdError(
             f"{name}: takes no list of timesteps, such as ESS; use DPMSolverMultistepScheduler (DDIM, with "

@@ -24,10 +24,10 @@ def timesteps(strategy: Strategy, count: int) -> list[int]:
     seen; one step is the highest timestep.
 
     Raises:
-        UsdError: count is not within 1 … 999.
+        UsdError: count is not between 1 and 999.
     """
     if not 1 <= count <= LAST:
-        raise UsdError(f"the number of timesteps must be within 1 and {LAST}, not {count}")
+        raise UsdError(f"the number of timesteps must be between 1 and {LAST}, not {count}")
     if strategy == "uniform":
         return [round(LAST * (i + 1) / count) for i in range(count)]
     if count in LISTS:

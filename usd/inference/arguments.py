@@ -54,7 +54,7 @@ def check_sides(queries: Tensor, multiple: int) -> None:
     """Refuse sides that are not whole numbers of latents, of which the U-Net takes any number, or too short."""
     sides, least = tuple(queries.shape[-2:]), max(PATCH, multiple)
     if any(side % multiple for side in sides) or min(sides) < least:
-        raise UsdError(f"query: sides {sides} must be multiples of {multiple} pixels, from {least} on")
+        raise UsdError(f"query: sides {sides} must be multiples of {multiple} pixels, and at least {least}")
 
 
 def check_numbers(steps: Any, timesteps: Any, scale: Any, interval: Any, each: Any) -> None:
@@ -67,7 +67,7 @@ def check_numbers(steps: Any, timesteps: Any, scale: Any, interval: Any, each: A
     if timesteps is not None and not all(_number(t) and float(t).is_integer() for t in _several(timesteps)):
         raise UsdError(f"timesteps: {timesteps!r} is not a list of whole numbers")
     if scale is not None and (not _number(scale) or scale < 0):
-        raise UsdError(f"guidance_scale: {scale!r} is not a finite number from 0 on; 1 switches guidance off")
+        raise UsdError(f"guidance_scale: {scale!r} is not a finite number of at least 0; 1 switches guidance off")
     ends = _several(interval)
     if len(ends) != 2 or not all(map(_number, ends)) or ends[0] > ends[1]:
         raise UsdError(f"guidance_interval: {interval!r} is not a pair of timesteps, the lowest and the highest")

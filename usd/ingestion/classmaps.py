@@ -92,7 +92,7 @@ def _form(raw: Raw, declared: Segmentation) -> Form:
         values = values[..., 0]
     if values.ndim == 2:
         if values.dtype.kind == "f" or int(values.max()) > 255 or int(values.min()) < 0:
-            raise Refused("class ids beyond 0 to 255; a class map has an id of 8 bits a pixel")
+            raise Refused("class ids outside 0 to 255; a class map has an id of 8 bits a pixel")
         ids = values.astype(np.int32)
         return _sound(Form("ids", ids if _shades(raw, declared) else ids // raw.scale, grey, scale=raw.scale))
     return _sound(Form("colours", values.astype(np.int32) @ np.array([0x10000, 0x100, 1], np.int32)))

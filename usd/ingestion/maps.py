@@ -141,7 +141,7 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
         found = (number * scale - far) / (near - far)
     if meaning.near is None and (found.min() < 0 or found.max() > 1):
         remedy = UNIT_REMEDY if meaning.kind == "depth" else f"say which become 1 and 0, such as {INVERSE_REMEDY}"
-        raise Refused(f"values beyond 0 to {full:g}: {remedy}")
+        raise Refused(f"values outside 0 to {full:g}: {remedy}")
     return np.clip(found, 0, 1)
 
 

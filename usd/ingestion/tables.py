@@ -142,7 +142,7 @@ def _of_json(number: int, line: str) -> Row:
 def _check_once(names: list[str], number: int) -> None:
     """Refuse a table that gives a column twice, however it is spelt."""
     if double := [name for name, count in Counter(names).items() if name and count > 1]:
-        raise Unclear(f"line {number}: {one_line(double[0])[:40]} is there twice; keep one")
+        raise Unclear(f"line {number}: {one_line(double[0])[:40]} appears twice; keep one")
 
 
 def _row(given: Mapping[str, object], number: int) -> Row:
@@ -191,7 +191,9 @@ def _field(column: str, value: object, number: int) -> str | None:
     ending = next((each for each in PATH_ENDINGS if word.endswith(each)), "")
     field = WORDS.get(word) or WORDS.get(word.removesuffix(ending))
     if field is None and _is_path(value) and MAP_WORDS & set(word.split("_")):
-        raise Unclear(f"line {number}: column {column} names a file: if it is a map, call it such as depth_file_name")
+        raise Unclear(
+            f"line {number}: column {column} names a file: if it is a map, give it a name such as depth_file_name"
+        )
     if field in (None, "image"):
         return None
     if isinstance(value, str):

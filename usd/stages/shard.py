@@ -33,7 +33,7 @@ def main(scenes: Path, annotated: Path, validation: Path, out: Path) -> None:
         raise UsdError(f"{summary}: validation failed; fix the data and run `dvc repro validate`")
     manifest = Manifest(annotated)
     if "digest" in verdict and verdict["digest"] != digest(Manifest(scenes), manifest):
-        raise UsdError(f"{summary}: is of other data than {scenes} and {annotated}; run `dvc repro validate`")
+        raise UsdError(f"{summary}: was made from data other than {scenes} and {annotated}; run `dvc repro validate`")
     with atomic_directory(out, INDEX) as scratch:
         todo = jobs(manifest, params.samples, scenes, annotated, scratch)
         total = sum(-(-size // params.samples) for size in manifest.splits.values())
