@@ -21,7 +21,7 @@ from flows.stages import DVC_TASK, StageFailed, run_dvc
 from flows.turns import superseded
 from usd.config.loading import FROM_ROOT, PARAMS, parse_yaml
 from usd.diff.parameters import flatten
-from usd.errors import UsdError
+from usd.errors import UsdError, counted
 from usd.files import STATE, read_text
 
 Settings = dict[str, Any]  # "train.steps": 500; a mapping sets each of its keys
@@ -68,7 +68,7 @@ def run_experiments(combinations: list[Settings], targets: list[str], force: boo
     failed = [state.result(raise_on_failure=False) for state in states if not state.is_completed()]
     if failed:
         raise StageFailed("; ".join(str(reason) for reason in failed))
-    return Completed(message=f"{len(names)} experiments")
+    return Completed(message=counted(len(names), "experiment"))
 
 
 def check_path(root: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from usd.cli import app, main
 from usd.diff.review import printable
-from usd.errors import UsdError, reported
+from usd.errors import UsdError, counted, reported
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
@@ -98,3 +98,9 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         typer.run(interrupted)
     assert ended.value.code == 130
     assert capsys.readouterr().err.strip() == "interrupted; nothing is left half done: run it again"
+
+
+def test_one_is_counted_as_one() -> None:
+    assert [counted(number, "sample") for number in (0, 1, 2)] == ["0 samples", "1 sample", "2 samples"]
+    assert counted(1, "weight does", "weights do") == "1 weight does"
+    assert counted(2, "weight does", "weights do") == "2 weights do"

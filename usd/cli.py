@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from usd.errors import UsdError, reported
+from usd.errors import UsdError, counted, reported
 from usd.files import path_text
 
 USE, DATA, PROJECT = "Use a model", "Prepare data", "Work on the project"  # groups of commands in the help
@@ -232,7 +232,7 @@ def diff(
         atomic_write(out, text(found, format))
         print(found.headline)
     if fail_on_regression and found.regressions:
-        raise UsdError(f"{len(found.regressions)} regressions, the first: {found.regressions[0]}")
+        raise UsdError(f"{counted(len(found.regressions), 'regression')}, the first: {found.regressions[0]}")
 
 
 def main() -> None:

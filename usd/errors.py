@@ -15,6 +15,11 @@ class UsdError(Exception):
     """Bad input. The message names the file, key or parameter, and the remedy."""
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """How many, as a message says it: "1 query", "2 queries"; `several` is `one` with an s unless given."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
 @contextmanager
 def reported() -> Iterator[None]:
     """Around a command: bad input ends in one line and exit code 1, Ctrl-C in one line and exit code 130.

@@ -160,9 +160,9 @@ def test_the_decoders_memory_is_saved_where_there_is_an_autoencoder(pipeline) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"prompt": ["a"] * 3}, "3 prompts for 2 queries"),
-        ({"task": ["image2depth"]}, "1 tasks for 2 queries"),
-        ({"generator": [torch.Generator()] * 3}, "3 generators for 2 queries"),
+        ({"prompt": ["a"] * 3}, "prompt: 3 given for 2 queries; give one, or one per query"),
+        ({"task": ["image2depth"]}, "task: 1 given for 2 queries"),
+        ({"generator": [torch.Generator()] * 3}, "generator: 3 given for 2 queries"),
         ({"task": "depth"}, "unknown task 'depth'; expected image2<map>"),
         ({"query": torch.rand(2, 1, 64, 64)}, r"query: shape \(2, 1, 64, 64\)"),
         ({"query": torch.rand(2, 3, 64, 64) * 255}, "query: values within .* must be within 0 and 1"),

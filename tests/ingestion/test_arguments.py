@@ -59,7 +59,7 @@ def test_a_split_of_a_refused_picture_is_noted(source: Path, tmp_path: Path) -> 
     (source / "half.png").write_bytes((source / "0_A.png").read_bytes()[:400])
     splits = "file_name,split\ncopy.png,val\nhalf.png,val\n1_A.png,test\n"
     take(tmp_path, splits=splits)
-    assert "splits.csv: 1 of its pictures are refused, such as half.png; the others keep" in notes(tmp_path)
+    assert "splits.csv: names 1 refused picture, such as half.png; the others keep" in notes(tmp_path)
     assert read_manifest(tmp_path / "out").set_index("source").loc["1_A.png", "split"] == "test"
 
 
@@ -101,8 +101,11 @@ def test_of_equal_pictures_the_one_that_is_taken_has_the_split_of_any(
     save(source / best.replace(".png", ".depth.png"), sight(9)[..., 0] // 3)
     take(tmp_path, splits="\n".join(["file_name,split", *map(",".join, splits.items())]) if splits else "")
     assert read_manifest(tmp_path / "out").set_index("source").loc[best, "split"] == split
-    assert "are refused" not in notes(tmp_path)
-    assert ("there again in another split" in notes(tmp_path), torn in notes(tmp_path)) == (bool(torn), True)
+    assert "refused picture" not in notes(tmp_path)
+    assert ("in several splits, byte for byte the same" in notes(tmp_path), torn in notes(tmp_path)) == (
+        bool(torn),
+        True,
+    )
 
 
 def test_a_folder_that_only_looks_like_a_dataset_is_kept(source: Path, tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_missing_weights_and_shards_are_named(copy: Path, name: str) -> None:
     weights = load_file(path)
     gone = sorted(weights)[0]
     save_file({key: weight for key, weight in weights.items() if key != gone}, path, {"format": "pt"})
-    with pytest.raises(UsdError, match=rf"{name}: 1 weights are missing, the first is .*{gone.split('.')[-2]}"):
+    with pytest.raises(UsdError, match=rf"{name}: missing weights: 1, the first is .*{gone.split('.')[-2]}"):
         load_base(str(copy))
 
 

@@ -10,7 +10,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from usd.errors import UsdError
+from usd.errors import UsdError, counted
 from usd.inference.images import Pair, as_batch
 from usd.tasks import TASKS
 
@@ -23,7 +23,8 @@ def per_query(name: str, value: Any, count: int) -> list[Any]:
     """A list with an entry per query, from one or from such a list."""
     values = value if isinstance(value, list) else [value] * count
     if len(values) != count:
-        raise UsdError(f"{name}: {len(values)} {name}s for {count} queries; give one, or one per query")
+        queries = counted(count, "query", "queries")
+        raise UsdError(f"{name}: {len(values)} given for {queries}; give one, or one per query")
     for text in values if name in ("prompt", "task") else ():
         if not isinstance(text, str) and not (name == "task" and text is None):
             raise UsdError(f"{name}: {type(text).__name__} is not text; give one text, or a list with one per query")

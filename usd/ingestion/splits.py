@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from usd.data.likeness import near_pairs
 from usd.data.record import SPLITS
-from usd.errors import UsdError
+from usd.errors import UsdError, counted
 from usd.files import path_text
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, noted
@@ -86,16 +86,16 @@ def given_splits(
             named[each.content].append((file, by_hand[file]))
     left = by_hand.keys() - set(files)
     if strange := sorted(left - refusals):
-        raise UsdError(f"{table}: {strange[0]} is not an image of the dataset ({len(strange)} such names)")
+        raise UsdError(f"{table}: {strange[0]} is not an image of the dataset ({counted(len(strange), 'such name')})")
     notes = []
     if left:
-        why = f"{len(left)} of its pictures are refused, such as {min(left)}"
+        why = f"names {counted(len(left), 'refused picture')}, such as {min(left)}"
         notes.append(noted(f"{table}: {why}; the others keep their splits"))
     given = own | named
     if torn := [rows for rows in given.values() if len({split for _, split in rows}) > 1]:
         other = next(row for row in torn[0] if row[1] != torn[0][0][1])
         shown = " and ".join(f"{file} ({split})" for file, split in (torn[0][0], other))
-        why = f"{len(torn)} pictures are there again in another split, byte for byte, such as {shown}"
+        why = f"{counted(len(torn), 'picture')} in several splits, byte for byte the same, such as {shown}"
         notes.append(noted(f"{why}: the first one's counts; keep one"))
     return {content: rows[0][1] for content, rows in given.items()}, notes
 

@@ -22,7 +22,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from usd.errors import UsdError
+from usd.errors import UsdError, counted
 from usd.model.requirements import COMPONENTS, check_base, stored_variant
 from usd.model.source import local_copy, one_line_errors
 
@@ -176,9 +176,10 @@ def _load(kind: Any, folder: Path) -> Any:
     if wrong := sorted(found["mismatched_keys"]):
         name, stored, wanted = wrong[0]
         sizes = f"{name} of {tuple(stored)} instead of {tuple(wanted)}"
-        raise UsdError(f"{folder}: {len(wrong)} weights do not fit its config.json, the first is {sizes}")
+        count = counted(len(wrong), "weight does", "weights do")
+        raise UsdError(f"{folder}: {count} not fit its config.json, the first is {sizes}")
     if missing := sorted(found["missing_keys"]):
-        raise UsdError(f"{folder}: {len(missing)} weights are missing, the first is {missing[0]}; download it again")
+        raise UsdError(f"{folder}: missing weights: {len(missing)}, the first is {missing[0]}; download it again")
     return model
 
 

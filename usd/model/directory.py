@@ -89,7 +89,7 @@ def check_weights(root: Path, parts: Mapping[str, Any]) -> None:
             with safe_open(path, "pt") as file:
                 wanted -= set(file.keys())
         if wanted:
-            first = f"{len(wanted)} weights are missing, the first is {min(wanted)}"
+            first = f"missing weights: {len(wanted)}, the first is {min(wanted)}"
             raise UsdError(f"{root / name}: {first}; run `dvc repro train`, or download the model again")
 
 

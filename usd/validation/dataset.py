@@ -8,6 +8,7 @@ import pandas as pd
 from usd.data.classes import MOST_CLASSES, STRAY
 from usd.data.likeness import near_duplicates
 from usd.data.record import SPLITS
+from usd.errors import counted
 
 LISTED = 5  # colours and keys that a warning names
 
@@ -81,7 +82,7 @@ def warnings(table: pd.DataFrame) -> list[str]:
         if strange:
             names = ", ".join(f"#{colour:06x}" for colour in sorted(set().union(*strange.values()))[:LISTED])
             found.append(
-                f"{split} has class colours that no map of train has: {names} (in {len(strange)} samples: "
+                f"{split} has class colours that no map of train has: {names} (in {counted(len(strange), 'sample')}: "
                 f"{', '.join(list(strange)[:LISTED])}); move such pictures to train by splits.csv, or leave them out"
             )
     caption, count = next(iter(table["caption"].value_counts().items()), ("", 0))

@@ -8,6 +8,7 @@ import pandas as pd
 
 from usd.data.classes import CLASSES
 from usd.data.record import SPLITS, data_digest
+from usd.errors import counted
 from usd.tasks import TASKS
 from usd.validation.dataset import warnings
 from usd.validation.expectations import LISTED, MEASURED, Outcome, Report
@@ -63,14 +64,14 @@ def as_samples(table: pd.DataFrame) -> str:
 def as_markdown(summary: dict[str, Any]) -> str:
     """The summary for a reader."""
     expectations, splits = summary["expectations"], summary["splits"]
-    failed = sum(not row["passed"] for row in expectations)
+    failed = counted(sum(not row["passed"] for row in expectations), "expectation FAILS", "expectations FAIL")
     sizes = [(split, part["samples"], f"`{part['digest'][:16]}`") for split, part in splits.items()]
     tasks = [(task, *numbers.values()) for task, numbers in summary["tasks"].items()]
     names = ("mean", "std", "min", *(f"q{q:g}" for q in QUANTILES), "max")
     spreads = [(c, split, *map(part["statistics"][c].get, names)) for c in STATISTICS for split, part in splits.items()]
     shares = [(c, *("{pixels} / {images}".format(**part["classes"][c]) for part in splits.values())) for c in CLASSES]
     parts = [
-        f"# Validation: {'all expectations hold' if summary['success'] else f'{failed} expectations FAIL'}",
+        f"# Validation: {'all expectations hold' if summary['success'] else failed}",
         f"Data digest `{summary['digest']}`.",
         "## Expectations",
         _table(("expectation", "holds", "failing samples", "observed", "keys"), map(_expectation, expectations)),
@@ -117,7 +118,7 @@ def complaint(report: Report) -> str:
 def _listed(outcome: Outcome) -> str:
     keys = list(outcome.failures)[:EXAMPLES]
     more = ", …" if outcome.failing > len(keys) else ""
-    return f"{outcome.failing} sample{'s' if outcome.failing != 1 else ''} ({', '.join(keys)}{more})"
+    return f"{counted(outcome.failing, 'sample')} ({', '.join(keys)}{more})"
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
