@@ -204,7 +204,7 @@ class Step:
         return features
 
     def _reached(self, counts: tuple[int, ...], x_t: Tensor, features: Tensor) -> Tensor:
-        """x_t (B, C, h, w), for items with stops as DDIM comes to it from pure noise with the present model."""
+        """x_t (B, C, h, w). Items with stops get the x_t that DDIM reaches from pure noise with the current model."""
         given, denoiser = self.inputs, self.denoiser
         text, features = given.text[given.order], features[given.order]
         x = torch.where((given.stops > 0)[:, None, None, None], given.noise[given.order], x_t[given.order])

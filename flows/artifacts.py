@@ -34,7 +34,7 @@ def attempt(make: Callable[[], object]) -> None:
     """Make an artifact. One that cannot be made is a warning in the log: the run's own end must not depend on it."""
     try:
         make()
-    except Exception as error:  # of the API's client too
+    except Exception as error:  # whatever the API's client raises
         get_run_logger().warning("An artifact is missing: %s", error)
 
 

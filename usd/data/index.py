@@ -132,7 +132,7 @@ def read_index(root: Root) -> Index:
 
 
 def _checked(file: Known) -> Known:
-    """The same, if its values are of the types that it has.
+    """`file` itself, after a check that each value has its field's type.
 
     Raises:
         TypeError: one is not.

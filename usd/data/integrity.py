@@ -40,7 +40,7 @@ def remember(root: Path, files: Iterable[File]) -> None:
 
 
 def _checked(root: Path, file: File, known: list[object] | None, remedy: str) -> list[object]:
-    """The entry of a file that is as it was made: its digest and stamp."""
+    """Digest and stamp of a file, after a check that it is unchanged."""
     path = root / file.name
     try:
         entry = [file.sha256, *_stamp(path)]

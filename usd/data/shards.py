@@ -126,7 +126,7 @@ class Split:
         return found
 
     def _check_name(self, wanted: Wanted, field: str, found: bytes) -> None:
-        """Whether another sample is there; a name that is long or not ASCII stands elsewhere in a header."""
+        """Raise if another sample is there; a name that is long or not ASCII stands elsewhere in a header."""
         name = f"{self.rows.key(wanted.number)}.{field}.png"
         if len(name) < NAME and name.isascii():
             other = found.decode(errors="replace")

@@ -17,7 +17,7 @@ from usd.tasks import Task
 
 @dataclass(frozen=True)
 class Item:
-    """One line of the manifest: everything that makes the result, whatever the batch size or device."""
+    """One line of the manifest: everything that determines the result, independent of batch size and device."""
 
     task: Task
     query: str  # keys

@@ -8,7 +8,7 @@ import PIL.Image
 
 from usd.errors import UsdError
 from usd.generation.files import GLANCE, Request, generate_picture, load_pipeline, read_example, read_image
-from usd.generation.prompts import unread
+from usd.generation.prompts import prompt_warnings
 from usd.inference.pipeline import USDiffusionPipeline
 
 try:
@@ -79,7 +79,7 @@ def build(pipeline: USDiffusionPipeline, examples: list[list[str]]) -> gr.Blocks
             seconds = time.perf_counter() - began
         except UsdError as error:
             raise gr.Error(str(error)) from error
-        for warning in unread(pipeline, prompt):
+        for warning in prompt_warnings(pipeline, prompt):
             gr.Warning(warning)
         return picture, f"{seconds:.2f} s ({pipeline.device})", indicator
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from usd.errors import UsdError
 from usd.files import atomic_write, check_writable, path_text, sha256
-from usd.generation.prompts import unread
+from usd.generation.prompts import prompt_warnings
 from usd.generation.results import no_empty_folder, results_of
 from usd.images import to_tensor
 from usd.inference.arguments import check_task, per_query
@@ -174,7 +174,7 @@ def generate_files(
         check_writable(*results[:1])
         pipeline = load_pipeline(model)
         check_task(request.task, pipeline.adapter.config.tasks)
-        for warning in unread(pipeline, request.prompt):
+        for warning in prompt_warnings(pipeline, request.prompt):
             print(f"warning: {warning}", file=sys.stderr)
         size = pipeline.picture_size
         pair = read_example(*example, size)

@@ -4,8 +4,8 @@ from usd.inference.pipeline import USDiffusionPipeline
 from usd.model.base import prompt_tokens
 
 
-def unread(pipeline: USDiffusionPipeline, prompt: str) -> list[str]:
-    """Warnings, if a prompt has more tokens than the model reads, or letters that its tokenizer lacks."""
+def prompt_warnings(pipeline: USDiffusionPipeline, prompt: str) -> list[str]:
+    """Warnings about a prompt that is longer than the model reads, or has letters that its tokenizer does not know."""
     tokenizer, most = pipeline.tokenizer, prompt_tokens(pipeline)
     found = len(tokenizer(prompt, verbose=False).input_ids)
     words = dict.fromkeys(prompt.split())

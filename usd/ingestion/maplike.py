@@ -170,7 +170,7 @@ def _alike(plain: dict[Group, list[Checked]], sizes: Counter[Group], look: Look)
 
 
 def _named(open_ones: list[Checked], there: list[Checked]) -> dict[Group, list[Checked]]:
-    """The groups that are called as maps are, most of which have the name of a picture that is not."""
+    """Groups named like maps, most of whose pictures share their names with a picture that is not."""
     called = {
         id(each): [g for g in _groups(each) if _is_called_a_map(g)] if _may_be_called(each) else [] for each in there
     }

@@ -132,10 +132,10 @@ def _places(image: Path) -> Iterator[tuple[Path, str, str]]:
 
 
 def _beside(suspect: Series, coloured: dict[str, list[Series]]) -> Series | None:
-    """The series that has the suspect's names as its pictures' whole names, a word such as `_rgb` aside.
+    """The series whose pictures are named like the suspect's, without its ending.
 
-    If the suspect's ending is one word, so may be that of the other, in the same folder. Beginnings are not a sign:
-    pictures of one thing are numbered, `grandma_1` as well as `beach_1`.
+    A word such as `_rgb` does not count. If the suspect's ending is one word, so may be that of the other, in the same
+    folder. Beginnings are not a sign: pictures of one thing are numbered, `grandma_1` as well as `beach_1`.
     """
     few = max(1 if suspect.ending else 0, int(ODD * len(suspect.members)))
     lacking = 0 if suspect.ending[1:].isdigit() else few  # that may have no namesake

@@ -58,10 +58,10 @@ def draw_all(params: Train, variant: Variant, index: int, shape: tuple[int, ...]
 
 
 def draw_stops(params: Train, variant: Variant, t: Tensor, random: torch.Generator) -> Tensor:
-    """Where on the sampled list (B, N) a sampler stops on its way to t (B,): at t, and before at each with p = ½.
+    """Mask (B, N) of the timesteps of the list at which a sampler stops on its way to t (B,).
 
-    The first timestep is where it starts; items at it have no stops, and are made of x_0, of which little is left
-    there. Only a share `self_estimates` of the others has stops.
+    They are t itself, and each earlier one with p = ½. The first timestep is where it starts; items at it have no
+    stops, and are made of x_0, of which little is left there. Only a share `self_estimates` of the others has stops.
     """
     steps = torch.tensor(sampling_timesteps(variant.timesteps, params.ess_steps))
     chosen = torch.rand(len(t), 1, generator=random) < variant.self_estimates
@@ -117,7 +117,7 @@ class Objective:
     def _reached(
         self, model: nn.Module, x_t: Tensor, drawn: Draws, text: Tensor, conditions: tuple[Tensor, ...]
     ) -> Tensor:
-        """x_t (B, C, h, w), for items with stops as DDIM comes to it from pure noise with the present model.
+        """x_t (B, C, h, w). Items with stops get the x_t that DDIM reaches from pure noise with the current model.
 
         A sampler knows no truth, only the model's own estimates. Trained on the truth alone, a model takes the errors
         of its last step for signal, so that more steps make it worse (exposure bias; arXiv 2312.00210).
