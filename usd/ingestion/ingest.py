@@ -24,6 +24,8 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
 | soft edges of low values only, such as 0 and 1 | refused |
 | class ids in grey of fewer than 8 bits in some files only | the whole source |
+| masks in alpha of several colours | the whole source |
+| class maps with one colour in their palette for two ids | the whole source, unless `kind` is declared |
 | what is declared of the classes or the colour map does not fit the map | refused, or the whole source |
 | maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
 | missing readings, void | filled from beside them and counted; refused above a share |
@@ -66,7 +68,7 @@ from usd.config.values import Layout
 from usd.data.record import MANIFEST, SPLITS, field_path, write_manifest
 from usd.errors import UsdError
 from usd.files import atomic_directory, path_text
-from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check, settle_classes
+from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check
 from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refused
 from usd.ingestion.halves import without_doubles
 from usd.ingestion.maplike import without_maplike
@@ -75,6 +77,7 @@ from usd.ingestion.names import one_path
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, given_splits, read_splits
+from usd.ingestion.survey import settle_classes
 from usd.ingestion.suspects import without_suspects
 from usd.parallel import parallel_map
 
