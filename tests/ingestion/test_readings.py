@@ -9,8 +9,8 @@ import pytest
 
 from tests.ingestion.scenery import kept, notes, save, sight, take
 from usd.errors import UsdError
-from usd.ingestion.names import WORDS
 from usd.ingestion.pictures import Refused, read_picture
+from usd.ingestion.words import WORDS
 from usd.tasks import MAPS, Map
 
 METRES = np.tile(np.linspace(1, 9, 72), (72, 1))  # (72, 72), near on the left
@@ -159,3 +159,16 @@ def test_colours_of_16_bits_that_are_too_dark_to_see_are_refused(
     else:
         with pytest.raises(Refused, match=f"^colours of 16 bits of up to {most} of 255: .* save it with 8 bits, as it"):
             read_picture(path, 32)
+
+
+def test_normals_in_floats_say_how_to_save_them(tmp_path: Path) -> None:
+    normals = np.zeros((72, 96, 3), np.float32)
+    normals[..., 0], normals[:, 48:, 0], normals[..., 2] = 0.6, -0.6, 0.8
+    save(tmp_path / "source/a.png", sight(1))
+    save(tmp_path / "source/a_normal.npy", normals)
+    with pytest.raises(UsdError, match=r"float32; .*; save normals n as PNG of 8 bits, \(n \+ 1\) / 2 \* 255, or move"):
+        take(tmp_path)
+    (tmp_path / "source/a_normal.npy").unlink()
+    save(tmp_path / "source/a_normal.png", ((normals + 1) / 2 * 255).astype(np.uint8))
+    take(tmp_path)
+    assert np.abs(kept(tmp_path, "a.png", "normal")[16, 4] / 127.5 - 1 - normals[0, 0]).max() < 0.02

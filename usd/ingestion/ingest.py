@@ -73,12 +73,12 @@ from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refu
 from usd.ingestion.halves import without_doubles
 from usd.ingestion.maplike import without_maplike
 from usd.ingestion.meanings import Maps, read_maps
-from usd.ingestion.names import one_path
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, given_splits, read_splits
 from usd.ingestion.survey import settle_classes
 from usd.ingestion.suspects import without_suspects
+from usd.ingestion.words import one_path
 from usd.parallel import parallel_map
 
 STEP = 8  # pixels; the networks halve a picture three times
