@@ -117,7 +117,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
         checked, doubles = without_doubles(list(found), maps.folders)
-        checked, suspects = without_suspects(checked)
+        checked, suspects = without_suspects(checked, maps.folders)
         checked, maplike = without_maplike(checked, maps.folders)
         suspects += doubles + maplike
         sound = [each for each in checked if each.row]
