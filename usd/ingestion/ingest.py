@@ -12,7 +12,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | near-duplicates | accepted, all in one split |
 | the same picture again, byte for byte | refused; that with the most files is taken, with any one's split |
 | 0 bytes; more than 256 MiB; no permission; link to nowhere or to itself; device or pipe | refused |
-| not a picture whatever its name; header or data cut off or damaged | refused |
+| not a picture whatever its name; header or data cut off or damaged, unless a progressive JPEG has its end | refused |
 | more than 100 megapixels (decompression bomb); a side of less than 16 pixels | refused |
 | colours of 16 bits that fill the lower ones only | refused |
 | animated, several pages; image of floating point, of more than 16 bits, or of 16 measured bits | refused |

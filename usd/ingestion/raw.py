@@ -15,6 +15,7 @@ from usd.ingestion.pictures import (
     LEAST_SIDE,
     SUFFIXES,
     Refused,
+    check_end,
     check_header,
     decoding,
     narrowed,
@@ -59,7 +60,7 @@ def read_raw(path: Path) -> Raw:
     if path.suffix.lower() in UNREAD:
         raise Refused(f"{path.suffix.lower()} files are not read; save the values as .npy or 16-bit PNG")
     data = read_source(path)
-    with decoding():
+    with decoding(data):
         return _read(path, data)
 
 
@@ -78,6 +79,7 @@ def _read(path: Path, data: bytes) -> Raw:
         if file.mode == "L" and scale > 1 and "transparency" in file.info:
             file.info["transparency"] *= scale
         values, full, palette = _decode(file)
+        check_end(file, data)
         return Raw(values, full, _opaque(file), palette, lossy, narrow, orientation, repairs, sha256(data), scale)
 
 
