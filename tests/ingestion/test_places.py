@@ -118,6 +118,15 @@ def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert detail == "2 files claim to be one image, test and train; give them different names"
 
 
+def test_of_a_folder_of_maps_in_another_the_inner_one_can_be_left_out(tmp_path: Path) -> None:
+    lay(tmp_path, ("images/{}.png", "masks/{}.png"), ("images/{}.png", "masks/semantic/{}.png"))
+    declared = "folders: {semantic: none}"
+    with pytest.raises(UsdError, match=f"2 files claim to be one seg, .* as `{declared}` does"):
+        take(tmp_path)
+    take(tmp_path, declared)
+    assert all(paired(tmp_path).values())
+
+
 @pytest.mark.parametrize("name", ["0.jpg.txt", "0.JPG.txt", "0.txt"])
 def test_a_caption_may_have_the_whole_name_of_its_picture(name: str, tmp_path: Path) -> None:
     save(tmp_path / "source/0.jpg", sight(1))

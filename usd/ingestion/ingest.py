@@ -32,7 +32,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | class map saved as JPEG or lossy WebP, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
-| of more than two, one grey or of few colours, named like one in colour; most `0_B` beside `0_A` | refused |
+| of more than two, one grey or of few colours, named like one in colour; most `0_B` beside `0_A` | refused, unless declared |
 | most `0_class_id` grey or of few colours, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
 | folder, or names with a part in common, all of few colours or grey of 16 bits, others not | refused |
 | the same, grey and called `groundtruth_depth`, or in colour: `0.normal_cam` beside `0.tonemap` | refused |

@@ -123,7 +123,7 @@ def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str
             reason = _twice(fields[twice], twice, name, words or {})
             scan.findings += [refused(file, reason) for file in files]
         elif "image" not in fields:
-            others = {other: images[other] for other in alike.get(name.rpartition("/")[2].lower(), [])}
+            others = {other: images[other] for other in alike.get(name.rpartition("/")[2].lower(), [])[:3]}
             for file in files:
                 reason = _without_image(file, name, others, words)
                 scan.findings.append(refused(file, reason + ("" if mapped else _remedy(file, words))))
