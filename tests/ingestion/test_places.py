@@ -106,6 +106,14 @@ def test_a_map_that_may_be_of_two_images_is_put_beside_neither(tmp_path: Path) -
     assert "of images/train/0.png or images/val/0.png, move it to masks/train/ or masks/val/" in said
 
 
+def test_maps_in_a_folder_of_another_kind_may_be_declared(tmp_path: Path) -> None:
+    lay(tmp_path, ("images/{}.png", "annotations/trimaps/{}.png"))
+    said = take(tmp_path)["annotations/trimaps/0.png"].detail
+    assert said.endswith("if it is one of these, say which in maps.yaml: `folders: {trimaps: …}`")
+    take(tmp_path, "folders: {trimaps: seg}")
+    assert all(paired(tmp_path).values())
+
+
 def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     lay(tmp_path, ("room/{}.jpg", "room/{}.png"))
     said = (
@@ -115,7 +123,7 @@ def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
         take(tmp_path)
     lay(tmp_path, ("train/{}.png", "a.png"), ("test/{}.png", "a.png"))
     detail = take(tmp_path, "folders: {train: image, test: image, room: seg}")["train/0.png"].detail
-    assert detail == "2 files claim to be one image, test and train; give them different names"
+    assert detail == "2 files claim to be one image, test and train; give them different names, or keep one"
 
 
 def test_of_a_folder_of_maps_in_another_the_inner_one_can_be_left_out(tmp_path: Path) -> None:

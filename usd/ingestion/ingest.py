@@ -24,7 +24,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
 | soft edges of low values only, such as 0 and 1 | refused |
 | class ids in grey of fewer than 8 bits in some files only | the whole source |
-| masks in alpha of several colours | the whole source |
+| class masks in alpha of several colours | the whole source |
 | class maps with one colour in their palette for two ids | the whole source, unless `kind` is declared |
 | what is declared of the classes or the colour map does not fit the map | refused, or the whole source |
 | maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
@@ -32,7 +32,8 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | class map saved as JPEG or lossy WebP, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
-| of more than two, one grey or of few colours, named like one in colour; most `0_B` beside `0_A` | refused, unless declared |
+| of more than two, one grey or of few colours, named like one in colour | refused, unless `folders` is declared |
+| most `0_B` grey or of few colours, beside `0_A` in one folder | refused |
 | most `0_class_id` grey or of few colours, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
 | folder, or names with a part in common, all of few colours or grey of 16 bits, others not | refused |
 | the same, grey and called `groundtruth_depth`, or in colour: `0.normal_cam` beside `0.tonemap` | refused |

@@ -15,7 +15,7 @@ from usd.ingestion.findings import ALONE, Finding, noted, refused
 from usd.ingestion.names import place_of
 from usd.ingestion.pictures import SUFFIXES, Refused, read_source
 from usd.ingestion.raw import ARRAY
-from usd.ingestion.words import FOREIGN, Words, map_folder, one_form
+from usd.ingestion.words import FOREIGN, Words, folder_word, map_folder, one_form
 from usd.tasks import FIELDS
 
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
@@ -34,8 +34,7 @@ FIRST_WORD = re.compile(r"(?<![^/])[^\W\d_]+[._ -]?(?=[^/]+$)")  # of a name, af
 UNUSED = {  # what a file claims to be → why it is not used; stage `annotate` makes the first two of the image
     "canny": "a canny map is made from the image",
     "outpaint": "an outpaint map is made from the image",
-    FOREIGN: "a map of another kind than depth, hed, seg or normal, and not used; if it is one of these, give it its "
-    "ending",
+    FOREIGN: "a map of another kind than depth, hed, seg or normal, and not used; if it is one of these, ",
 }
 
 Claims = dict[str, dict[str, list[Path]]]  # name → field → the files that claim to be it
@@ -116,8 +115,10 @@ def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str
     alike = _alike(images)
     for name, fields in sorted(claims.items()):
         mapped = images.keys() & {name, FIRST_WORD.sub("", name)}  # of these they are maps, whatever their folder is
-        unused = [(file, reason) for place, reason in UNUSED.items() for file in fields.pop(place, [])]
-        scan.findings += [refused(file, reason + ("" if mapped else _remedy(file, words))) for file, reason in unused]
+        for place in UNUSED:
+            for file in fields.pop(place, []):
+                reason = _unused(file, place, words or {})
+                scan.findings.append(refused(file, reason + ("" if mapped else _remedy(file, words))))
         files = [file for each in fields.values() for file in each]
         if twice := next((place for place in ("image", *fields) if len(fields.get(place, ())) > 1), None):
             reason = _twice(fields[twice], twice, name, words or {})
@@ -153,12 +154,22 @@ def _lonely(claims: Claims) -> Iterator[Finding]:
             yield noted(f"{alone[place]} of {count} {place} maps have no image, and are not used")
 
 
+def _unused(file: Path, place: str, words: Words) -> str:
+    """Why a map is not used, and what to do if it is one of another kind."""
+    folder = map_folder(file, words)
+    if place != FOREIGN:
+        return UNUSED[place]
+    if folder is None or folder_word(folder, words) != FOREIGN:
+        return f"{UNUSED[place]}give it its ending"
+    return f"{UNUSED[place]}say which in maps.yaml: `folders: {{{path_text(Path(folder))}: …}}`"
+
+
 def _twice(files: list[Path], field: str, name: str, words: Words) -> str:
     """That several files claim to be one field of the sample `name`, what tells them apart, and what to do."""
     claim, remedy = f"{len(files)} files claim to be one {field}", "keep one, and move the others out of the source"
     folders = [folder for file in files if (folder := map_folder(file, words))]
     if field == "image":
-        remedy = "give them different names"
+        remedy = "give them different names, or keep one"
         folders = [f"{path_text(file.parent)}/" for file in files]
     elif len(set(folders)) == len(files):
         inner = map_folder(max(files, key=lambda file: len(file.parts)), words)  # of masks/ and masks/other/
