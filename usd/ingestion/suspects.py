@@ -122,15 +122,13 @@ def _remedy(suspect: Series, beside: Series) -> str:
 
 def _apart(one: Path, other: Path) -> tuple[str, str]:
     """The part in which two folders differ; nothing where one has none there, or where more parts differ."""
-    longer, shorter = max(one.parts, other.parts, key=len), min(one.parts, other.parts, key=len)
-    for place, (mine, its) in enumerate(zip_longest(one.parts, other.parts, fillvalue="")):
-        if mine != its:
-            if len(longer) == len(shorter):
-                return (mine, its) if one.parts[place + 1 :] == other.parts[place + 1 :] else ("", "")
-            if longer[:place] + longer[place + 1 :] == shorter:
-                return ("", its) if longer is other.parts else (mine, "")
-            break
-    return "", ""
+    mine, its = one.parts, other.parts
+    place = next(place for place, parts in enumerate(zip_longest(mine, its)) if parts[0] != parts[1])
+    if len(mine) == len(its) and mine[place + 1 :] == its[place + 1 :]:
+        return mine[place], its[place]
+    if mine[place:] == its[place + 1 :]:
+        return "", its[place]
+    return (mine[place], "") if mine[place + 1 :] == its[place:] else ("", "")
 
 
 def _hint(kept: list[Checked], series: dict[tuple[Path, str], Series]) -> Iterator[Finding]:
