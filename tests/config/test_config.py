@@ -253,33 +253,6 @@ def test_profiles_apply_keep_comments_and_cpu_undoes_them(tmp_path: Path) -> Non
             assert path.read_text() == TEXT
 
 
-def test_your_own_pictures_are_used_and_left_again(tmp_path: Path) -> None:
-    path = edited(tmp_path)
-    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
-    (tmp_path / "photos.dvc").touch()
-    assert use("photos", path)[:2] == ["paths.scenes: data/scenes → data/photos", "paths.photos: [] → ['photos']"]
-    found = config.load(path)
-    assert (found.paths.scenes, found.paths.photos) == ("data/photos", ["photos"])
-    assert found.annotate.networks == "models/networks"
-    assert "  photos: [photos]\n" in path.read_text()
-    use("rendered", path)
-    assert path.read_text() == TEXT
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("photos", r"photos\.dvc is not there; track the folder first: `dvc add photos`"),
-        ("../photos", "expected 'rendered', or a folder beside params.yaml"),
-    ],
-)
-def test_what_cannot_be_used_is_named(tmp_path: Path, name: str, message: str) -> None:
-    path = edited(tmp_path)
-    with pytest.raises(UsdError, match=message):
-        use(name, path)
-    assert path.read_text() == TEXT
-
-
 @pytest.mark.parametrize(("key", "bundled"), [("base", "models/base"), ("warm_start", "models/control")])
 def test_a_start_that_is_not_there_is_said_before_any_work(
     key: str, bundled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

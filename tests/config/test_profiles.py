@@ -48,6 +48,40 @@ def test_a_mapping_that_stands_in_two_places_is_not_changed_in_both(tmp_path: Pa
     assert apply(profile, path) == ["train.steps: 400 → 7"]
 
 
+@pytest.mark.parametrize("name", ["photos", "photos/", "./photos"])
+def test_your_own_pictures_are_used_and_left_again(tmp_path: Path, name: str) -> None:
+    path = edited(tmp_path)
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    (tmp_path / "photos.dvc").touch()
+    assert use(name, path)[:2] == ["paths.scenes: data/scenes → data/photos", "paths.photos: [] → ['photos']"]
+    found = config.load(path)
+    assert (found.paths.scenes, found.paths.photos) == ("data/photos", ["photos"])
+    assert found.annotate.networks == "models/networks"
+    assert "  photos: [photos]\n" in path.read_text()
+    use("rendered", path)
+    assert path.read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("photos", r"photos\.dvc is not there; track the folder first: `dvc add photos`"),
+        (
+            "../photos",
+            "expected 'rendered', or a folder beside params.yaml whose name has only .*; move it there, with",
+        ),
+        ("sets/pets/", "; move it there, with `dvc move sets/pets pets` if DVC tracks it"),
+        ("My Photos", "; rename it, with `dvc move 'My Photos' My_Photos` if DVC tracks it"),
+        ("..", "letters, digits, _ and -, such as photos$"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, name: str, message: str) -> None:
+    path = edited(tmp_path)
+    with pytest.raises(UsdError, match=message):
+        use(name, path)
+    assert path.read_text() == TEXT
+
+
 @pytest.mark.parametrize("name", ["more", "photos"])
 def test_a_second_folder_does_not_drop_the_first(tmp_path: Path, name: str) -> None:
     path = edited(tmp_path, ("  photos: []", "  photos: [photos]"))

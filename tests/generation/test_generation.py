@@ -212,6 +212,13 @@ def test_a_bad_picture_is_named_before_the_model_is_loaded(folder: Path, name: s
     assert not (folder / "out").exists()
 
 
+def test_all_bad_queries_are_named_at_once(folder: Path) -> None:
+    for name in ("x.png", "y.png", "z.png"):
+        (folder / "queries" / name).touch()
+    result = CliRunner().invoke(app, [*arguments(folder), "--model", "nowhere"])
+    assert str(result.exception).endswith("x.png: not a readable picture (empty: 0 bytes); and 2 more: y.png, z.png")
+
+
 def test_a_place_that_cannot_be_written_is_named(folder: Path) -> None:
     (folder / "out").touch()
     options = ["--out", str(folder / "out/deeper"), "--model", "nowhere"]

@@ -56,6 +56,7 @@ def test_a_text_file_of_several_captions_is_noted(tmp_path: Path) -> None:
     {
         "metadata.parquet": ".parquet is not read: save its pictures as files, and its texts as metadata.jsonl",
         "0.caption": ".caption is not read: call it .txt",
+        "0.npy": "if it is a map, let its name say which, such as a.depth.npy beside a.jpg",
         "00000.tar": ".tar is not read: unpack it",
         "seeds.json": "if this is InstructPix2Pix's layout, say --layout instruct-pix2pix",
         "captions.txt": "a table of captions is called metadata.csv, and has the columns file_name and text",

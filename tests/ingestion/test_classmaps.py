@@ -152,6 +152,45 @@ def test_a_mask_without_transparency_stays(save_as: Callable[[np.ndarray], PIL.I
     assert np.array_equal(kept(tmp_path, "0.png", "seg"), ID_COLOURS[MASK])
 
 
+ONES = (BLOCKS > 7).astype(np.uint8)  # of the class that a picture has
+
+
+def in_alpha(mode: str, number: int) -> PIL.Image.Image:
+    """The class `number` as 60, 120 or 180 on a clear background."""
+    if mode == "P":
+        picture = PIL.Image.fromarray(ONES * number, "P")
+        picture.putpalette(np.repeat(np.arange(4, dtype=np.uint8) * 60, 3).tobytes())
+        picture.info["transparency"] = 0
+        return picture
+    grey, alpha = PIL.Image.fromarray(ONES * 60 * number), PIL.Image.fromarray(ONES * 255)
+    return PIL.Image.merge(mode, [grey] * (len(mode) - 1) + [alpha])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_masks_in_alpha_of_several_colours_are_asked_about(mode: str, tmp_path: Path) -> None:
+    beside(tmp_path, *(in_alpha(mode, number) for number in (1, 2, 3)))
+    with pytest.raises(UsdError, match=r"seg/\d\.png and seg/\d\.png: masks in alpha of two colours; .* without alpha"):
+        take(tmp_path, "seg: {kind: ids}" if mode == "P" else "")
+    for path in tmp_path.glob("source/seg/*.png"):  # what the message says
+        PIL.Image.open(path).convert("RGBA").convert("RGB").save(path)
+    take(tmp_path, size=72)
+    assert len({kept(tmp_path, f"{number}.png", "seg")[ONES > 0].tobytes() for number in range(3)}) == 3
+
+
+def test_two_ids_of_one_colour_are_not_one_class(tmp_path: Path) -> None:
+    """A palette of three colours and then zeros: 255 is as black as 0."""
+    maps = [PIL.Image.fromarray(values.astype(np.uint8), "P") for values in (ONES, np.where(ONES, 255, 2))]
+    for each in maps:
+        each.putpalette(bytes([0, 0, 0, 200, 0, 0, 0, 200, 0, *bytes(759)]))
+    beside(tmp_path, *maps)
+    with pytest.raises(UsdError, match=r"seg/1\.png: 0 and 255 have one colour .* `seg: {kind: ids}` .* colours}`"):
+        take(tmp_path)
+    take(tmp_path, "seg: {kind: colours}", size=72)
+    assert not kept(tmp_path, "1.png", "seg")[ONES > 0].any()
+    take(tmp_path, "seg: {kind: ids, void: none}", size=72)
+    assert (kept(tmp_path, "1.png", "seg")[ONES > 0] == ID_COLOURS[255]).all()
+
+
 def save_few_bits(path: Path, values: np.ndarray, bits: int, **chunks: bytes) -> None:
     """A grey PNG of fewer than 8 bits a pixel, which Pillow does not write."""
 

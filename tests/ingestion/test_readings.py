@@ -1,5 +1,6 @@
 """Readings that maps lack or that are out of range, and files of which a decoder keeps less than they hold."""
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -7,10 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests.ingestion.scenery import kept, notes, save, sight, take
+from tests.ingestion.scenery import image, kept, notes, save, sight, take
 from usd.errors import UsdError
-from usd.ingestion.names import WORDS
 from usd.ingestion.pictures import Refused, read_picture
+from usd.ingestion.raw import read_raw
+from usd.ingestion.words import WORDS
 from usd.tasks import MAPS, Map
 
 METRES = np.tile(np.linspace(1, 9, 72), (72, 1))  # (72, 72), near on the left
@@ -159,3 +161,52 @@ def test_colours_of_16_bits_that_are_too_dark_to_see_are_refused(
     else:
         with pytest.raises(Refused, match=f"^colours of 16 bits of up to {most} of 255: .* save it with 8 bits, as it"):
             read_picture(path, 32)
+
+
+def test_normals_in_floats_say_how_to_save_them(tmp_path: Path) -> None:
+    normals = np.zeros((72, 96, 3), np.float32)
+    normals[..., 0], normals[:, 48:, 0], normals[..., 2] = 0.6, -0.6, 0.8
+    save(tmp_path / "source/a.png", sight(1))
+    save(tmp_path / "source/a_normal.npy", normals)
+    with pytest.raises(UsdError, match=r"float32; .*; save normals n as PNG of 8 bits, \(n \+ 1\) / 2 \* 255, or move"):
+        take(tmp_path)
+    (tmp_path / "source/a_normal.npy").unlink()
+    save(tmp_path / "source/a_normal.png", ((normals + 1) / 2 * 255).astype(np.uint8))
+    take(tmp_path)
+    assert np.abs(kept(tmp_path, "a.png", "normal")[16, 4] / 127.5 - 1 - normals[0, 0]).max() < 0.02
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_jpeg_that_lacks_data_before_its_end_is_refused(share: float, mode: str, tmp_path: Path) -> None:
+    """Its lower part is grey, as that of a whole picture may be."""
+    data = BytesIO()
+    image(1, mode).save(data, "JPEG")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data.getvalue()[: int(share * len(data.getvalue()))] + b"\xff\xd9")
+    for read in (lambda path: read_picture(path, 32), read_raw):
+        with pytest.raises(
+            Refused, match="damaged: data are missing before its end, and its lower part is of one colour"
+        ):
+            read(path)
+    pixels = np.asarray(image(1, mode)).copy()
+    pixels[30:] = 128
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+        PIL.Image.fromarray(pixels, mode).save(path, **options)
+        assert not read_picture(path, 32).blank
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    {
+        b"\0\0\0\x18ftypheic\0\0\0\0": "HEIC or AVIF whatever its name; convert it to JPEG or PNG",
+        b"\0\0\0\x18ftypavif\0\0\0\0": "HEIC or AVIF whatever its name; convert it to JPEG or PNG",
+        b"\xef\xbb\xbf <!DOCTYPE html>": "a web page, SVG or other XML whatever its name",
+        b"\0\0\0\x18ftypmp42\0\0\0\0": "or its header is damaged",
+    }.items(),
+)
+def test_another_kind_of_file_is_named_whatever_its_name(data: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(data)
+    for read in (lambda path: read_picture(path, 32), read_raw):
+        with pytest.raises(Refused, match=f"^not a picture.*{said}"):
+            read(tmp_path / "a.jpg")

@@ -116,7 +116,7 @@ def test_a_folder_that_looks_like_maps_of_others_is_refused(grey: bool, others: 
         save(tmp_path / "source" / name, sight(number + 20)[..., 0] if grey else sight(number + 20))
     found = take(tmp_path, "folders: {photographs: image, paintings: image}" if others == "elsewhere" else "")
     refused = grey and others == "photographs"
-    why = "all of gt/ is grey or of few colours, and named like paintings/: maps? call the folder depth, hed, seg or"
+    why = "all of gt/ is grey or of few colours, and named like paintings/: maps? say what they are in"
     assert found[name].detail.startswith(why) == refused
     assert len(read_manifest(tmp_path / "out")) == (8 if refused else 12)
 

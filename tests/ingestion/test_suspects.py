@@ -80,3 +80,44 @@ def test_a_single_picture_that_may_be_a_map_is_noted(other: str, named: str, tmp
     take(tmp_path)
     assert len(read_manifest(tmp_path / "out")) == 4
     assert bool(re.search(named or "named like another", notes(tmp_path))) == bool(named)
+
+
+@pytest.mark.parametrize(
+    ("picture", "other", "declared"),
+    [
+        ("train/{}.jpg", "train_masks/{}_mask.png", "train: image, train_masks: …"),
+        ("a/img/{}.jpg", "a/machine/{}.png", "img: image, machine: …"),
+        ("{}.jpg", "gt/{}.png", "gt: …"),
+        ("one/x/{}.jpg", "two/y/{}_B.png", ""),
+        ("one/{}.jpg", "two/{}_B.png", ""),
+    ],
+)
+def test_what_the_message_says_makes_maps_of_them(picture: str, other: str, declared: str, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "source" / picture.format(number), sight(number))
+        save(tmp_path / "source" / other.format(number), sight(number + 20)[..., 0] // 64)
+        if "_" not in other:  # two folders alone would be asked about
+            save(tmp_path / "source" / Path(other).parents[1] / f"more/{number}.png", sight(number + 40)[..., 0])
+    said = take(tmp_path)[other.format(0)].detail
+    assert (f"`folders: {{{declared}}}`: depth, hed, seg, normal, " in said) == bool(declared)
+    if not declared:
+        folder = Path(picture).parent
+        assert f"move them to {folder}/, and give their pictures' whole names an ending" in said
+        for number in range(3):
+            path = tmp_path / "source" / other.format(number)
+            path.rename(tmp_path / "source" / folder / f"{number}_seg.png")
+    more = ", more: none" if "_" not in other else ""
+    take(tmp_path, f"folders: {{{declared.replace('…', 'seg')}{more}}}" if declared else "")
+    assert "3 seg maps read" in notes(tmp_path)
+    assert len(read_manifest(tmp_path / "out")) == 3
+
+
+def test_a_whole_folder_may_be_declared_to_hold_pictures(tmp_path: Path) -> None:
+    for number in range(3):
+        for folder in ("one", "two"):
+            save(tmp_path / f"source/{folder}/{number}.png", sight(number + 20 * (folder == "two")))
+        save(tmp_path / f"source/grey/{number}.png", sight(number + 40)[..., 0])
+    declared = "folders: {one: image, grey: …}"
+    assert f"`{declared}`: depth, hed, seg, normal, image or none" in take(tmp_path)["grey/0.png"].detail
+    take(tmp_path, declared.replace("…", "image"))
+    assert len(read_manifest(tmp_path / "out")) == 9

@@ -1,6 +1,7 @@
 """Which dataset the pipeline works on: the scenes that it draws, or a folder of your own pictures."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ def use(name: str, params: Path = PARAMS) -> list[str]:
     Raises:
         UsdError: the folder is not there, DVC does not track it, or params.yaml cannot be changed so.
     """
+    name = name.removeprefix("./").rstrip("/")  # as a shell completes it
     values = parse_yaml(read_text(params, FROM_ROOT), str(params))
     profiles = params.parent / "profiles"
     if name == RENDERED:
         return change([{"paths": {"scenes": SCENES, "photos": []}}, values_of(profiles / "rendered.yaml")], params)
     if not re.fullmatch(FOLDER, name):
-        raise UsdError(f"usd use {name}: expected 'rendered', or a folder beside params.yaml, such as photos")
+        raise UsdError(f"usd use {name}: {_remedy(name)}")
     try:
         free_name(name)
     except ValueError as error:
@@ -42,6 +44,16 @@ def use(name: str, params: Path = PARAMS) -> list[str]:
     listed = _photos(values)
     paths = {"scenes": f"data/{name}", "photos": listed if name in listed else [*listed, name]}
     return change([{"paths": paths}, values_of(profiles / "photos.yaml")], params)
+
+
+def _remedy(name: str) -> str:
+    """What to do with a folder that is elsewhere, or has a name that commands of dvc.yaml cannot have."""
+    expected = "expected 'rendered', or a folder beside params.yaml whose name has only letters, digits, _ and -"
+    last = re.sub(r"[^\w-]+", "_", Path(name).name).strip("_-")
+    if not last:
+        return f"{expected}, such as photos"
+    done = "move it there" if "/" in name else "rename it"
+    return f"{expected}; {done}, with `dvc move {shlex.quote(name)} {last}` if DVC tracks it"
 
 
 def _photos(values: Any) -> list[Any]:

@@ -27,6 +27,7 @@ from usd.inference.pipeline import USDiffusionPipeline
 from usd.ingestion import pictures
 
 GLANCE = 16  # pixels a side of pictures that are only checked
+SHOWN = 20  # unusable queries that a message names
 MODELS = (Path("models/us_diffusion"), Path("models/reference"))  # your own, and the one kept in git
 
 
@@ -168,8 +169,7 @@ def generate_files(
     results = results_of(queries, example, out)
     per_query("prompt", request.prompt, 1)
     read_example(*example, GLANCE)
-    for path in queries:  # a bad one is named before the model is loaded
-        read_image(path, GLANCE)
+    _check_queries(queries)  # before the model is loaded
     with no_empty_folder(out):
         check_writable(*results[:1])
         pipeline = load_pipeline(model)
@@ -188,6 +188,24 @@ def generate_files(
             }
             _write(image, picture, {"query": _file(path), **shared, **used})
     return results
+
+
+def _check_queries(queries: list[Path]) -> None:
+    """Read them all; all that cannot be read are named at once.
+
+    Raises:
+        UsdError: there are such.
+    """
+    bad: dict[Path, UsdError] = {}
+    for path in queries:
+        try:
+            read_image(path, GLANCE)
+        except UsdError as error:
+            bad[path] = error
+    if bad:
+        first, *others = bad
+        shown = ", ".join(path_text(Path(path.name)) for path in others[:SHOWN]) + (", …" if others[SHOWN:] else "")
+        raise UsdError(f"{bad[first]}" + (f"; and {len(others)} more: {shown}" if others else ""))
 
 
 def _write(image: PIL.Image.Image, picture: Path, note: dict[str, Any]) -> None:

@@ -5,18 +5,15 @@ from math import isclose
 from pathlib import Path
 
 from usd.data.likeness import perceptual_hash
-from usd.errors import UsdError
 from usd.files import path_text, sha256
 from usd.images import encode_png
-from usd.ingestion.classmaps import Surveyed, form_of, settle
 from usd.ingestion.colormaps import is_grey
 from usd.ingestion.findings import TOGETHER, Finding, refused
 from usd.ingestion.maps import to_picture
-from usd.ingestion.meanings import Maps, Segmentation
+from usd.ingestion.meanings import Maps
 from usd.ingestion.pictures import Picture, Refused, read_picture
 from usd.ingestion.raw import read_raw
 from usd.ingestion.scan import Sample
-from usd.parallel import parallel_map
 
 SERIAL = 32  # files; below, starting worker processes takes longer than the work
 
@@ -52,44 +49,6 @@ class Checked:
     wide: bool = False  # whether it is twice as wide as high
 
 
-def settle_classes(source: Path, samples: list[Sample], maps: Maps) -> Maps:
-    """The declarations, with one meaning for all class maps of the source.
-
-    Raises:
-        UsdError: it cannot be known.
-    """
-    listed = [sample.files["seg"] for sample in samples if "seg" in sample.files]
-    files = [file for file in dict.fromkeys(listed) if not _outside(file)]
-    if not files:
-        return maps
-    declared = maps.seg or Segmentation()
-    jobs = [Survey(source, file, declared) for file in files]
-    found = parallel_map(survey, jobs, "class maps", len(jobs), serial_below=SERIAL)
-    try:
-        settled = settle([each for each in found if each is not None], declared)
-    except Refused as reason:
-        raise UsdError(f"{source}: {reason}; --maps takes the file that says so, see docs/own-data.md") from reason
-    return maps.model_copy(update={"seg": settled})
-
-
-@dataclass(frozen=True)
-class Survey:
-    """A class map to be looked into before any is read."""
-
-    source: Path
-    file: Path
-    declared: Segmentation
-
-
-def survey(job: Survey) -> Surveyed | None:
-    """What a class map holds; None if it is refused, which `check` says."""
-    try:
-        form = form_of(read_raw(job.source / job.file), job.declared)
-    except Refused:
-        return None
-    return Surveyed(job.file, "greys" if form.grey else form.kind, form.used, form.mask, form.scale)
-
-
 def check(job: SampleCheck) -> Checked:
     """Read all files of a sample; if all are sound, its pictures wait for their key."""
     pictures: dict[str, Picture] = {}
@@ -98,7 +57,7 @@ def check(job: SampleCheck) -> Checked:
         try:
             if field == "image":
                 pictures[field] = read_picture(job.source / file, job.size)
-            elif _outside(file):
+            elif is_outside(file):
                 raise Refused("outside the folder of pictures, which alone is read; copy it there")
             elif "image" in pictures:
                 pictures[field] = to_picture(read_raw(job.source / file), field, job.maps, pictures["image"], job.size)
@@ -131,7 +90,7 @@ def check(job: SampleCheck) -> Checked:
     return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain, image.few, deep, wide)
 
 
-def _outside(file: Path) -> bool:
+def is_outside(file: Path) -> bool:
     """Whether a path that a table names leads out of the source."""
     return file.is_absolute() or ".." in file.parts
 

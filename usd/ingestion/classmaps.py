@@ -3,24 +3,19 @@
 Void pixels take the class beside them, since the record has no void; their share is counted.
 """
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 
 from usd.data.classes import CLASSES, MOST_CLASSES, PALETTE, STRAY, bit_colours
-from usd.files import path_text
 from usd.ingestion.meanings import Segmentation, Settled, rgb
 from usd.ingestion.pictures import Refused
 from usd.ingestion.raw import Raw
 
-Kind = Literal["ids", "colours", "greys"]  # greys of three channels: colours where other class maps are coloured
 FEW = 8  # values that any class map may have; of more, half must fill an area
 BLOCK = np.ones((3, 3), np.uint8)  # the smallest area
-VOID_REMEDY = "say `seg: {void: 255}` or `void: none`"
-MOST_ID_BESIDE_VOID = 63  # with higher ids, 255 may be a class: grey levels rather than ids
 VOC = bit_colours(256)  # the palette of PASCAL VOC's PNGs; their indices are class ids
 
 
@@ -119,91 +114,6 @@ def _inside(values: np.ndarray) -> np.ndarray:
     number = values.astype(np.float32)  # exact below 2²⁴
     found: np.ndarray = cv2.erode(number, BLOCK) == cv2.dilate(number, BLOCK)
     return found
-
-
-@dataclass(frozen=True)
-class Surveyed:
-    """Which ids or colours a class map holds."""
-
-    file: Path
-    kind: Kind
-    used: frozenset[int]
-    mask: bool  # it may be one of 0 and 255
-    scale: int = 1  # of its form
-
-
-def settle(found: list[Surveyed], declared: Segmentation) -> Segmentation:
-    """The one meaning of all class maps of a source, from their kinds and the values used in them.
-
-    Raises:
-        Refused: the maps do not agree, or leave open what 255 means.
-    """
-    if not found:
-        return declared
-    if any(each.kind == "colours" for each in found):
-        found = [_coloured(each) if each.kind == "greys" else each for each in found]
-    kinds = {"ids" if each.kind == "greys" else each.kind for each in found}
-    used: frozenset[int] = frozenset().union(*(each.used for each in found))
-    if len(kinds) > 1:
-        raise Refused("some class maps hold ids and others colours; keep one form, or put the others elsewhere")
-    kind: Literal["ids", "colours"] = "colours" if "colours" in kinds else "ids"
-    if kind == "colours" and len(used) > MOST_CLASSES:
-        raise Refused(f"{len(used)} colours in all class maps, at most {MOST_CLASSES}: they are instances, not classes")
-    _check_values(declared, kind)
-    _check_bits(found, declared)
-    void = declared.void
-    if isinstance(void, int) and void not in used and 255 in used:
-        raise Refused(f"no class map holds {void}, as seg.void declares, but some 255: say `void: 255` or `void: none`")
-    if void == "auto":
-        void = _void(found) if kind == "ids" and 255 in used and used - {0, 255} else "none"
-    settled = declared.model_dump() | {"kind": kind, "void": void}
-    return Settled(**settled, declared=declared)
-
-
-def _coloured(greys: Surveyed) -> Surveyed:
-    """The same with its greys as colours."""
-    return replace(greys, kind="colours", used=frozenset(value * 0x010101 for value in greys.used))
-
-
-def _void(found: list[Surveyed]) -> int:
-    """The void, 255, of ids of which some are neither that nor 0."""
-    if max(each for some in found for each in some.used - {255}) > MOST_ID_BESIDE_VOID:
-        raise Refused(f"grey values up to 255: is 255 void or a class? {VOID_REMEDY}")
-    if mask := next((each for each in found if each.mask), None):
-        raise Refused(
-            f"{path_text(mask.file)} holds 255 and one id, but for specks, and there are other ids: is 255 void or a "
-            f"class? {VOID_REMEDY}"
-        )
-    return 255
-
-
-def _check_values(declared: Segmentation, kind: Literal["ids", "colours"]) -> None:
-    """Refuse declared values that the maps cannot hold."""
-    named = [("void", declared.void), *(("classes", value) for value in declared.classes or ())]
-    for key, value in named:
-        if value not in ("auto", "none") and isinstance(value, int) != (kind == "ids"):
-            remedy = "an id, such as 255" if kind == "ids" else 'a colour, such as "#ffffff"'
-            raise Refused(f"class maps hold {kind}, and seg.{key} declares {value}; declare {remedy}")
-
-
-def _check_bits(found: list[Surveyed], declared: Segmentation) -> None:
-    """Refuse greys of fewer than 8 bits that may be ids or shades: programs that shrink PNGs store 0 and 17 as 0 and 1.
-
-    They are ids where they are declared, or where all class maps have as many bits; with 1 bit go masks of 0 and 255.
-    """
-    named = {declared.void, *(declared.classes or ())}
-    small = next((each for each in found if each.scale > 1 and each.used - {0} - named), None)
-    if small is None:
-        return
-    shown, most = path_text(small.file), 255 // small.scale
-    beyond = [each for each in named if isinstance(each, int) and each > most]
-    if small.scale < 255 and beyond:
-        raise Refused(f"{shown} has greys from 0 to {most}, not {min(beyond)}, as seg declares: say it as stored")
-    if any(each.scale != small.scale and each.used - {0, 255} for each in found):
-        raise Refused(
-            f"{shown} has greys from 0 to {most}, other class maps do not: declare all in `seg.classes`, or save all "
-            "with 8 bits a pixel"
-        )
 
 
 def recolour(values: np.ndarray, meaning: Segmentation) -> tuple[np.ndarray, np.ndarray]:

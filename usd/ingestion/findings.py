@@ -1,5 +1,6 @@
 """What became of every file of a source: the report of `usd ingest`."""
 
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from usd.files import path_text
 REPORT = "report.csv"
 DATASET = "(dataset)"
 TOGETHER = "taken with all its files or not at all"  # before the name of the file at fault
+ALONE = "a map without its image"  # before what it would be called
 LISTED = 40  # refused files that the table names; the report names all
 
 
@@ -38,9 +40,12 @@ def noted(detail: str) -> Finding:
 
 
 def reasons(findings: list[Finding]) -> Counter[str]:
-    """How many files were refused for each reason; a picture's and its maps' are one, whichever file is at fault."""
+    """How many files were refused for each reason; a picture's and its maps' are one, whichever file is at fault.
+
+    Maps without images are one, whatever they are called.
+    """
     details = (finding.detail for finding in findings if finding.status == "refused")
-    return Counter(each.partition(":")[0] if each.startswith(TOGETHER) else each for each in details)
+    return Counter(re.sub(f"^({TOGETHER}|{ALONE}):[^;]*", r"\1", each) for each in details)
 
 
 def as_csv(findings: list[Finding]) -> str:

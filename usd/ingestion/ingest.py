@@ -12,7 +12,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | near-duplicates | accepted, all in one split |
 | the same picture again, byte for byte | refused; that with the most files is taken, with any one's split |
 | 0 bytes; more than 256 MiB; no permission; link to nowhere or to itself; device or pipe | refused |
-| not a picture whatever its name; header or data cut off or damaged | refused |
+| not a picture whatever its name; header or data cut off or damaged, unless a progressive JPEG has its end | refused |
 | more than 100 megapixels (decompression bomb); a side of less than 16 pixels | refused |
 | colours of 16 bits that fill the lower ones only | refused |
 | animated, several pages; image of floating point, of more than 16 bits, or of 16 measured bits | refused |
@@ -24,13 +24,16 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
 | soft edges of low values only, such as 0 and 1 | refused |
 | class ids in grey of fewer than 8 bits in some files only | the whole source |
+| class masks in alpha of several colours | the whole source |
+| class maps with one colour in their palette for two ids | the whole source, unless `kind` is declared |
 | what is declared of the classes or the colour map does not fit the map | refused, or the whole source |
 | maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
 | missing readings, void | filled from beside them and counted; refused above a share |
 | class map saved as JPEG or lossy WebP, anti-aliased, or a photograph | refused |
 | map without its image; canny or outpaint map (stage `annotate` makes them) | refused; the image is not concerned |
 | two folders with pictures of the same names, such as `A/` and `B/` | the whole source, unless `folders` is declared |
-| of more than two, one grey or of few colours, named like one in colour; most `0_B` beside `0_A` | refused |
+| of more than two, one grey or of few colours, named like one in colour | refused, unless `folders` is declared |
+| most `0_B` grey or of few colours, beside `0_A` in one folder | refused |
 | most `0_class_id` grey or of few colours, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
 | folder, or names with a part in common, all of few colours or grey of 16 bits, others not | refused |
 | the same, grey and called `groundtruth_depth`, or in colour: `0.normal_cam` beside `0.tonemap` | refused |
@@ -66,16 +69,17 @@ from usd.config.values import Layout
 from usd.data.record import MANIFEST, SPLITS, field_path, write_manifest
 from usd.errors import UsdError
 from usd.files import atomic_directory, path_text
-from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check, settle_classes
+from usd.ingestion.checking import SERIAL, Checked, SampleCheck, check
 from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refused
 from usd.ingestion.halves import without_doubles
 from usd.ingestion.maplike import without_maplike
 from usd.ingestion.meanings import Maps, read_maps
-from usd.ingestion.names import one_path
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, given_splits, read_splits
+from usd.ingestion.survey import settle_classes
 from usd.ingestion.suspects import without_suspects
+from usd.ingestion.words import one_path
 from usd.parallel import parallel_map
 
 STEP = 8  # pixels; the networks halve a picture three times
@@ -114,7 +118,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
         checked, doubles = without_doubles(list(found), maps.folders)
-        checked, suspects = without_suspects(checked)
+        checked, suspects = without_suspects(checked, maps.folders)
         checked, maplike = without_maplike(checked, maps.folders)
         suspects += doubles + maplike
         sound = [each for each in checked if each.row]

@@ -13,8 +13,8 @@ from pathlib import Path
 from usd.files import path_text
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, noted, refused
-from usd.ingestion.names import WORDS, one_form, spelt
 from usd.ingestion.suspects import ENDING_REMEDY, FEWEST, MARK, ODD
+from usd.ingestion.words import WORDS, one_form, spelt
 from usd.tasks import MAPS
 
 # Where a word of `classSegmentation` ends.

@@ -25,7 +25,7 @@ from usd.config.loading import parse_yaml
 from usd.data.classes import CLASSES
 from usd.errors import UsdError
 from usd.ingestion import colormaps
-from usd.ingestion.names import spelt
+from usd.ingestion.words import spelt
 
 RGB = re.compile("#[0-9a-fA-F]{6}")
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}

@@ -5,55 +5,28 @@ Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/
 `a/b/depth.png` beside `a/b/rgb.png`.
 """
 
-import posixpath
 import re
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections import Counter
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from unicodedata import normalize
 
 from usd.data.record import SPLITS
+from usd.ingestion.words import (
+    FOREIGN,
+    LEFT_OUT,
+    SPLIT,
+    SPLIT_INSIDE,
+    SPLIT_WORDS,
+    WORDS,
+    Words,
+    folder_word,
+    one_form,
+    spelt,
+)
 from usd.tasks import MAPS
 
-CONDITION = "condition"  # a map of a kind that the layout leaves open
-FOREIGN = "foreign"  # a map of a kind that the project does not have
-LEFT_OUT = "none"  # a folder that is declared to be of no use
-Words = Mapping[str, str | None]  # of a source, beside WORDS or instead: folder → field; None is not a word
-WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name → field
-    **{name: name for name in MAPS},
-    **dict.fromkeys(("depths", "depth_map", "depth_maps", "depthmap", "depthmaps", "disparity", "disp"), "depth"),
-    **dict.fromkeys(("disp_occ_0", "disp_noc_0", "disp_occ", "disp_noc", "inverse_depth", "inv_depth"), "depth"),
-    **dict.fromkeys(("depth_anything", "depth_gt", "gt_depth", "depth_png", "depth_raw", "depth_vis"), "depth"),
-    **dict.fromkeys(("depth_color", "depth_colored", "depth_image", "depth_images", "midas", "zoe_depth"), "depth"),
-    **dict.fromkeys(("segs", "segmentation", "segmentations", "segmentationclass", "semantic", "mask", "masks"), "seg"),
-    **dict.fromkeys(("label", "labels", "annotations", "gtfine_labelids", "gtfine_labeltrainids", "labelids"), "seg"),
-    **dict.fromkeys(("gtcoarse_labelids", "gtcoarse_labeltrainids", "gtcoarse", "labeltrainids", "gtfine"), "seg"),
-    **dict.fromkeys(("stuffthingmaps", "seg_map", "seg_maps"), "seg"),
-    **dict.fromkeys(("segmentation_mask", "segmentation_masks", "semantic_segmentation", "semantic_mask"), "seg"),
-    **dict.fromkeys(("semantic_masks", "segmentation_map", "segmentation_maps", "seg_mask", "seg_masks"), "seg"),
-    **dict.fromkeys(("gt_mask", "gt_masks", "label_map", "label_maps", "label_image", "semantics"), "seg"),
-    **dict.fromkeys(("edge", "edges", "soft_edges", "softedge", "softedges", "hed_edges"), "hed"),
-    **dict.fromkeys(("normals", "normal_map", "normal_maps"), "normal"),
-    **dict.fromkeys(
-        ("condition", "conditions", "conditioning", "conditioning_image", "conditioning_images"), CONDITION
-    ),
-    **dict.fromkeys(("pose", "poses", "openpose", "lineart", "scribble", "scribbles", "mlsd", "sketch"), FOREIGN),
-    **dict.fromkeys(("sketches", "alpha", "matte", "mattes", "trimap", "instance", "instances", "panoptic"), FOREIGN),
-    **dict.fromkeys(("flow", "confidence", "gtfine_color", "gtfine_instanceids", "instanceids"), FOREIGN),
-    **dict.fromkeys(("gtcoarse_color", "gtcoarse_instanceids"), FOREIGN),
-    **dict.fromkeys(("segmentationobject", "saliency", "boxes", "thumbnails"), FOREIGN),
-    **dict.fromkeys(("image", "images", "img", "imgs", "rgb", "jpegimages", "leftimg8bit", "photos"), "image"),
-    **dict.fromkeys(("color", "colors", "colour", "colours"), "image"),
-    **dict.fromkeys(("pictures", "image_2", "image_02"), "image"),
-}
-PAIRED = {"source": CONDITION, "target": "image"}  # ControlNet's folders, where both are there
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
 _WORD = "|".join(word.replace("_", "[._ -]") for word in sorted(WORDS, key=len, reverse=True))
 ENDING = re.compile(rf"(?P<base>.+?)(?P<mark>[._ -]|(?<=\d))(?P<word>{_WORD})")  # no mark: only beside a digit
 BEGINNING = re.compile(rf"(?P<word>{_WORD})(?P<mark>[._ -]|(?<!\d)(?=\d))(?P<base>.+)")  # image_20 is not an image_2
@@ -73,39 +46,6 @@ class Place:
         return Place(self.whole, "image")
 
 
-def one_form(text: str) -> str:
-    """The text in one Unicode form: NFC."""
-    return normalize("NFC", text)
-
-
-def one_path(text: str) -> str:
-    """A path in one form: with slashes between folders, without `./`."""
-    return posixpath.normpath(one_form(text).replace("\\", "/"))
-
-
-def folder_words(files: Set[PurePath], declared: Mapping[str, str]) -> Words:
-    """What this source's folders are called, beside WORDS: ControlNet's pair, if it is there, and the declared ones.
-
-    Where no declared folder holds maps, `image` is not a word: pictures of the same name are different pictures.
-    """
-    parts = {part.lower() for file in files for part in file.parent.parts}
-    found: dict[str, str | None] = {**PAIRED} if PAIRED.keys() <= parts else {}
-    alone = set(declared.values()) <= {"image", LEFT_OUT}
-    return found | {spelt(name): None if alone and field == "image" else field for name, field in declared.items()}
-
-
-def folder_word(part: str, words: Words) -> str | None:
-    """The field that a folder's name stands for."""
-    word = spelt(part)
-    return words[word] if word in words else WORDS.get(word)
-
-
-def map_folder(file: PurePath, words: Words) -> str | None:
-    """The folder that says that a file is a map."""
-    told = (part for part in reversed(file.parent.parts) if folder_word(part, words) not in (None, "image"))
-    return next(told, None)
-
-
 def place_of(file: PurePath, words: Words = MappingProxyType({}), images: Set[str] = frozenset()) -> Place:
     """The sample and the field of a file; `words` are the source's own for its folders, `images` names in lower case.
 
@@ -115,7 +55,7 @@ def place_of(file: PurePath, words: Words = MappingProxyType({}), images: Set[st
     stem, field = one_form(file.stem), None
     for number, part in reversed(list(enumerate(folders))):
         if field := folder_word(part, words):
-            del folders[number]
+            folders[_first(folders, number, words) : number + 1] = _split_of_word(part, words)
             break
     whole = "/".join((*folders, stem))
     word, base, sure, first = _parts(stem)
@@ -127,6 +67,35 @@ def place_of(file: PurePath, words: Words = MappingProxyType({}), images: Set[st
         sure = False  # images/normal_0.png may be a picture
     name = "/".join((*folders, base) if base else folders) or "."
     return Place(name, said, said != "image" and (sure or field not in (None, "image")), whole)
+
+
+def _first(folders: list[str], number: int, words: Words) -> int:
+    """Where the folders begin that say the same as that of the number: `masks/masks`, or `annotations/trimaps`."""
+    field = folder_word(folders[number], words)
+    while number:
+        above = folder_word(folders[number - 1], words)
+        doubled = spelt(folders[number - 1]) == spelt(folders[number])
+        if not doubled and (field in ("image", LEFT_OUT) or above != field) and (field != FOREIGN or above not in MAPS):
+            break
+        number -= 1
+    return number
+
+
+def _split_of_word(part: str, words: Words) -> list[str]:
+    """The split in a declared folder's name, if all of these have one, and those of a field several.
+
+    Then train/0.png and test/0.png are two images, and trainannot/0.png is a map of the first.
+    """
+    found = {word: (field, _split_in(word)) for word, field in words.items() if field != LEFT_OUT}
+    splits = [split for _, split in found.values()]
+    several = max(Counter(field for field, _ in set(found.values())).values(), default=0) > 1
+    own = found.get(spelt(part), (None, None))[1]
+    return [own] if own and all(splits) and several else []
+
+
+def _split_in(word: str) -> str | None:
+    found = SPLIT.match(word) or SPLIT_INSIDE.search(word)
+    return SPLIT_WORDS[found[1]] if found else None
 
 
 def spellings(names: Iterable[str]) -> dict[str, str]:
@@ -148,12 +117,23 @@ def places_of(files: Collection[Path], words: Words, listed: Set[Path]) -> dict[
     images |= {each.whole for each in found.values() if not each.certain and each.name not in images}
     known = spellings(images)
     lower = {name.lower() for name in images}
+    ended = with_endings((file, each.whole) for file, each in found.items() if each.field == "image")
 
-    def cased(name: str) -> str:
+    def cased(name: str, image: bool) -> str:
+        name = name if image or name.lower() in lower else ended.get(name.lower(), name)
         return known.get(name.lower(), name)
 
     found = {file: place_of(file, words, lower) for file in files}
-    return {file: replace(each, name=cased(each.name), whole=cased(each.whole)) for file, each in found.items()}
+    return {
+        file: replace(each, name=cased(each.name, each.field == "image"), whole=cased(each.whole, True))
+        for file, each in found.items()
+    }
+
+
+def with_endings(images: Iterable[tuple[Path, str]]) -> dict[str, str]:
+    """Names of images by these and their files' endings in lower case: `masks/0.jpg.png` may be the map of `0.jpg`."""
+    found = {f"{name}{file.suffix}": name for file, name in images}
+    return {lower: found[whole] for lower, whole in spellings(found).items()}
 
 
 def _parts(stem: str) -> tuple[str | None, str, bool, bool]:
@@ -172,11 +152,6 @@ def _parts(stem: str) -> tuple[str | None, str, bool, bool]:
         return word, stem[len(found["word"] + found["mark"]) :], sure, True
     word = spelt(stem)
     return (word, "", word in MAPS, False) if word in WORDS else (None, "", False, False)
-
-
-def spelt(text: str) -> str:
-    """A word as the keys of WORDS are spelt."""
-    return re.sub("[ .-]", "_", one_form(text).lower())
 
 
 def split_of(file: PurePath) -> str | None:

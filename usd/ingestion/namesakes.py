@@ -7,7 +7,7 @@ from pathlib import Path
 
 from usd.errors import UsdError
 from usd.files import path_text
-from usd.ingestion.names import SPLIT, WORDS, Words, one_form, spelt
+from usd.ingestion.words import SPLIT, WORDS, Words, one_form, spelt
 
 FEWEST = 3  # names that two folders share; fewer may be chance
 JPEG = {".jpg", ".jpeg"}

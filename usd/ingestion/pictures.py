@@ -37,6 +37,8 @@ MOST_PIXELS = 100_000_000
 MOST_BYTES = 2**28
 COLOURS = ("RGB", "RGBA", "RGBX")  # modes
 JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+READ_AHEAD = 8  # bytes
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 PADDING = 64  # zeros at the end of a JPEG that is whole may be fewer
 
 TURNS = {  # EXIF orientation → the stored array turned upright
@@ -114,7 +116,7 @@ def read_picture(path: Path, size: int, pick: bool = False, turn: int = 1) -> Pi
         Refused: the file is not a usable picture.
     """
     data = read_source(path)
-    with decoding(), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
+    with decoding(data), PIL.Image.open(BytesIO(data), formats=FORMATS) as file:
         check_header(file)
         repairs = [] if file.format in (SUFFIXES.get(path.suffix.lower()), "MPO") else ["wrong extension"]
         if narrow := narrowed(file):
@@ -123,6 +125,7 @@ def read_picture(path: Path, size: int, pick: bool = False, turn: int = 1) -> Pi
             file.getexif()[PIL.ExifTags.Base.Orientation] = turn
         orientation = orientation_of(file)  # gone from a TIFF once decoded
         pixels, shape, few = _decode(file, size, pick, repairs)
+        check_end(file, data)
         if narrow and file.mode in COLOURS and 0 < (most := _brightest(file)) < DARKEST_16_BIT >> 8:
             raise Refused(
                 f"colours of 16 bits of up to {most} of 255: too dark to see; save it with 8 bits, as it looks"
@@ -131,8 +134,8 @@ def read_picture(path: Path, size: int, pick: bool = False, turn: int = 1) -> Pi
 
 
 @contextmanager
-def decoding() -> Iterator[None]:
-    """Without warnings, and with what a decoder raises as `Refused`."""
+def decoding(data: bytes) -> Iterator[None]:
+    """Without warnings, and with what a decoder of a file's bytes raises as `Refused`."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
@@ -143,9 +146,18 @@ def decoding() -> Iterator[None]:
     except PIL.Image.DecompressionBombError as error:
         raise Refused(f"more than {MOST_PIXELS // 10**6} megapixels") from error
     except PIL.UnidentifiedImageError as error:
-        raise Refused("not a picture, or its header is damaged") from error
+        raise Refused(_not_a_picture(data)) from error
     except Exception as error:  # a decoder may raise anything on a damaged file, which must not end the other files
         raise Refused(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _not_a_picture(data: bytes) -> str:
+    """What a file is that no decoder takes, whatever it is called."""
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+        return "not a picture that is read, but HEIC or AVIF whatever its name; convert it to JPEG or PNG"
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+        return "not a picture, but a web page, SVG or other XML whatever its name; download or export it as JPEG or PNG"
+    return "not a picture, or its header is damaged"
 
 
 def check_header(file: PIL.ImageFile.ImageFile) -> None:
@@ -163,6 +175,25 @@ def check_header(file: PIL.ImageFile.ImageFile) -> None:
 def narrowed(file: PIL.ImageFile.ImageFile) -> bool:
     """Whether it has 16 bits a channel, of which Pillow reads 8 if it is in colour; to be asked first of all."""
     return ";16" in str(file.tile)  # it says so only here, until anything is decoded
+
+
+def check_end(file: PIL.Image.Image, data: bytes) -> None:
+    """Refuse a decoded JPEG that has its end, but lacks data before it: the rest of its rows is of one colour.
+
+    Without that end, a decoder that needs more than the few bytes that it reads ahead says so. A progressive one is
+    never told from a whole one.
+    """
+    data = data.rstrip(b"\0")
+    if file.format not in ("JPEG", "MPO") or file.info.get("progressive") or not data.endswith(JPEG_END):
+        return
+    last = np.asarray(file.crop((0, file.height - 1, file.width, file.height)))
+    if (last != last[:, :1]).any():
+        return
+    with PIL.Image.open(BytesIO(data.removesuffix(JPEG_END) + bytes(READ_AHEAD)), formats=("JPEG",)) as again:
+        try:
+            again.load()
+        except OSError as error:
+            raise Refused("damaged: data are missing before its end, and its lower part is of one colour") from error
 
 
 def _brightest(file: PIL.Image.Image) -> int:

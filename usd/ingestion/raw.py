@@ -15,6 +15,7 @@ from usd.ingestion.pictures import (
     LEAST_SIDE,
     SUFFIXES,
     Refused,
+    check_end,
     check_header,
     decoding,
     narrowed,
@@ -59,7 +60,7 @@ def read_raw(path: Path) -> Raw:
     if path.suffix.lower() in UNREAD:
         raise Refused(f"{path.suffix.lower()} files are not read; save the values as .npy or 16-bit PNG")
     data = read_source(path)
-    with decoding():
+    with decoding(data):
         return _read(path, data)
 
 
@@ -78,6 +79,7 @@ def _read(path: Path, data: bytes) -> Raw:
         if file.mode == "L" and scale > 1 and "transparency" in file.info:
             file.info["transparency"] *= scale
         values, full, palette = _decode(file)
+        check_end(file, data)
         return Raw(values, full, _opaque(file), palette, lossy, narrow, orientation, repairs, sha256(data), scale)
 
 
@@ -148,7 +150,9 @@ def _array(values: np.ndarray, digest: str) -> Raw:
     values = values.squeeze() if values.ndim == 3 and 1 in values.shape else values
     coloured = values.ndim == 3 and values.shape[-1] == 3 and values.dtype == np.uint8
     if (values.ndim != 2 and not coloured) or values.dtype.kind not in "uif":
-        raise Refused(f"an array {values.shape} of {values.dtype}; a map is (H, W) numbers")
+        normals = values.ndim == 3 and values.shape[-1] == 3 and values.dtype.kind == "f"
+        remedy = "; save normals n as PNG of 8 bits, (n + 1) / 2 * 255, or move them out" if normals else ""
+        raise Refused(f"an array {values.shape} of {values.dtype}; a map is (H, W) numbers{remedy}")
     if min(values.shape[:2]) < LEAST_SIDE:
         raise Refused(f"{values.shape[1]}x{values.shape[0]} pixels: a side of less than {LEAST_SIDE}")
     full = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)

@@ -1,6 +1,6 @@
 """Where your own data come from: which files of a folder make a sample, in either layout. No picture is opened here.
 
-folder: `name.jpg`, its maps `name.depth.png`, `name_depth.png` or `depth/name.png` (`usd.ingestion.names` has all
+folder: `name.jpg`, its maps `name.depth.png`, `name_depth.png` or `depth/name.png` (`usd.ingestion.words` has all
 words), its caption `name.txt` or a row of a table (`usd.ingestion.tables`); else the file name makes the caption.
 Folders `train`, `val` and `test` are kept as splits.
 
@@ -18,18 +18,7 @@ from usd.files import path_text
 from usd.ingestion.captions import from_name, from_prompt, from_seeds, one_line
 from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.meanings import Maps
-from usd.ingestion.names import (
-    CONDITION,
-    LEFT_OUT,
-    Place,
-    Words,
-    folder_words,
-    own_splits,
-    place_of,
-    places_of,
-    spelt,
-    unread_splits,
-)
+from usd.ingestion.names import Place, own_splits, place_of, places_of, unread_splits
 from usd.ingestion.namesakes import check_namesakes
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
@@ -37,6 +26,7 @@ from usd.ingestion.scan import Claims, Sample, Scan, assemble, read_text, unusab
 from usd.ingestion.splits import BY_HAND
 from usd.ingestion.tables import Entry, read_tables
 from usd.ingestion.texts import add_rows, text_files
+from usd.ingestion.words import CONDITION, LEFT_OUT, Words, folder_words, spelt
 from usd.tasks import MAPS
 
 PAIR = re.compile(r"(?P<seed>.+)_(?P<side>[01])(?:_(?P<map>[a-z]+))?")

@@ -1,4 +1,7 @@
-"""Splits by content: near-duplicates stay together, and a picture keeps its split when others come."""
+"""Splits by content: near-duplicates stay together, and a picture keeps its split when others come.
+
+But a near-duplicate may move its family, and where a split is empty by chance, the family that fills it may be another.
+"""
 
 import csv
 import hashlib
@@ -15,7 +18,7 @@ from usd.errors import UsdError, counted
 from usd.files import path_text
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, noted
-from usd.ingestion.names import SPLIT_WORDS, one_path
+from usd.ingestion.words import SPLIT_WORDS, one_path
 
 SHARES = {"test": 0.05, "val": 0.05}  # of the families; train has the rest
 BY_HAND = "decide by hand: splits.csv beside the pictures or --splits FILE, or folders train/, val/, test/"

@@ -2,14 +2,16 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from usd.files import path_text
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, noted, refused
-from usd.ingestion.names import WORDS, one_form, spelt
+from usd.ingestion.names import place_of
+from usd.ingestion.words import WORDS, one_form, spelt
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
 ODD = 0.05  # share of a series that may be unlike the others, and one of those whose names end alike
@@ -30,11 +32,6 @@ class Series:
         """As an error message names it."""
         folder = "" if self.ending and self.folder == Path() else f"{path_text(self.folder)}/"
         return f"{folder}*{self.ending}" if self.ending else folder
-
-    @property
-    def remedy(self) -> str:
-        """What to do if they are maps."""
-        return ENDING_REMEDY if self.ending else "call the folder depth, hed, seg or normal"
 
     def add(self, own: str, picture: Checked) -> None:
         """Take in one picture."""
@@ -63,7 +60,7 @@ class Series:
         return len(self.plain) == len(self.members)
 
 
-def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Finding]]:
+def without_suspects(checked: list[Checked], folders: Mapping[str, str]) -> tuple[list[Checked], list[Finding]]:
     """The samples without those that look like maps of others, and the findings on these; and a note on doubtful ones.
 
     A series is suspect if all its pictures are grey or of few colours, none has a map, and each has a namesake in
@@ -72,7 +69,12 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
     Where the namesakes are in colour, one picture or a few may lack theirs, or be in colour in a series that is not
     a folder; but numbered pictures of one thing, which share their numbers by chance, must all be like that. With
     `0_mask_1.png` goes `0_mask_2.png`, however few there are of these.
+
+    Args:
+        checked: all samples.
+        folders: what the source's own are declared to hold; one of images as a whole is not suspect.
     """
+    images = {spelt(name) for name, field in folders.items() if field == "image"}
     series: dict[tuple[Path, str], Series] = {}
     for each in checked:
         if each.row:
@@ -85,9 +87,10 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
                 coloured[own].append(some)
     known: dict[tuple[Path, str], tuple[Series, str]] = {}
     for some in series.values():
-        if len(some.plain) >= FEWEST and (beside := _beside(some, coloured)):
+        declared = not some.ending and spelt(some.folder.name) in images
+        if len(some.plain) >= FEWEST and not declared and (beside := _beside(some, coloured)):
             share = "all" if some.all_plain else "most"
-            why = f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {some.remedy}"
+            why = f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {_remedy(some, beside)}"
             known.setdefault((some.folder, some.ending), (some, why))
             known.setdefault((some.folder, some.pattern), (beside, why))
     findings: dict[int, Finding] = {}
@@ -96,9 +99,36 @@ def without_suspects(checked: list[Checked]) -> tuple[list[Checked], list[Findin
             others, why = known.get(key, (None, ""))
             for own in some.plain & others.members.keys() if others else ():
                 file = some.members[own].job.sample.files["image"]
-                findings.setdefault(id(some.members[own]), refused(file, f"{why}; or give pictures other names"))
+                findings.setdefault(id(some.members[own]), refused(file, why))
     kept = [each for each in checked if id(each) not in findings]
     return kept, [*findings.values(), *_hint(kept, series)]
+
+
+def _remedy(suspect: Series, beside: Series) -> str:
+    """What to do if they are maps of the pictures that they are named like, and if they are not."""
+    if suspect.folder == beside.folder:
+        return f"{ENDING_REMEDY}; or give pictures other names"
+    own = min(suspect.plain & beside.members.keys())
+    one, other = (some.members[own].job.sample.files["image"] for some in (beside, suspect))
+    parts = _apart(one.parent, other.parent)
+    words = {spelt(part): field for part, field in zip(parts, ("image", "seg"), strict=True) if part}
+    if parts[1] and place_of(one, words).name.lower() == place_of(other, words).name.lower():
+        first = f"{path_text(Path(parts[0]))}: image, " if parts[0] else ""
+        rest = "none; or give pictures other names" if suspect.ending else "image or none"
+        declared = f"`folders: {{{first}{path_text(Path(parts[1]))}: …}}`"
+        return f"say what they are in maps.yaml, {declared}: depth, hed, seg, normal, {rest}"
+    return f"move them to {path_text(one.parent)}/, and {ENDING_REMEDY}; or give pictures other names"
+
+
+def _apart(one: Path, other: Path) -> tuple[str, str]:
+    """The part in which two folders differ; nothing where one has none there, or where more parts differ."""
+    mine, its = one.parts, other.parts
+    place = next(place for place, parts in enumerate(zip_longest(mine, its)) if parts[0] != parts[1])
+    if len(mine) == len(its) and mine[place + 1 :] == its[place + 1 :]:
+        return mine[place], its[place]
+    if mine[place:] == its[place + 1 :]:
+        return "", its[place]
+    return (mine[place], "") if mine[place + 1 :] == its[place:] else ("", "")
 
 
 def _hint(kept: list[Checked], series: dict[tuple[Path, str], Series]) -> Iterator[Finding]:

@@ -14,10 +14,10 @@ from usd.data.record import SPLITS
 from usd.errors import UsdError
 from usd.ingestion.captions import one_line
 from usd.ingestion.findings import refused
-from usd.ingestion.names import FOREIGN, SPLIT_WORDS, WORDS, one_form, spelt
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
 from usd.ingestion.scan import LAYOUT_REMEDY, Scan, read_text
+from usd.ingestion.words import FOREIGN, SPLIT_WORDS, WORDS, one_form, spelt
 
 IMAGE_COLUMNS = ("file_name", "filename", "image_file_name", "image", "target")
 TEXT_COLUMNS = ("text", "caption", "prompt")

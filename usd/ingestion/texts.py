@@ -5,11 +5,12 @@ from pathlib import Path
 from usd.files import path_text
 from usd.ingestion.captions import from_lines, one_line
 from usd.ingestion.findings import noted, refused
-from usd.ingestion.names import Words, map_folder, place_of, spellings
+from usd.ingestion.names import place_of, spellings, with_endings
 from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
 from usd.ingestion.scan import Scan, read_text, unusable
 from usd.ingestion.tables import TABLES, Entry, count_of
+from usd.ingestion.words import Words, map_folder
 
 TABLE_NAMES = ("caption", "captions", "metadata", "prompts")  # text files that may be tables
 TABLE_REMEDY = "a table of captions is called metadata.csv, and has the columns file_name and text"
@@ -21,7 +22,7 @@ def text_files(
     """Name → caption of the samples that have a text file; files that cannot be used are findings."""
     captions: dict[str, str] = {}
     several: list[Path] = []
-    spelling = spellings(samples)
+    spelling = with_endings((fields["image"], name) for name, fields in samples.items()) | spellings(samples)
     for file in files:
         suffix = file.suffix.lower()
         if suffix in (*SUFFIXES, ARRAY, *UNREAD) or file.name.lower() in TABLES:

@@ -1,0 +1,89 @@
+"""The words that folders and file names have for images, for maps of a kind and for splits."""
+
+import posixpath
+import re
+from collections.abc import Mapping, Set
+from pathlib import PurePath
+from unicodedata import normalize
+
+from usd.tasks import MAPS
+
+CONDITION = "condition"  # a map of a kind that the layout leaves open
+FOREIGN = "foreign"  # a map of a kind that the project does not have
+LEFT_OUT = "none"  # a folder that is declared to be of no use
+Words = Mapping[str, str | None]  # of a source, beside WORDS or instead: folder → field; None is not a word
+WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name → field
+    **{name: name for name in MAPS},
+    **dict.fromkeys(("depths", "depth_map", "depth_maps", "depthmap", "depthmaps", "disparity", "disp"), "depth"),
+    **dict.fromkeys(("disp_occ_0", "disp_noc_0", "disp_occ", "disp_noc", "inverse_depth", "inv_depth"), "depth"),
+    **dict.fromkeys(("depth_anything", "depth_gt", "gt_depth", "depth_png", "depth_raw", "depth_vis"), "depth"),
+    **dict.fromkeys(("depth_color", "depth_colored", "depth_image", "depth_images", "midas", "zoe_depth"), "depth"),
+    **dict.fromkeys(("segs", "segmentation", "segmentations", "segmentationclass", "semantic", "mask", "masks"), "seg"),
+    **dict.fromkeys(("label", "labels", "annotations", "gtfine_labelids", "gtfine_labeltrainids", "labelids"), "seg"),
+    **dict.fromkeys(("gtcoarse_labelids", "gtcoarse_labeltrainids", "gtcoarse", "labeltrainids", "gtfine"), "seg"),
+    **dict.fromkeys(("stuffthingmaps", "seg_map", "seg_maps"), "seg"),
+    **dict.fromkeys(("segmentation_mask", "segmentation_masks", "semantic_segmentation", "semantic_mask"), "seg"),
+    **dict.fromkeys(("semantic_masks", "segmentation_map", "segmentation_maps", "seg_mask", "seg_masks"), "seg"),
+    **dict.fromkeys(("gt_mask", "gt_masks", "label_map", "label_maps", "label_image", "semantics"), "seg"),
+    **dict.fromkeys(("edge", "edges", "soft_edges", "softedge", "softedges", "hed_edges"), "hed"),
+    **dict.fromkeys(("normals", "normal_map", "normal_maps"), "normal"),
+    **dict.fromkeys(
+        ("condition", "conditions", "conditioning", "conditioning_image", "conditioning_images"), CONDITION
+    ),
+    **dict.fromkeys(("pose", "poses", "openpose", "lineart", "scribble", "scribbles", "mlsd", "sketch"), FOREIGN),
+    **dict.fromkeys(
+        ("sketches", "alpha", "matte", "mattes", "trimap", "trimaps", "instance", "instances", "panoptic"), FOREIGN
+    ),
+    **dict.fromkeys(("flow", "confidence", "gtfine_color", "gtfine_instanceids", "instanceids"), FOREIGN),
+    **dict.fromkeys(("gtcoarse_color", "gtcoarse_instanceids"), FOREIGN),
+    **dict.fromkeys(("segmentationobject", "saliency", "boxes", "thumbnails"), FOREIGN),
+    **dict.fromkeys(("image", "images", "img", "imgs", "rgb", "jpegimages", "leftimg8bit", "photos"), "image"),
+    **dict.fromkeys(("color", "colors", "colour", "colours"), "image"),
+    **dict.fromkeys(("pictures", "image_2", "image_02"), "image"),
+}
+PAIRED = {"source": CONDITION, "target": "image"}  # ControlNet's folders, where both are there
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
+SPLIT_INSIDE = re.compile(rf"(?<=_)({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})(?![a-z])")
+
+
+def one_form(text: str) -> str:
+    """The text in one Unicode form: NFC."""
+    return normalize("NFC", text)
+
+
+def one_path(text: str) -> str:
+    """A path in one form: with slashes between folders, without `./`."""
+    return posixpath.normpath(one_form(text).replace("\\", "/"))
+
+
+def spelt(text: str) -> str:
+    """A word as the keys of WORDS are spelt."""
+    return re.sub("[ .-]", "_", one_form(text).lower())
+
+
+def folder_words(files: Set[PurePath], declared: Mapping[str, str]) -> Words:
+    """What this source's folders are called, beside WORDS: ControlNet's pair, if it is there, and the declared ones.
+
+    Where no declared folder holds maps, `image` is not a word: pictures of the same name are different pictures.
+    """
+    parts = {part.lower() for file in files for part in file.parent.parts}
+    found: dict[str, str | None] = {**PAIRED} if PAIRED.keys() <= parts else {}
+    alone = set(declared.values()) <= {"image", LEFT_OUT}
+    return found | {spelt(name): None if alone and field == "image" else field for name, field in declared.items()}
+
+
+def folder_word(part: str, words: Words) -> str | None:
+    """The field that a folder's name stands for."""
+    word = spelt(part)
+    return words[word] if word in words else WORDS.get(word)
+
+
+def map_folder(file: PurePath, words: Words) -> str | None:
+    """The folder that says that a file is a map."""
+    told = (part for part in reversed(file.parent.parts) if folder_word(part, words) not in (None, "image"))
+    return next(told, None)
