@@ -23,27 +23,27 @@ ROWS = {"paper": "100 DDIM steps against ESS-10", "chosen": "as validation chose
 BEGIN, END = "<!-- results: python -m docs.results -->\n", "<!-- end -->"
 
 
-def _read(path: str) -> Any:
-    return json.loads((ROOT / "results" / path).read_text())
+def _read(root: Path, path: str) -> Any:
+    return json.loads((root / "results" / path).read_text())
 
 
-def _alone(name: str) -> dict[str, Any]:
+def _alone(root: Path, name: str) -> dict[str, Any]:
     """A yardstick's scores on the trained tasks, arranged as a variant's."""
     found: dict[str, Any] = {}
-    for row in _read("yardsticks/yardsticks.json"):
+    for row in _read(root, "yardsticks/yardsticks.json"):
         if row["name"] == name and row["task"] in TASKS and TASKS[row["task"]].map.trained:
             task = TASKS[row["task"]]
             found.setdefault(task.direction, {})[task.map.name] = row
     return found
 
 
-def table() -> str:
+def table(root: Path = ROOT) -> str:
     """The headline of both variants, of both after the longer training, and where the numbers come from."""
-    columns = {name: _read(f"{name}/metrics.json") for name in (*VARIANTS, *LONGER)}
-    benchmark = _read("benchmark.json")
+    columns = {name: _read(root, f"{name}/metrics.json") for name in (*VARIANTS, *LONGER)}
+    benchmark = _read(root, "benchmark.json")
     ours = columns[OURS]
-    items = read_results(ROOT / "results" / OURS).curve.groupby("row")["items"].max()
-    papers = [read_results(ROOT / "results" / name).curve.query("row == 'paper'") for name in VARIANTS]
+    items = read_results(root / "results" / OURS).curve.groupby("row")["items"].max()
+    papers = [read_results(root / "results" / name).curve.query("row == 'paper'") for name in VARIANTS]
 
     def row(what: str, values: Iterable[str]) -> str:
         return f"| {what} | {' | '.join(values)} |\n"
@@ -55,7 +55,7 @@ def table() -> str:
     def steps(metrics: Any) -> str:
         return " / ".join(str(metrics["sampling"][direction]["steps"]) for direction in DIRECTIONS)
 
-    params = config.load(ROOT / "params.yaml")
+    params = config.load(root / "params.yaml")
     reference, ddim = params.reference, params.evaluate.baseline_steps
     longer = f"{reference.steps} steps of {reference.batch_size * len(TRAINED)} items"
     trained = ["Prompt Diffusion (baseline)", "US-Diffusion", *(f"{named(name)}, {longer}" for name in VARIANTS)]
@@ -71,7 +71,7 @@ def table() -> str:
         f"share of {items['paper']} items that obey the example pair, in the worst task",
         [*obeyed, "sees no pair", "sees no pair"],
     )
-    columns |= {name: _alone(name) for name in (CONTROL_ALONE, BASE_ALONE)}
+    columns |= {name: _alone(root, name) for name in (CONTROL_ALONE, BASE_ALONE)}
     for name in ours["image2map"]:
         ratios = (format(each["image2map"][name]["floor_ratio"], ".2f") for each in columns.values())
         lines += row(f"{named(name)}: RMSE / RMSE of the mean map", ratios)
@@ -94,10 +94,10 @@ def table() -> str:
     )
 
 
-def longer_table() -> str:
+def longer_table(root: Path = ROOT) -> str:
     """US-Diffusion − Prompt Diffusion after the longer training, mean over the trained tasks of a direction."""
-    baseline, ours = (read_results(ROOT / "results" / name) for name in LONGER)
-    both = replace(Comparison.read(ROOT / "results"), baseline=baseline, ours=ours)
+    baseline, ours = (read_results(root / "results" / name) for name in LONGER)
+    both = replace(Comparison.read(root / "results"), baseline=baseline, ours=ours)
     found = f"| evaluations | {' | '.join(f'{named(direction)}: {named(metric)}' for direction, metric in METRICS)} |\n"
     found += "|---" * (len(METRICS) + 1) + "|\n"
     for name in (*map(str, both.budgets), "paper", "chosen"):
