@@ -98,7 +98,8 @@ def longer_table(root: Path = ROOT) -> str:
     """US-Diffusion − Prompt Diffusion after the longer training, mean over the trained tasks of a direction."""
     baseline, ours = (read_results(root / "results" / name) for name in LONGER)
     both = replace(Comparison.read(root / "results"), baseline=baseline, ours=ours)
-    found = f"| evaluations, at most | {' | '.join(f'{named(direction)}: {named(metric)}' for direction, metric in METRICS)} |\n"
+    heads = (f"{named(direction)}: {named(metric)}" for direction, metric in METRICS)
+    found = f"| evaluations, at most | {' | '.join(heads)} |\n"
     found += "|---" * (len(METRICS) + 1) + "|\n"
     for name in (*map(str, both.budgets), "paper", "chosen"):
         cells = (interval_text(both.between(name, direction, metric)) for direction, metric in METRICS)

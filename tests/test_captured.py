@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks import captured
+from benchmarks import captured, graph, steps
 from tests.conftest import ROOT, written_elsewhere
 from usd import config
 from usd.annotators.loading import load_annotators
@@ -45,7 +45,7 @@ def test_loss_and_gradients_are_those_of_the_objective(variant: str) -> None:
     shards = Shards.open("shards")
     batch = next(batches_of(shards, own, "", accelerator_for("cpu", "no"))(0))
     objective = Objective(base, load_annotators(ANNOTATORS), own, settings)
-    step = captured.Step(objective, denoiser, 64, torch.device("cpu"))
+    step = graph.Step(objective, denoiser, 64, torch.device("cpu"))
     terms = objective(denoiser, batch)
     total = torch.stack([term for name, term in terms.items() if "/" not in name]).sum()
     total.backward()
@@ -99,7 +99,16 @@ def test_it_keeps_out_of_a_run_folder_that_another_process_trains_in() -> None:
 def test_weights_of_a_loss_that_is_not_finite_are_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     change([FEW, {"train": {"log_every": 7}, "reference": {"steps": 5}}])
     monkeypatch.setattr(captured, "EVERY", 1)
-    monkeypatch.setattr(captured.Step, "__call__", lambda self, batch: {"loss": torch.tensor(torch.nan)})
+    monkeypatch.setattr(graph.Step, "__call__", lambda self, batch: {"loss": torch.tensor(torch.nan)})
     with pytest.raises(UsdError, match="step 1: not finite"):
         captured.main("shards", ANNOTATORS, Path("run"))
     assert not (Path("run") / CHECKPOINT).exists()
+
+
+@pytest.mark.usefixtures("trainable")
+def test_both_ways_of_a_step_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    change([FEW])
+    steps.main("shards", ANNOTATORS, few=1, many=3)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| us_", "| prompt_"))]
+    assert len(rows) == 2
+    assert all(" ms | " in row for row in rows)
