@@ -44,10 +44,9 @@ def main(
     """Print the table."""
     params, opened = config.load(), Shards.open(shards)
     own = replace(params.train, **asdict(params.reference), checkpoint_every=many, preview_every=0)
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    print(
-        f"{name}, PyTorch {torch.__version__}\n\n| variant | {' | '.join(SIDES)} | times as fast |\n|---|---|---|---|"
-    )
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"{device}, PyTorch {torch.__version__}\n")
+    print(f"| variant | {' | '.join(SIDES)} | times as fast |\n|---|---|---|---|")
     for variant in VARIANTS:
         each = []
         for train in SIDES.values():
