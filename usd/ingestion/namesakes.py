@@ -47,7 +47,7 @@ def check_namesakes(samples: Iterable[dict[str, Path]], words: Words, listed: Co
             continue
         for one, other in combinations(folders, 2):
             parts = [_part(one, place), _part(other, place)]
-            known = {one, other} <= mapped or {spelt(part) for part in parts if part} <= words.keys()
+            known = {one, other} <= mapped or {spelt(part) for part in parts if part} <= words.fields.keys()
             shared = names[one] & names[other]
             enough = max(FEWEST, min(len(names[one]), len(names[other])) / 2)
             if _kind(parts[0]) != _kind(parts[1]) and not known and len(shared) >= enough:

@@ -15,7 +15,7 @@ from usd.ingestion.findings import ALONE, Finding, noted, refused
 from usd.ingestion.names import place_of
 from usd.ingestion.pictures import SUFFIXES, Refused, read_source
 from usd.ingestion.raw import ARRAY
-from usd.ingestion.words import FOREIGN, Words, folder_word, map_folder, one_form
+from usd.ingestion.words import FOREIGN, USUAL, Words, folder_word, map_folder, one_form
 from usd.tasks import FIELDS
 
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
@@ -117,11 +117,11 @@ def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str
         mapped = images.keys() & {name, FIRST_WORD.sub("", name)}  # of these they are maps, whatever their folder is
         for place in UNUSED:
             for file in fields.pop(place, []):
-                reason = _unused(file, place, words or {})
+                reason = _unused(file, place, words or USUAL)
                 scan.findings.append(refused(file, reason + ("" if mapped else _remedy(file, words))))
         files = [file for each in fields.values() for file in each]
         if twice := next((place for place in ("image", *fields) if len(fields.get(place, ())) > 1), None):
-            reason = _twice(fields[twice], twice, name, words or {})
+            reason = _twice(fields[twice], twice, name, words or USUAL)
             scan.findings += [refused(file, reason) for file in files]
         elif "image" not in fields:
             others = {other: images[other] for other in alike.get(name.rpartition("/")[2].lower(), [])[:3]}

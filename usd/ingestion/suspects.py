@@ -11,7 +11,7 @@ from usd.files import path_text
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.names import place_of
-from usd.ingestion.words import WORDS, one_form, spelt
+from usd.ingestion.words import WORDS, Words, one_form, spelt
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
 ODD = 0.05  # share of a series that may be unlike the others, and one of those whose names end alike
@@ -111,7 +111,7 @@ def _remedy(suspect: Series, beside: Series) -> str:
     own = min(suspect.plain & beside.members.keys())
     one, other = (some.members[own].job.sample.files["image"] for some in (beside, suspect))
     parts = _apart(one.parent, other.parent)
-    words = {spelt(part): field for part, field in zip(parts, ("image", "seg"), strict=True) if part}
+    words = Words({spelt(part): field for part, field in zip(parts, ("image", "seg"), strict=True) if part}, {})
     if parts[1] and place_of(one, words).name.lower() == place_of(other, words).name.lower():
         first = f"{path_text(Path(parts[0]))}: image, " if parts[0] else ""
         rest = "none; or give pictures other names" if suspect.ending else "image or none"
