@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -87,8 +87,8 @@ def without_suspects(checked: list[Checked], folders: Mapping[str, str]) -> tupl
                 coloured[own].append(some)
     known: dict[tuple[Path, str], tuple[Series, str]] = {}
     for some in series.values():
-        declared = not some.ending and spelt(some.folder.name) in images
-        if len(some.plain) >= FEWEST and not declared and (beside := _beside(some, coloured)):
+        beside = _beside(some, coloured) if len(some.plain) >= FEWEST else None
+        if beside and not _declared(some, beside, images):
             share = "all" if some.all_plain else "most"
             why = f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {_remedy(some, beside)}"
             known.setdefault((some.folder, some.ending), (some, why))
@@ -102,6 +102,12 @@ def without_suspects(checked: list[Checked], folders: Mapping[str, str]) -> tupl
                 findings.setdefault(id(some.members[own]), refused(file, why))
     kept = [each for each in checked if id(each) not in findings]
     return kept, [*findings.values(), *_hint(kept, series)]
+
+
+def _declared(suspect: Series, beside: Series, images: Set[str]) -> bool:
+    """Whether a whole folder is declared to hold pictures, by its own name or by the one that its message says."""
+    apart = "" if suspect.folder == beside.folder else _apart(beside.folder, suspect.folder)[1]
+    return not suspect.ending and not images.isdisjoint({spelt(suspect.folder.name), spelt(apart)})
 
 
 def _remedy(suspect: Series, beside: Series) -> str:
