@@ -176,6 +176,15 @@ def test_of_a_folder_of_maps_in_another_the_inner_one_can_be_left_out(tmp_path: 
     assert all(paired(tmp_path).values())
 
 
+def test_a_folder_with_a_number_for_its_name_is_declared_in_quotes(tmp_path: Path) -> None:
+    lay(tmp_path, ("images/{}.png", "01/{}.png"), ("images/{}.png", "01/02/{}.png"))
+    save(tmp_path / "source/02/alone.png", CLASSES)
+    save(tmp_path / "source/images/other.png", sight(9))
+    found = take(tmp_path, 'folders: {"01": seg, "02": seg}')
+    assert found["02/alone.png"].detail.endswith('if 02/ holds pictures, say so in maps.yaml: `folders: {"02": image}`')
+    assert 'leave out all but one in maps.yaml, as `folders: {"02": none}` does' in found["01/0.png"].detail
+
+
 @pytest.mark.parametrize("name", ["0.jpg.txt", "0.JPG.txt", "0.txt"])
 def test_a_caption_may_have_the_whole_name_of_its_picture(name: str, tmp_path: Path) -> None:
     save(tmp_path / "source/0.jpg", sight(1))

@@ -87,6 +87,7 @@ def test_a_single_picture_that_may_be_a_map_is_noted(other: str, named: str, tmp
     [
         ("train/{}.jpg", "train_masks/{}_mask.png", "train: image, train_masks: …"),
         ("a/img/{}.jpg", "a/machine/{}.png", "img: image, machine: …"),
+        ("a/img/{}.jpg", "a/02/{}.png", 'img: image, "02": …'),
         ("{}.jpg", "gt/{}.png", "gt: …"),
         ("one/x/{}.jpg", "two/y/{}_B.png", ""),
         ("one/{}.jpg", "two/{}_B.png", ""),

@@ -15,7 +15,7 @@ from usd.ingestion.findings import ALONE, Finding, noted, refused
 from usd.ingestion.names import place_of
 from usd.ingestion.pictures import SUFFIXES, Refused, read_source
 from usd.ingestion.raw import ARRAY
-from usd.ingestion.words import FOREIGN, USUAL, Words, folder_word, map_folder, one_form
+from usd.ingestion.words import FOREIGN, USUAL, Words, as_key, folder_word, map_folder, one_form
 from usd.tasks import FIELDS
 
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
@@ -161,7 +161,7 @@ def _unused(file: Path, place: str, words: Words) -> str:
         return UNUSED[place]
     if folder is None or folder_word(folder, words) != FOREIGN:
         return f"{UNUSED[place]}give it its ending"
-    return f"{UNUSED[place]}say which in maps.yaml: `folders: {{{path_text(Path(folder))}: …}}`"
+    return f"{UNUSED[place]}say which in maps.yaml: `folders: {{{as_key(folder)}: …}}`"
 
 
 def _twice(files: list[Path], field: str, name: str, words: Words) -> str:
@@ -173,7 +173,7 @@ def _twice(files: list[Path], field: str, name: str, words: Words) -> str:
         folders = [f"{path_text(file.parent)}/" for file in files]
     elif len(set(folders)) == len(files):
         inner = map_folder(max(files, key=lambda file: len(file.parts)), words)  # of masks/ and masks/other/
-        remedy = f"leave out all but one in maps.yaml, as `folders: {{{path_text(Path(inner or ''))}: none}}` does"
+        remedy = f"leave out all but one in maps.yaml, as `folders: {{{as_key(inner or '')}: none}}` does"
     told = folders
     if len(set(folders)) < len(files):
         told = [one_form(file.name).replace(name.rpartition("/")[2], "*", 1) for file in files]
@@ -220,7 +220,7 @@ def _remedy(file: Path, words: Words | None) -> str:
     if (folder := map_folder(file, words)) is None:
         return "; if it is a picture, rename it, or list it in metadata.csv beside it: file_name,text"
     shown = path_text(Path(folder))
-    return f"; if {shown}/ holds pictures, say so in maps.yaml: `folders: {{{shown}: image}}`"
+    return f"; if {shown}/ holds pictures, say so in maps.yaml: `folders: {{{as_key(folder)}: image}}`"
 
 
 def read_text(root: Path, file: Path, scan: Scan, parse: Callable[[str], Parsed]) -> Parsed | None:

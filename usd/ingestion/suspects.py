@@ -11,7 +11,7 @@ from usd.files import path_text
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.names import place_of
-from usd.ingestion.words import WORDS, Words, one_form, spelt
+from usd.ingestion.words import WORDS, Words, as_key, one_form, spelt
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
 ODD = 0.05  # share of a series that may be unlike the others, and one of those whose names end alike
@@ -119,9 +119,9 @@ def _remedy(suspect: Series, beside: Series) -> str:
     parts = _apart(one.parent, other.parent)
     words = Words({spelt(part): field for part, field in zip(parts, ("image", "seg"), strict=True) if part}, {})
     if parts[1] and place_of(one, words).name.lower() == place_of(other, words).name.lower():
-        first = f"{path_text(Path(parts[0]))}: image, " if parts[0] else ""
+        first = f"{as_key(parts[0])}: image, " if parts[0] else ""
         rest = "none; or give pictures other names" if suspect.ending else "image or none"
-        declared = f"`folders: {{{first}{path_text(Path(parts[1]))}: …}}`"
+        declared = f"`folders: {{{first}{as_key(parts[1])}: …}}`"
         return f"say what they are in maps.yaml, {declared}: depth, hed, seg, normal, {rest}"
     return f"move them to {path_text(one.parent)}/, and {ENDING_REMEDY}; or give pictures other names"
 

@@ -1,13 +1,15 @@
 """The words that folders and file names have for images, for maps of a kind and for splits."""
 
+import json
 import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from unicodedata import normalize
 
+from usd.files import path_text
 from usd.tasks import MAPS
 
 CONDITION = "condition"  # a map of a kind that the layout leaves open
@@ -50,6 +52,8 @@ SPLIT_WORDS = {
 }
 SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
 SPLIT_INSIDE = re.compile(rf"(?<=_)({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})(?![a-z])")
+PLAIN = re.compile(r"[^\W\d][\w.-]*( [\w.-]+)*")  # what YAML reads as this text, but for NOT_TEXT
+NOT_TEXT = ("true", "false", "null")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,15 @@ def one_path(text: str) -> str:
 def spelt(text: str) -> str:
     """A word as the keys of WORDS are spelt."""
     return re.sub("[ .-]", "_", one_form(text).lower())
+
+
+def as_key(folder: str) -> str:
+    """A folder's name as a key of YAML, in quotes where it would be read as something else: `"01"`, `"no: 1"`."""
+    text = path_text(Path(folder))
+    if PLAIN.fullmatch(text) and text.lower() not in NOT_TEXT:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
 
 
 def folder_words(files: Set[PurePath], declared: Mapping[str, str]) -> Words:
