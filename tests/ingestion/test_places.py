@@ -163,8 +163,10 @@ def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match=said):
         take(tmp_path)
     lay(tmp_path, ("train/{}.png", "a.png"), ("test/{}.png", "a.png"))
-    detail = take(tmp_path, "folders: {train: image, test: image, room: seg}")["train/0.png"].detail
-    assert detail == "2 files claim to be one image, test and train; give them different names, or keep one"
+    lay(tmp_path, ("b{}.png", "images/b{}.png"))
+    found = take(tmp_path, "folders: {train: image, test: image, room: seg}")
+    for name, told in (("train/0.png", "test/ and train/"), ("b0.png", "./ and images/")):
+        assert found[name].detail == f"2 files claim to be one image, {told}; give them different names, or keep one"
 
 
 def test_of_a_folder_of_maps_in_another_the_inner_one_can_be_left_out(tmp_path: Path) -> None:

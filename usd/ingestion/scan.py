@@ -167,7 +167,7 @@ def _unused(file: Path, place: str, words: Words) -> str:
 def _twice(files: list[Path], field: str, name: str, words: Words) -> str:
     """That several files claim to be one field of the sample `name`, what tells them apart, and what to do."""
     claim, remedy = f"{len(files)} files claim to be one {field}", "keep one, and move the others out of the source"
-    folders = [folder for file in files if (folder := map_folder(file, words))]
+    folders = [f"{path_text(Path(folder))}/" for file in files if (folder := map_folder(file, words))]
     if field == "image":
         remedy = "give them different names, or keep one"
         folders = [f"{path_text(file.parent)}/" for file in files]
@@ -177,10 +177,10 @@ def _twice(files: list[Path], field: str, name: str, words: Words) -> str:
     told = folders
     if len(set(folders)) < len(files):
         told = [one_form(file.name).replace(name.rpartition("/")[2], "*", 1) for file in files]
-        told = told if len(set(told)) == len(told) else [path_text(file) for file in files]
+        told = [path_text(Path(each)) for each in told] if len(set(told)) == len(told) else list(map(path_text, files))
         if field == "image":
             remedy = f"if one is a map, call it such as *.depth.png; if both are pictures, {remedy}"
-    return f"{claim}, {' and '.join(path_text(Path(each)) for each in told)}; {remedy}"
+    return f"{claim}, {' and '.join(told)}; {remedy}"
 
 
 def _without_image(file: Path, name: str, others: dict[str, Path], words: Words | None) -> str:
