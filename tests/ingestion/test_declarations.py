@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.ingestion.scenery import kept, save, sight, take
 from tests.ingestion.test_maps import BLOCKS, METRES, TRUTH, VOID, coloured, of_8_bits, source
+from usd.config.loading import parse_yaml
 from usd.data.classes import bit_colours
 from usd.errors import UsdError
 from usd.ingestion.meanings import read_maps
+from usd.ingestion.words import as_key
 
 MILLIMETRES = np.rint(METRES * 1000).astype(np.uint16)
 COLOURS = bit_colours(256)[BLOCKS]
@@ -122,7 +126,7 @@ def test_a_unit_alone_does_not_say_what_it_is_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folders", "message"),
     {
-        "1: image, B: depth": 'folders: .*1 is not text; put it in quotes: "1"',
+        "01: image, B: depth": "folders: .*1 is not text; put the folder's whole name in quotes",
         "A: image, a/: depth": "two keys are one name",
         "A/: image, B/: none": "",
     }.items(),
@@ -136,6 +140,18 @@ def test_folders_are_named_once_and_as_text(folders: str, message: str, tmp_path
             take(tmp_path, f"folders: {{{folders}}}")
     else:
         assert take(tmp_path, f"folders: {{{folders}}}")["B/0.png"].detail == "left out: its folder is none"
+
+
+@given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
+@example("01")
+@example("1e5")
+@example("no: 1")
+@example("True")
+@example("null")
+@example("my photos #2")
+@example("a -b. c")
+def test_a_folder_of_any_name_can_be_declared_as_messages_print_it(name: str) -> None:
+    assert parse_yaml(f"folders: {{{as_key(name)}: image}}", "maps.yaml") == {"folders": {name: "image"}}
 
 
 @pytest.mark.parametrize(

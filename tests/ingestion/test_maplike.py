@@ -102,14 +102,14 @@ def test_pictures_that_all_look_alike_stay(look: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", ["folders", "captions"])
 def test_what_is_said_to_be_pictures_is_taken(said: str, tmp_path: Path) -> None:
-    others = source(tmp_path, "photos/{}.jpg", "masks of paper/cut_{}.png", "few")
+    others = source(tmp_path, "photos/{}.jpg", "2 masks/cut_{}.png", "few")
     assert take(tmp_path)[others[0]].detail.endswith(
-        "say which in maps.yaml, `folders: {masks of paper: …}`: depth, hed, seg, normal, image or none"
+        'say which in maps.yaml, `folders: {"2 masks": …}`: depth, hed, seg, normal, image or none'
     )
     if said == "captions":
         for name in others:
             (tmp_path / "source" / name).with_suffix(".txt").write_text("a paper mask")
-    take(tmp_path, "folders: {masks of paper: image}" if said == "folders" else "")
+    take(tmp_path, 'folders: {"2 masks": image}' if said == "folders" else "")
     assert len(read_manifest(tmp_path / "out")) == 2 * COUNT
     assert "grey or of few colours" not in notes(tmp_path)
 

@@ -136,7 +136,7 @@ def test_of_the_maps_of_cityscapes_the_class_ids_are_taken(folder: str, tmp_path
         ),
         (
             ("gtFine_labelIds", "gtCoarse_labelIds"),
-            r"seg, gtCoarse and gtFine; leave out all but one in maps\.yaml, as `folders: \{gtCoarse: none\}`",
+            r"seg, gtCoarse/ and gtFine/; leave out all but one in maps\.yaml, as `folders: \{gtCoarse: none\}`",
             "folders: {gtCoarse: none}",
         ),
     ],

@@ -32,6 +32,9 @@ def paired(root: Path) -> dict[str, bool]:
     [
         ("images/images/{}.jpg", "masks/masks/{}.png", ""),
         ("images/images/{}.jpg", "masks/masks/{}.png", "images: image, masks: seg"),
+        ("images/images/{}.jpg", "images/masks/{}.png", ""),
+        ("segmentation/images/{}.jpg", "segmentation/masks/{}.png", ""),
+        ("labels/rgb/{}.jpg", "labels/labels/{}.png", ""),
         ("images/{}.jpg", "annotations/trimaps/{}.png", "trimaps: seg"),
         ("images/train/{}.jpg", "labels/masks/train/{}.png", ""),
         ("images/{}.jpg", "masks/{}.jpg.png", ""),
@@ -45,6 +48,24 @@ def test_a_map_finds_its_image_wherever_it_lies(image: str, mask: str, folders: 
     lay(tmp_path, (image, mask))
     take(tmp_path, f"folders: {{{folders}}}" if folders else "")
     assert paired(tmp_path) == {image.format(number): True for number in range(3)}
+
+
+def test_a_map_is_first_of_the_picture_whose_folder_is_beside_its_own(tmp_path: Path) -> None:
+    lay(tmp_path, ("segmentation/images/{}.jpg", "segmentation/masks/{}.png"))
+    for number in range(3):
+        save(tmp_path / f"source/images/{number}.jpg", sight(number + 20))
+    take(tmp_path)
+    assert paired(tmp_path) == {
+        f"{folder}images/{number}.jpg": bool(folder) for folder in ("segmentation/", "") for number in range(3)
+    }
+
+
+def test_pictures_in_a_folder_of_the_same_name_stay_apart(tmp_path: Path) -> None:
+    names = [*(f"photos/{number}.jpg" for number in range(6)), "photos/photos/0.jpg", "photos/photos/1.jpg"]
+    for number, name in enumerate(names):
+        save(tmp_path / "source" / name, sight(number))
+    take(tmp_path)
+    assert sorted(paired(tmp_path)) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +86,26 @@ def test_declared_folders_of_splits_may_share_numbers(folders: tuple[str, str], 
     )
     take(tmp_path, f"folders: {{{declared}}}")
     assert paired(tmp_path) == {pair[0].format(number): True for pair in pairs for number in range(3)}
+
+
+def test_declared_splits_are_no_part_of_names_that_differ_anyway(tmp_path: Path) -> None:
+    lay(tmp_path, ("trainA/{}.png", "trainB/{}.png"), ("testA/1{}.png", "testB/1{}.png"))
+    for number, name in enumerate(("0", "1", "2", "10", "11", "12")):
+        save(tmp_path / f"source/depth/{name}.png", sight(number)[..., 0])
+        (tmp_path / f"source/{name}.txt").write_text("a caption")
+    take(tmp_path, "folders: {trainA: image, testA: image, trainB: seg, testB: seg}")
+    table = read_manifest(tmp_path / "out")
+    assert len(table) == 6
+    assert table[["seg_sha256", "depth_sha256"]].notna().all(axis=None)
+    assert set(table["caption"]) == {"a caption"}
+
+
+def test_only_maps_may_be_in_declared_folders_of_splits(tmp_path: Path) -> None:
+    lay(tmp_path, ("images/{}.png", "train_masks/{}.png"))
+    (tmp_path / "source/val_masks").mkdir()
+    (tmp_path / "source/train_masks/2.png").rename(tmp_path / "source/val_masks/2.png")
+    take(tmp_path, "folders: {train_masks: seg, val_masks: seg}")
+    assert paired(tmp_path) == {f"images/{number}.png": True for number in range(3)}
 
 
 def test_a_map_folder_of_all_splits_stays_one(tmp_path: Path) -> None:
@@ -122,8 +163,10 @@ def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UsdError, match=said):
         take(tmp_path)
     lay(tmp_path, ("train/{}.png", "a.png"), ("test/{}.png", "a.png"))
-    detail = take(tmp_path, "folders: {train: image, test: image, room: seg}")["train/0.png"].detail
-    assert detail == "2 files claim to be one image, test and train; give them different names, or keep one"
+    lay(tmp_path, ("b{}.png", "images/b{}.png"))
+    found = take(tmp_path, "folders: {train: image, test: image, room: seg}")
+    for name, told in (("train/0.png", "test/ and train/"), ("b0.png", "./ and images/")):
+        assert found[name].detail == f"2 files claim to be one image, {told}; give them different names, or keep one"
 
 
 def test_of_a_folder_of_maps_in_another_the_inner_one_can_be_left_out(tmp_path: Path) -> None:
@@ -133,6 +176,15 @@ def test_of_a_folder_of_maps_in_another_the_inner_one_can_be_left_out(tmp_path: 
         take(tmp_path)
     take(tmp_path, declared)
     assert all(paired(tmp_path).values())
+
+
+def test_a_folder_with_a_number_for_its_name_is_declared_in_quotes(tmp_path: Path) -> None:
+    lay(tmp_path, ("images/{}.png", "01/{}.png"), ("images/{}.png", "01/02/{}.png"))
+    save(tmp_path / "source/02/alone.png", CLASSES)
+    save(tmp_path / "source/images/other.png", sight(9))
+    found = take(tmp_path, 'folders: {"01": seg, "02": seg}')
+    assert found["02/alone.png"].detail.endswith('if 02/ holds pictures, say so in maps.yaml: `folders: {"02": image}`')
+    assert 'leave out all but one in maps.yaml, as `folders: {"02": none}` does' in found["01/0.png"].detail
 
 
 @pytest.mark.parametrize("name", ["0.jpg.txt", "0.JPG.txt", "0.txt"])

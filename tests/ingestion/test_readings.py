@@ -177,7 +177,7 @@ def test_normals_in_floats_say_how_to_save_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("share", [0.5, 0.8])
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.93])
 def test_a_jpeg_that_lacks_data_before_its_end_is_refused(share: float, mode: str, tmp_path: Path) -> None:
     """Its lower part is grey, as that of a whole picture may be."""
     data = BytesIO()

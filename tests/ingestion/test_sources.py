@@ -146,6 +146,7 @@ def test_grey_pictures_named_like_others_of_their_folder_are_refused(
 
 PAIRS = {
     ("A", "B"): "A: …, B: …",
+    ("01", "02"): '"01": …, "02": …',
     ("input", "output"): "input: …, output: …",
     ("A/train", "B/train"): "A: …, B: …",
     ("trainA", "trainB"): "trainA: …, trainB: …",

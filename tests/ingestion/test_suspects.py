@@ -87,6 +87,7 @@ def test_a_single_picture_that_may_be_a_map_is_noted(other: str, named: str, tmp
     [
         ("train/{}.jpg", "train_masks/{}_mask.png", "train: image, train_masks: …"),
         ("a/img/{}.jpg", "a/machine/{}.png", "img: image, machine: …"),
+        ("a/img/{}.jpg", "a/02/{}.png", 'img: image, "02": …'),
         ("{}.jpg", "gt/{}.png", "gt: …"),
         ("one/x/{}.jpg", "two/y/{}_B.png", ""),
         ("one/{}.jpg", "two/{}_B.png", ""),
@@ -112,12 +113,13 @@ def test_what_the_message_says_makes_maps_of_them(picture: str, other: str, decl
     assert len(read_manifest(tmp_path / "out")) == 3
 
 
-def test_a_whole_folder_may_be_declared_to_hold_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inside", ["", "train/"])
+def test_a_whole_folder_may_be_declared_to_hold_pictures(inside: str, tmp_path: Path) -> None:
     for number in range(3):
         for folder in ("one", "two"):
-            save(tmp_path / f"source/{folder}/{number}.png", sight(number + 20 * (folder == "two")))
-        save(tmp_path / f"source/grey/{number}.png", sight(number + 40)[..., 0])
+            save(tmp_path / f"source/{folder}/{inside}{number}.png", sight(number + 20 * (folder == "two")))
+        save(tmp_path / f"source/grey/{inside}{number}.png", sight(number + 40)[..., 0])
     declared = "folders: {one: image, grey: …}"
-    assert f"`{declared}`: depth, hed, seg, normal, image or none" in take(tmp_path)["grey/0.png"].detail
+    assert f"`{declared}`: depth, hed, seg, normal, image or none" in take(tmp_path)[f"grey/{inside}0.png"].detail
     take(tmp_path, declared.replace("…", "image"))
     assert len(read_manifest(tmp_path / "out")) == 9

@@ -14,7 +14,7 @@ from usd.files import path_text
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.suspects import ENDING_REMEDY, FEWEST, MARK, ODD
-from usd.ingestion.words import WORDS, one_form, spelt
+from usd.ingestion.words import WORDS, as_key, one_form, spelt
 from usd.tasks import MAPS
 
 # Where a word of `classSegmentation` ends.
@@ -41,7 +41,9 @@ class Group:
     def remedy(self) -> str:
         """What to do if they are maps, or pictures."""
         if self.folder:
-            return f"say which in maps.yaml, `folders: {{{self.word}: …}}`: depth, hed, seg, normal, image or none"
+            return (
+                f"say which in maps.yaml, `folders: {{{as_key(self.word)}: …}}`: depth, hed, seg, normal, image or none"
+            )
         return f"if they are, {ENDING_REMEDY}; if not, give them captions or other names"
 
 
@@ -129,10 +131,7 @@ def _groups(each: Checked) -> list[Group]:
     """
     image = each.job.sample.files["image"]
     parts, stem = image.parent.parts, one_form(image.stem)
-    found = [
-        Group(f"{path_text(Path(*parts[:depth]))}/", path_text(Path(part)), True, stem)
-        for depth, part in enumerate(parts, 1)
-    ]
+    found = [Group(f"{path_text(Path(*parts[:depth]))}/", part, True, stem) for depth, part in enumerate(parts, 1)]
     pattern = re.sub(r"\d+", "#", stem)
     cuts = [(mark.start(), mark.end()) for mark in MARK.finditer(stem)]
     shapes = [(pattern, pattern, stem)] if pattern != stem else []

@@ -81,7 +81,7 @@ def _folder_names(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     if numbers := [name for name in value if not isinstance(name, str)]:
-        raise ValueError(f'{numbers[0]} is not text; put it in quotes: "{numbers[0]}"')
+        raise ValueError(f"{numbers[0]} is not text; put the folder's whole name in quotes")
     found = {name.rstrip("/"): field for name, field in value.items()}
     if len({spelt(name) for name in found}) < len(value):
         raise ValueError("two keys are one name, as letter case and separators do not matter; keep one")

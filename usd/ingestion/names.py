@@ -6,19 +6,18 @@ Letters are compared in lower case and in one Unicode form; `a/depth/b.png`, `a/
 """
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from types import MappingProxyType
 
 from usd.data.record import SPLITS
 from usd.ingestion.words import (
     FOREIGN,
     LEFT_OUT,
     SPLIT,
-    SPLIT_INSIDE,
     SPLIT_WORDS,
+    USUAL,
     WORDS,
     Words,
     folder_word,
@@ -46,16 +45,23 @@ class Place:
         return Place(self.whole, "image")
 
 
-def place_of(file: PurePath, words: Words = MappingProxyType({}), images: Set[str] = frozenset()) -> Place:
-    """The sample and the field of a file; `words` are the source's own for its folders, `images` names in lower case.
+def place_of(file: PurePath, words: Words = USUAL, images: Set[str] = frozenset(), inner: bool = False) -> Place:
+    """The sample and the field of a file.
 
     In a folder of maps, a name that is an image's counts as a whole: masks/normal_0.png beside images/normal_0.png.
+
+    Args:
+        file: its path in the source.
+        words: the source's own for its folders.
+        images: names in lower case.
+        inner: whether the innermost folder of maps alone is no part of the name, not those around it that say the same.
     """
     folders = [one_form(part) for part in file.parent.parts]
     stem, field = one_form(file.stem), None
     for number, part in reversed(list(enumerate(folders))):
         if field := folder_word(part, words):
-            folders[_first(folders, number, words) : number + 1] = _split_of_word(part, words)
+            split = words.splits.get(spelt(part))
+            folders[number if inner else _first(folders, number, words) : number + 1] = [split] if split else []
             break
     whole = "/".join((*folders, stem))
     word, base, sure, first = _parts(stem)
@@ -63,7 +69,7 @@ def place_of(file: PurePath, words: Words = MappingProxyType({}), images: Set[st
     told = said == "image" or (first and whole.lower() in images)
     if said is None or field == LEFT_OUT or (field not in (None, "image") and told):
         return Place(whole, field or "image", whole=whole)
-    if first and (field == "image" or any(words.get(spelt(part), "") is None for part in folders)):
+    if first and (field == "image" or any(words.fields.get(spelt(part), "") is None for part in folders)):
         sure = False  # images/normal_0.png may be a picture
     name = "/".join((*folders, base) if base else folders) or "."
     return Place(name, said, said != "image" and (sure or field not in (None, "image")), whole)
@@ -74,28 +80,10 @@ def _first(folders: list[str], number: int, words: Words) -> int:
     field = folder_word(folders[number], words)
     while number:
         above = folder_word(folders[number - 1], words)
-        doubled = spelt(folders[number - 1]) == spelt(folders[number])
-        if not doubled and (field in ("image", LEFT_OUT) or above != field) and (field != FOREIGN or above not in MAPS):
+        if (field in ("image", LEFT_OUT) or above != field) and (field != FOREIGN or above not in MAPS):
             break
         number -= 1
     return number
-
-
-def _split_of_word(part: str, words: Words) -> list[str]:
-    """The split in a declared folder's name, if all of these have one, and those of a field several.
-
-    Then train/0.png and test/0.png are two images, and trainannot/0.png is a map of the first.
-    """
-    found = {word: (field, _split_in(word)) for word, field in words.items() if field != LEFT_OUT}
-    splits = [split for _, split in found.values()]
-    several = max(Counter(field for field, _ in set(found.values())).values(), default=0) > 1
-    own = found.get(spelt(part), (None, None))[1]
-    return [own] if own and all(splits) and several else []
-
-
-def _split_in(word: str) -> str | None:
-    found = SPLIT.match(word) or SPLIT_INSIDE.search(word)
-    return SPLIT_WORDS[found[1]] if found else None
 
 
 def spellings(names: Iterable[str]) -> dict[str, str]:
@@ -109,7 +97,8 @@ def spellings(names: Iterable[str]) -> dict[str, str]:
 def places_of(files: Collection[Path], words: Words, listed: Set[Path]) -> dict[Path, Place]:
     """The place of each file; a table lists some as images.
 
-    Names are in the letter case of their images, unless images differ in that alone.
+    Names are in the letter case of their images, unless images differ in that alone. A map without an image of its name
+    is one of the image that is called so without some folders, on either side.
     """
     found = {file: place_of(file, words) for file in files}
     images = {name for each in found.values() if each.field == "image" for name in (each.name, each.whole)}
@@ -117,17 +106,33 @@ def places_of(files: Collection[Path], words: Words, listed: Set[Path]) -> dict[
     images |= {each.whole for each in found.values() if not each.certain and each.name not in images}
     known = spellings(images)
     lower = {name.lower() for name in images}
-    ended = with_endings((file, each.whole) for file, each in found.items() if each.field == "image")
+    named = [(file, each.whole) for file, each in found.items() if each.field == "image"]
+    ended, bare = with_endings(named), _bare(named, words)
 
-    def cased(name: str, image: bool) -> str:
-        name = name if image or name.lower() in lower else ended.get(name.lower(), name)
-        return known.get(name.lower(), name)
+    def with_image(each: Place) -> Place:
+        name = each.name
+        if each.field != "image" and name.lower() not in lower:  # what may be a picture itself is no map of a bare name
+            name = ended.get(name.lower()) or (bare.get(name.lower()) if each.certain else None) or name
+        return replace(each, name=known.get(name.lower(), name), whole=known.get(each.whole.lower(), each.whole))
 
-    found = {file: place_of(file, words, lower) for file in files}
-    return {
-        file: replace(each, name=cased(each.name, each.field == "image"), whole=cased(each.whole, True))
-        for file, each in found.items()
-    }
+    found = {file: place_of(file, words, lower, inner=True) for file in files}
+    left = [file for file, each in found.items() if each.field != "image" and each.name.lower() not in lower]
+    found |= {file: place_of(file, words, lower) for file in left}
+    return {file: with_image(each) for file, each in found.items()}
+
+
+def _bare(images: Iterable[tuple[Path, str]], words: Words) -> dict[str, str]:
+    """Names of images by these without folders such as those of `images/images/0.jpg` or `depth/rgb/0.jpg`.
+
+    In lower case, with and without their files' endings, and only where one image is called so.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for file, name in images:
+        *folders, own = name.split("/")
+        bare = "/".join([*(part for part in folders if not folder_word(part, words)), own])
+        for each in (bare, f"{bare}{file.suffix}"):
+            found[each.lower()].add(name)
+    return {bare: next(iter(names)) for bare, names in found.items() if len(names) == 1}
 
 
 def with_endings(images: Iterable[tuple[Path, str]]) -> dict[str, str]:

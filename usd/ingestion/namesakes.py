@@ -7,7 +7,7 @@ from pathlib import Path
 
 from usd.errors import UsdError
 from usd.files import path_text
-from usd.ingestion.words import SPLIT, WORDS, Words, one_form, spelt
+from usd.ingestion.words import SPLIT, WORDS, Words, as_key, one_form, spelt
 
 FEWEST = 3  # names that two folders share; fewer may be chance
 JPEG = {".jpg", ".jpeg"}
@@ -47,7 +47,7 @@ def check_namesakes(samples: Iterable[dict[str, Path]], words: Words, listed: Co
             continue
         for one, other in combinations(folders, 2):
             parts = [_part(one, place), _part(other, place)]
-            known = {one, other} <= mapped or {spelt(part) for part in parts if part} <= words.keys()
+            known = {one, other} <= mapped or {spelt(part) for part in parts if part} <= words.fields.keys()
             shared = names[one] & names[other]
             enough = max(FEWEST, min(len(names[one]), len(names[other])) / 2)
             if _kind(parts[0]) != _kind(parts[1]) and not known and len(shared) >= enough:
@@ -80,7 +80,7 @@ def _question(folders: list[Path], parts: list[str], photographs: list[bool]) ->
     shown = " and ".join(f"{path_text(each)}/" for each in folders)
     called = [WORDS.get(spelt(part)) == "image" for part in parts]
     signs = called if sum(called) == 1 else photographs if sum(photographs) == 1 else [False, False]
-    fields = {path_text(Path(part)): "image" if sign else "…" for part, sign in zip(parts, signs, strict=True) if part}
+    fields = {as_key(part): "image" if sign else "…" for part, sign in zip(parts, signs, strict=True) if part}
     mine = ", ".join(f"{part}: {field}" for part, field in fields.items())
     return (
         f"{shown}: pictures of the same names, and nothing says whether the ones are maps of the others; say with "

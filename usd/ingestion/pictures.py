@@ -186,7 +186,7 @@ def check_end(file: PIL.Image.Image, data: bytes) -> None:
     data = data.rstrip(b"\0")
     if file.format not in ("JPEG", "MPO") or file.info.get("progressive") or not data.endswith(JPEG_END):
         return
-    last = np.asarray(file.crop((0, file.height - 1, file.width, file.height)))
+    last = np.asarray(file.crop((file.width - 2, file.height - 1, file.width, file.height)))
     if (last != last[:, :1]).any():
         return
     with PIL.Image.open(BytesIO(data.removesuffix(JPEG_END) + bytes(READ_AHEAD)), formats=("JPEG",)) as again:

@@ -15,7 +15,7 @@ from usd.ingestion.findings import ALONE, Finding, noted, refused
 from usd.ingestion.names import place_of
 from usd.ingestion.pictures import SUFFIXES, Refused, read_source
 from usd.ingestion.raw import ARRAY
-from usd.ingestion.words import FOREIGN, Words, folder_word, map_folder, one_form
+from usd.ingestion.words import FOREIGN, USUAL, Words, as_key, folder_word, map_folder, one_form
 from usd.tasks import FIELDS
 
 MAPS_FILE, SPLITS_FILE = "maps.yaml", "splits.csv"  # beside the pictures: --maps and --splits
@@ -117,11 +117,11 @@ def assemble(claims: Claims, scan: Scan, words: Words | None = None) -> dict[str
         mapped = images.keys() & {name, FIRST_WORD.sub("", name)}  # of these they are maps, whatever their folder is
         for place in UNUSED:
             for file in fields.pop(place, []):
-                reason = _unused(file, place, words or {})
+                reason = _unused(file, place, words or USUAL)
                 scan.findings.append(refused(file, reason + ("" if mapped else _remedy(file, words))))
         files = [file for each in fields.values() for file in each]
         if twice := next((place for place in ("image", *fields) if len(fields.get(place, ())) > 1), None):
-            reason = _twice(fields[twice], twice, name, words or {})
+            reason = _twice(fields[twice], twice, name, words or USUAL)
             scan.findings += [refused(file, reason) for file in files]
         elif "image" not in fields:
             others = {other: images[other] for other in alike.get(name.rpartition("/")[2].lower(), [])[:3]}
@@ -161,26 +161,26 @@ def _unused(file: Path, place: str, words: Words) -> str:
         return UNUSED[place]
     if folder is None or folder_word(folder, words) != FOREIGN:
         return f"{UNUSED[place]}give it its ending"
-    return f"{UNUSED[place]}say which in maps.yaml: `folders: {{{path_text(Path(folder))}: …}}`"
+    return f"{UNUSED[place]}say which in maps.yaml: `folders: {{{as_key(folder)}: …}}`"
 
 
 def _twice(files: list[Path], field: str, name: str, words: Words) -> str:
     """That several files claim to be one field of the sample `name`, what tells them apart, and what to do."""
     claim, remedy = f"{len(files)} files claim to be one {field}", "keep one, and move the others out of the source"
-    folders = [folder for file in files if (folder := map_folder(file, words))]
+    folders = [f"{path_text(Path(folder))}/" for file in files if (folder := map_folder(file, words))]
     if field == "image":
         remedy = "give them different names, or keep one"
         folders = [f"{path_text(file.parent)}/" for file in files]
     elif len(set(folders)) == len(files):
         inner = map_folder(max(files, key=lambda file: len(file.parts)), words)  # of masks/ and masks/other/
-        remedy = f"leave out all but one in maps.yaml, as `folders: {{{path_text(Path(inner or ''))}: none}}` does"
+        remedy = f"leave out all but one in maps.yaml, as `folders: {{{as_key(inner or '')}: none}}` does"
     told = folders
     if len(set(folders)) < len(files):
         told = [one_form(file.name).replace(name.rpartition("/")[2], "*", 1) for file in files]
-        told = told if len(set(told)) == len(told) else [path_text(file) for file in files]
+        told = [path_text(Path(each)) for each in told] if len(set(told)) == len(told) else list(map(path_text, files))
         if field == "image":
             remedy = f"if one is a map, call it such as *.depth.png; if both are pictures, {remedy}"
-    return f"{claim}, {' and '.join(path_text(Path(each)) for each in told)}; {remedy}"
+    return f"{claim}, {' and '.join(told)}; {remedy}"
 
 
 def _without_image(file: Path, name: str, others: dict[str, Path], words: Words | None) -> str:
@@ -220,7 +220,7 @@ def _remedy(file: Path, words: Words | None) -> str:
     if (folder := map_folder(file, words)) is None:
         return "; if it is a picture, rename it, or list it in metadata.csv beside it: file_name,text"
     shown = path_text(Path(folder))
-    return f"; if {shown}/ holds pictures, say so in maps.yaml: `folders: {{{shown}: image}}`"
+    return f"; if {shown}/ holds pictures, say so in maps.yaml: `folders: {{{as_key(folder)}: image}}`"
 
 
 def read_text(root: Path, file: Path, scan: Scan, parse: Callable[[str], Parsed]) -> Parsed | None:

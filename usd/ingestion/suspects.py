@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -11,7 +11,7 @@ from usd.files import path_text
 from usd.ingestion.checking import Checked
 from usd.ingestion.findings import Finding, noted, refused
 from usd.ingestion.names import place_of
-from usd.ingestion.words import WORDS, one_form, spelt
+from usd.ingestion.words import WORDS, Words, as_key, one_form, spelt
 
 FEWEST = 3  # pictures in a series; of fewer, one in a thousand might be black and white by chance
 ODD = 0.05  # share of a series that may be unlike the others, and one of those whose names end alike
@@ -87,8 +87,8 @@ def without_suspects(checked: list[Checked], folders: Mapping[str, str]) -> tupl
                 coloured[own].append(some)
     known: dict[tuple[Path, str], tuple[Series, str]] = {}
     for some in series.values():
-        declared = not some.ending and spelt(some.folder.name) in images
-        if len(some.plain) >= FEWEST and not declared and (beside := _beside(some, coloured)):
+        beside = _beside(some, coloured) if len(some.plain) >= FEWEST else None
+        if beside and not _declared(some, beside, images):
             share = "all" if some.all_plain else "most"
             why = f"{share} of {some} is grey or of few colours, and named like {beside}: maps? {_remedy(some, beside)}"
             known.setdefault((some.folder, some.ending), (some, why))
@@ -104,6 +104,12 @@ def without_suspects(checked: list[Checked], folders: Mapping[str, str]) -> tupl
     return kept, [*findings.values(), *_hint(kept, series)]
 
 
+def _declared(suspect: Series, beside: Series, images: Set[str]) -> bool:
+    """Whether a whole folder is declared to hold pictures, by its own name or by the one that its message says."""
+    apart = "" if suspect.folder == beside.folder else _apart(beside.folder, suspect.folder)[1]
+    return not suspect.ending and not images.isdisjoint({spelt(suspect.folder.name), spelt(apart)})
+
+
 def _remedy(suspect: Series, beside: Series) -> str:
     """What to do if they are maps of the pictures that they are named like, and if they are not."""
     if suspect.folder == beside.folder:
@@ -111,11 +117,11 @@ def _remedy(suspect: Series, beside: Series) -> str:
     own = min(suspect.plain & beside.members.keys())
     one, other = (some.members[own].job.sample.files["image"] for some in (beside, suspect))
     parts = _apart(one.parent, other.parent)
-    words = {spelt(part): field for part, field in zip(parts, ("image", "seg"), strict=True) if part}
+    words = Words({spelt(part): field for part, field in zip(parts, ("image", "seg"), strict=True) if part}, {})
     if parts[1] and place_of(one, words).name.lower() == place_of(other, words).name.lower():
-        first = f"{path_text(Path(parts[0]))}: image, " if parts[0] else ""
+        first = f"{as_key(parts[0])}: image, " if parts[0] else ""
         rest = "none; or give pictures other names" if suspect.ending else "image or none"
-        declared = f"`folders: {{{first}{path_text(Path(parts[1]))}: …}}`"
+        declared = f"`folders: {{{first}{as_key(parts[1])}: …}}`"
         return f"say what they are in maps.yaml, {declared}: depth, hed, seg, normal, {rest}"
     return f"move them to {path_text(one.parent)}/, and {ENDING_REMEDY}; or give pictures other names"
 

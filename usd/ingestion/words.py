@@ -1,17 +1,20 @@
 """The words that folders and file names have for images, for maps of a kind and for splits."""
 
+import json
 import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Set
-from pathlib import PurePath
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from unicodedata import normalize
 
+from usd.files import path_text
 from usd.tasks import MAPS
 
 CONDITION = "condition"  # a map of a kind that the layout leaves open
 FOREIGN = "foreign"  # a map of a kind that the project does not have
 LEFT_OUT = "none"  # a folder that is declared to be of no use
-Words = Mapping[str, str | None]  # of a source, beside WORDS or instead: folder → field; None is not a word
 WORDS: dict[str, str] = {  # of a folder, or after the last separator of a name → field
     **{name: name for name in MAPS},
     **dict.fromkeys(("depths", "depth_map", "depth_maps", "depthmap", "depthmaps", "disparity", "disp"), "depth"),
@@ -49,6 +52,19 @@ SPLIT_WORDS = {
 }
 SPLIT = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})[ _.-]?", re.IGNORECASE)
 SPLIT_INSIDE = re.compile(rf"(?<=_)({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})(?![a-z])")
+PLAIN = re.compile(r"[^\W\d][\w.-]*( [\w.-]+)*")  # what YAML reads as this text, but for NOT_TEXT
+NOT_TEXT = ("true", "false", "null")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the folders of a source are called, beside WORDS or instead."""
+
+    fields: Mapping[str, str | None]  # folder → field; None is not a word
+    splits: Mapping[str, str]  # folder → the split in its name that is part of its files' names
+
+
+USUAL = Words({}, {})
 
 
 def one_form(text: str) -> str:
@@ -66,21 +82,54 @@ def spelt(text: str) -> str:
     return re.sub("[ .-]", "_", one_form(text).lower())
 
 
+def as_key(folder: str) -> str:
+    """A folder's name as a key of YAML, in quotes where it would be read as something else: `"01"`, `"no: 1"`."""
+    text = path_text(Path(folder))
+    if PLAIN.fullmatch(text) and text.lower() not in NOT_TEXT:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
+
+
 def folder_words(files: Set[PurePath], declared: Mapping[str, str]) -> Words:
     """What this source's folders are called, beside WORDS: ControlNet's pair, if it is there, and the declared ones.
 
     Where no declared folder holds maps, `image` is not a word: pictures of the same name are different pictures.
     """
     parts = {part.lower() for file in files for part in file.parent.parts}
-    found: dict[str, str | None] = {**PAIRED} if PAIRED.keys() <= parts else {}
+    fields: dict[str, str | None] = {**PAIRED} if PAIRED.keys() <= parts else {}
     alone = set(declared.values()) <= {"image", LEFT_OUT}
-    return found | {spelt(name): None if alone and field == "image" else field for name, field in declared.items()}
+    fields |= {spelt(name): None if alone and field == "image" else field for name, field in declared.items()}
+    return Words(fields, _splits(files, fields))
+
+
+def _splits(files: Set[PurePath], fields: Mapping[str, str | None]) -> dict[str, str]:
+    """The splits in the names of declared folders, if all have one, and folders of pictures share names across these.
+
+    Then train/0.png and test/0.png are two images, and trainannot/0.png is a map of the first.
+    """
+    splits = {folder: _split_in(folder) or "" for folder, field in fields.items() if field != LEFT_OUT}
+    if not all(splits.values()):
+        return {}
+    named: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for file in files:
+        parts = [spelt(part) for part in file.parent.parts]
+        told = [place for place, part in enumerate(parts) if folder_word(part, Words(fields, {}))]
+        if told and fields.get(parts[told[-1]]) == "image":
+            folder = parts.pop(told[-1])
+            named[*parts, one_form(file.stem)].add(splits[folder])
+    return splits if any(len(each) > 1 for each in named.values()) else {}
+
+
+def _split_in(folder: str) -> str | None:
+    found = SPLIT.match(folder) or SPLIT_INSIDE.search(folder)
+    return SPLIT_WORDS[found[1]] if found else None
 
 
 def folder_word(part: str, words: Words) -> str | None:
     """The field that a folder's name stands for."""
     word = spelt(part)
-    return words[word] if word in words else WORDS.get(word)
+    return words.fields[word] if word in words.fields else WORDS.get(word)
 
 
 def map_folder(file: PurePath, words: Words) -> str | None:
