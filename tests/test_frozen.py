@@ -42,7 +42,7 @@ def test_control_then_reference(trainable: Path) -> None:
     assert sum(path.stat().st_size for path in root.rglob("*")) < 20e6
     pipeline = USDiffusionPipeline.from_pretrained(root)
     assert pipeline.unet.dtype == torch.float32
-    chosen = config.load().evaluate.steps
+    chosen = config.load().evaluate.step_counts
     assert {len(each["timesteps"]) for each in pipeline.config.sampling.values()} <= set(chosen)
     assert "| image → depth | RMSE / floor |" in (root / "README.md").read_text()
     assert Path("results/image2depth.png").exists()

@@ -82,11 +82,15 @@ def edited(folder: Path, *edits: tuple[str, str]) -> Path:
         ("photos: []", "photos: [a, b, a]", "paths.photos: must name each value once, found a again"),
         ("shards: data/shards", "shards: data/scenes/", "paths.shards: must not be the folder of paths.scenes"),
         ("channels: [16, 16, 24, 24, 24]", "channels: [16]", r"train.adapter_channels: needs at least 4 value\(s\)"),
-        ("steps: [1, 2, 4, 9]", "steps: [1, 999]", "evaluate.steps.1: must be at most 998, found 999"),
+        ("counts: [1, 2, 4, 9]", "counts: [1, 999]", "evaluate.step_counts.1: must be at most 998, found 999"),
         ("  ess_steps: 10\n", "  ess_steps: 1000\n", "train.ess_steps: must be at most 999"),
         ("scales: [1.0, 2.0]", "scales: [0.5]", "evaluate.guidance_scales.0: must be at least 1, found 0.5"),
         ("seeds: [1, 2, 3]", "seeds: [1, 2, 1]", "study.seeds: must name each value once, found 1 again"),
-        ("steps: [1, 2, 4, 9]", "steps: [1, 1]", "evaluate.steps: must name each value once, found 1 again"),
+        (
+            "counts: [1, 2, 4, 9]",
+            "counts: [1, 1]",
+            "evaluate.step_counts: must name each value once, found 1 again",
+        ),
         ("scales: [1.0, 2.0]", "scales: [1.0, 1]", "evaluate.guidance_scales: must name each value once, found 1"),
         ("batch_sizes: [1, 16]", "batch_sizes: [1, 1]", "benchmark.batch_sizes: must name each value once, found 1 ag"),
         ("[us_diffusion, prompt_diffusion,", "[", "study.variants: must have prompt_diffusion and us_diffusion, found"),
@@ -131,7 +135,7 @@ def test_it_is_read_as_dvc_reads_it() -> None:
     [
         ("train.ess_steps=3", lambda params: params.train.ess_steps == 3),
         ("train.learning_rate=1e-4", lambda params: params.train.learning_rate == 1e-4),
-        ("evaluate.steps=[1, 4]", lambda params: params.evaluate.steps == [1, 4]),
+        ("evaluate.step_counts=[1, 4]", lambda params: params.evaluate.step_counts == [1, 4]),
         ('train.unlock="all"', lambda params: params.train.unlock == "all"),
         (
             "variants.us_diffusion.feedback_weight=3",

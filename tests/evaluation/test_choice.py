@@ -36,7 +36,7 @@ def test_long_lists_are_not_tried() -> None:
         tried.append(candidate)
         return 1.0
 
-    choice = choose("fd", replace(PARAMS, steps=[1, 9, 19]), 10, error)
+    choice = choose("fd", replace(PARAMS, step_counts=[1, 9, 19]), 10, error)
     assert {candidate.steps for candidate in tried} == {1, 9}
     assert choice.best == Candidate(1, 1.0)
     assert choice.within(99) == Candidate(99, 1.0)
@@ -44,15 +44,17 @@ def test_long_lists_are_not_tried() -> None:
 
 @pytest.mark.parametrize(("ess_steps", "counts"), [(3, {1, 2}), (5, {1, 2, 4}), (10, {1, 2, 4, 9}), (20, {1, 19})])
 def test_only_lists_that_were_trained_are_tried(ess_steps: int, counts: set[int]) -> None:
-    choice = choose("fd", replace(PARAMS, steps=[1, 2, 4, 9, 19]), ess_steps, lambda candidate: 1.0)
+    choice = choose("fd", replace(PARAMS, step_counts=[1, 2, 4, 9, 19]), ess_steps, lambda candidate: 1.0)
     assert {candidate.steps for candidate in choice.tried} == counts
     assert choice.within(1).steps == 1
     assert choice.within(4).nfe <= 4
 
 
 def test_no_trained_list_is_said() -> None:
-    with pytest.raises(UsdError, match=r"evaluate.steps: \[4, 9\] timesteps are not part .*ess_steps: 20\); list 19"):
-        choose("fd", replace(PARAMS, steps=[4, 9]), 20, lambda candidate: 1.0)
+    with pytest.raises(
+        UsdError, match=r"evaluate.step_counts: \[4, 9\] timesteps are not part .*ess_steps: 20\); list 19"
+    ):
+        choose("fd", replace(PARAMS, step_counts=[4, 9]), 20, lambda candidate: 1.0)
 
 
 def test_a_budget_that_no_candidate_fits_is_named() -> None:

@@ -29,7 +29,7 @@ class Evaluate:
     unseen_items: Several
     validation_items: Several
     batch_size: Count
-    steps: Tried
+    step_counts: Tried
     guidance_scales: Annotated[list[Annotated[Number, Field(ge=1)]], Field(min_length=1), Distinct]
     baseline_steps: Timesteps
     replicates: Several
@@ -93,9 +93,9 @@ class Study:
     """Section `study`: variants, each trained with several seeds and compared."""
 
     seeds: Annotated[list[Whole], Field(min_length=1), Distinct]
-    training_steps: Count
+    steps: Count
     variants: Annotated[list[str], Field(min_length=1), Distinct]
-    steps: Tried
+    step_counts: Tried
     items: Several
     curve_items: Several
 

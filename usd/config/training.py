@@ -71,7 +71,7 @@ class Base(Optimisation):
     translation: Share
     translation_from: Timestep
     residue: Share
-    timesteps: Timesteps
+    ess_steps: Timesteps
     dropout: Share
     map_weight: Amount
 

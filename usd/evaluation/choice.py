@@ -44,7 +44,9 @@ class Choice:
         fitting = {one: error for one, error in self.tried.items() if smaller < one.nfe <= budget}
         fitting = fitting or {one: error for one, error in self.tried.items() if one.nfe <= budget}
         if not fitting:
-            raise UsdError(f"evaluate.steps: no candidate takes at most {budget} evaluations; list a smaller number")
+            raise UsdError(
+                f"evaluate.step_counts: no candidate takes at most {budget} evaluations; list a smaller number"
+            )
         return min(sorted(fitting), key=fitting.__getitem__)
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,10 +71,12 @@ def choose(metric: str, params: config.Evaluate, ess_steps: int, error: Callable
         UsdError: no list is part of the trained one, which has `ess_steps` timesteps.
     """
     trained = set(sampling_timesteps("ess", ess_steps))
-    counts = [steps for steps in params.steps if trained.issuperset(Candidate(steps, 1.0).sampling("ess").timesteps)]
+    counts = [
+        steps for steps in params.step_counts if trained.issuperset(Candidate(steps, 1.0).sampling("ess").timesteps)
+    ]
     if not counts:
         raise UsdError(
-            f"evaluate.steps: {params.steps} timesteps are not part of the trained list "
+            f"evaluate.step_counts: {params.step_counts} timesteps are not part of the trained list "
             f"(train.ess_steps: {ess_steps}); list {len(trained)}"
         )
     candidates = [Candidate(*pair) for pair in itertools.product(counts, params.guidance_scales)]

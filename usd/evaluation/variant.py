@@ -79,7 +79,7 @@ def score_trained(
     keep(found, "chosen", task, choice.best, scored, evaluator)
     items = test.manifest(task, params.items, params.seed)
     found.samples += per_sample(scored.images, test.pictures([item.query for item in items], task.target), items)
-    for budget in params.steps:
+    for budget in params.step_counts:
         candidate = choice.within(budget)
         keep(found, str(budget), task, candidate, evaluator.score(test, task, params.curve_items, candidate), evaluator)
     paper = paper_candidate(evaluator, choice)

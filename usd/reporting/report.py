@@ -48,8 +48,8 @@ in `results/<variant>/metrics.json`, section `sampling`.
 ## The paper's row
 
 ESS-{{ ess_steps }} (its last timestep, t = 0, is left out) against {{ params.baseline_steps }} DDIM steps,
-each with the guidance that validation chose at {{ params.steps | max }} timesteps; a guided step takes two evaluations.
-Times are in [benchmark.json](benchmark.json); they differ from run to run, so this page has none.
+each with the guidance that validation chose at {{ params.step_counts | max }} timesteps; a guided step takes two
+evaluations. Times are in [benchmark.json](benchmark.json); they differ from run to run, so this page has none.
 
 {{ paper }}
 {% if networks %}
@@ -170,7 +170,7 @@ def report_markdown(results: Comparison, params: Params, study: str, independent
         variants=VARIANTS,
         params=evaluate,
         judges=OWN_JUDGES if independent else FAL_JUDGES,
-        candidates=f"{_list(evaluate.steps)} timesteps with guidance {_list(evaluate.guidance_scales)}",
+        candidates=f"{_list(evaluate.step_counts)} timesteps with guidance {_list(evaluate.guidance_scales)}",
         sampling={name: each["sampling"] for name, each in results.metrics.items()},
         ess_steps=params.train.ess_steps,
         own_estimates=params.variants[OURS].self_estimates > 0,

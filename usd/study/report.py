@@ -20,7 +20,7 @@ PAGE = jinja2.Template(
     """# The study
 
 {{ runs }} trainings: {{ variants }}, each with the seeds {{ params.seeds | join(", ") }},
-{{ params.training_steps }} steps. Cells are mean ± standard deviation over the seeds. Differences have a 95 % interval
+{{ params.steps }} steps. Cells are mean ± standard deviation over the seeds. Differences have a 95 % interval
 from a paired bootstrap over the test items and the seeds; "better" means that it excludes zero. Every variant has the
 same candidates for sampling and chooses on validation; study.json has the choices and the errors of all candidates.
 `chosen` is measured on {{ params.items }} test items per task, all other rows on {{ params.curve_items }}. runs.csv has
@@ -92,7 +92,7 @@ REMOVAL = ["variant", "metric", "US-Diffusion", "this variant", "difference [95 
 def study_markdown(findings: Findings, everything: Params, speedup: float) -> str:
     """study.md."""
     params = everything.study
-    everywhere = ["paper", *map(str, params.steps), "chosen"]
+    everywhere = ["paper", *map(str, params.step_counts), "chosen"]
     page: str = PAGE.render(
         runs=sum(map(len, findings.runs.values())),
         variants=", ".join(map(named, findings.runs)),

@@ -29,7 +29,10 @@ class StudyRuns:
         everything = config.load()
         self.params, self.train, self.variants = everything.study, everything.train, everything.variants
         self.evaluate = replace(
-            everything.evaluate, steps=self.params.steps, items=self.params.items, curve_items=self.params.curve_items
+            everything.evaluate,
+            step_counts=self.params.step_counts,
+            items=self.params.items,
+            curve_items=self.params.curve_items,
         )
         schedule = load_schedule(Path(self.train.base) / "scheduler")
         for name in self.params.variants:
@@ -40,7 +43,7 @@ class StudyRuns:
         self.validation, self.test = Samples(self.shards["val"]), Samples(self.shards["test"])
         self.measure = Measure.of(self.shards, judges)
         self.identity = identity_of(self.train, __name__, self.shards.digest) | {
-            "steps": self.params.training_steps,
+            "steps": self.params.steps,
             "evaluate": asdict(self.evaluate),
             "annotators": path_digest(annotators),
             "judges": path_digest(judges),
@@ -55,7 +58,7 @@ class StudyRuns:
         model, settings = folder / "model", self.variants[variant]
         if not is_done(folder, identity):
             if not is_done(model, identity):
-                params = replace(self.train, steps=self.params.training_steps, seed=seed)
+                params = replace(self.train, steps=self.params.steps, seed=seed)
                 run = Run(variant, "study", settings, params, self.shards, self.annotators, folder / "run")
                 run.train(model, folder / "curve.csv")
                 mark_done(model, identity)
@@ -74,7 +77,7 @@ class StudyRuns:
             found = score_yardsticks(
                 self.shards, self.train.base, self.control, strategy, self.train, self.evaluate, self.measure
             )
-            params = replace(self.train, steps=self.params.training_steps)
+            params = replace(self.train, steps=self.params.steps)
             trained = train_regression(self.shards, params, folder / "run")
             for task in TRAINED:
                 items = self.test.manifest(task, self.evaluate.items, self.evaluate.seed)

@@ -74,7 +74,7 @@ class BaseDraws:
 def draw_base(params: config.Base, index: int, shape: tuple[int, ...]) -> BaseDraws:
     """Draw for micro-batch `index`, whose latents have `shape` over all processes: a function of seed and index."""
     random, count = generator(params.seed, index), shape[0]
-    t = draw_timesteps("ess", params.timesteps, count, random)
+    t = draw_timesteps("ess", params.ess_steps, count, random)
     translated = (torch.rand(count, generator=random) < params.translation) & (t >= params.translation_from)
     residue = params.residue * torch.rand(count, generator=random)
     return BaseDraws(
