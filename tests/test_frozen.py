@@ -23,7 +23,7 @@ FEW = {
     "control": {"steps": 2},
     "reference": {"steps": 2, "batch_size": 1},
     "train": {"warmup": 1, "ess_steps": 3},
-    "study": {"steps": [1], "items": 2, "curve_items": 2},
+    "study": {"step_counts": [1], "items": 2, "curve_items": 2},
     "evaluate": {"validation_items": 2, "unseen_items": 2, "guidance_scales": [1.0], "baseline_steps": 2},
 }
 

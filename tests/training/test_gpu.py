@@ -16,7 +16,7 @@ from usd.training import variant
 
 pytestmark = pytest.mark.slow
 
-FEW = {"steps": [1], "items": 2, "curve_items": 2, "baseline_steps": 2}
+FEW = {"step_counts": [1], "items": 2, "curve_items": 2, "baseline_steps": 2}
 FAST = {"batch_sizes": [1]}
 
 
