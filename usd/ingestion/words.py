@@ -109,12 +109,12 @@ def _splits(files: Set[PurePath], fields: Mapping[str, str | None]) -> dict[str,
     Then train/0.png and test/0.png are two images, and trainannot/0.png is a map of the first.
     """
     splits = {folder: _split_in(folder) or "" for folder, field in fields.items() if field != LEFT_OUT}
-    if not all(splits.values()):
+    if not splits or not all(splits.values()):
         return {}
-    named: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    words, named = Words(fields, {}), defaultdict[tuple[str, ...], set[str]](set)
     for file in files:
         parts = [spelt(part) for part in file.parent.parts]
-        told = [place for place, part in enumerate(parts) if folder_word(part, Words(fields, {}))]
+        told = [place for place, part in enumerate(parts) if folder_word(part, words)]
         if told and fields.get(parts[told[-1]]) == "image":
             folder = parts.pop(told[-1])
             named[*parts, one_form(file.stem)].add(splits[folder])
