@@ -3,12 +3,11 @@
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-
 from usd import config
 from usd.errors import UsdError
 from usd.files import atomic_directory
 from usd.stages import run
+from usd.validation.columns import keep_memory_compact
 from usd.validation.expectations import validate
 from usd.validation.inspection import inspect_samples
 from usd.validation.summary import as_json, as_markdown, as_samples, complaint, summarise
@@ -20,7 +19,7 @@ def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
     If the data are not sound, the summary says what is wrong, and the exit code and stage `shard` see to it that
     nothing downstream runs.
     """
-    pa.set_memory_pool(pa.system_memory_pool())  # so that Arrow and Python use again what the other has freed
+    keep_memory_compact()
     params = config.load().validate
     table = inspect_samples(scenes, annotated)
     with atomic_directory(docs, "index.html") as scratch:
