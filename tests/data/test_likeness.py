@@ -61,7 +61,8 @@ def test_families_are_those_of_all_near_pairs(flips: int) -> None:
     hashes = films(400, 10, flips)
     near = np.bitwise_count(hashes[:, None] ^ hashes) <= NEAR
     count, expected = connected_components(near)
-    found = families(hashes.tolist(), [str(number) for number in range(len(hashes))])
+    looks = [(look, look) for look in hashes.tolist()]
+    found = families(looks, [str(number) for number in range(len(hashes))])
     assert count == len(set(found.tolist())) == len(set(zip(found.tolist(), expected.tolist(), strict=True)))
 
 

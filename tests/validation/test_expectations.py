@@ -160,10 +160,10 @@ def test_the_table_and_its_making_take_little_memory_a_sample(tiny: Path) -> Non
     few, count = list(inspected(tiny / "scenes", tiny / "annotated")), 5_000
     assert {name for row in few for name in row} <= {*columns().table(), "thumbnail"}
     chosen = np.random.default_rng(0)
-    hashes, thumbnails = chosen.integers(2**63, size=(count, len(HASHES) + 1)), chosen.bytes(192 * count)
+    hashes, thumbnails = chosen.integers(2**63, size=(count, len(HASHES))), chosen.bytes(192 * count)
 
     def sample(number: int) -> dict[str, object]:
-        others = dict(zip((*HASHES, "look"), hashes[number].tolist(), strict=True))
+        others = dict(zip(HASHES, hashes[number].tolist(), strict=True))
         others |= {"key": f"train-{number:07d}", "sample_hash": number.to_bytes(32)}
         return few[number % len(few)] | others | {"thumbnail": thumbnails[192 * number : 192 * (number + 1)]}
 

@@ -110,6 +110,11 @@ def retake(sights: list[Pictures]) -> None:
     sights[-1] = {**sights[0], "image": np.clip(sights[0]["image"] * 1.1 + 5, 0, 255).astype(np.uint8)}
 
 
+def face_about(sights: list[Pictures]) -> None:
+    """A training picture with its maps, mirrored, in the last split."""
+    sights[-3] = {name: np.ascontiguousarray(pixels[:, ::-1]) for name, pixels in sights[2].items()}
+
+
 def copy(sights: list[Pictures]) -> None:
     """A training picture with a line at its border that ingestion cuts off, so that the file is another."""
     image = cv2.copyMakeBorder(sights[1]["image"], 0, 0, 8, 8, cv2.BORDER_CONSTANT, value=(9, 9, 9))
@@ -140,7 +145,8 @@ FAULTS: dict[str, tuple[Callable[[list[Pictures]], None], str, set[int], str, st
         "leave out those maps",
     ),
     "smoothed": (smooth, "stray_colours", {3}, "next to #", "save class maps as PNG"),
-    "near-duplicate": (retake, "near_leaks", {0, TOTAL - 1}, "-", "splits.csv"),
+    "near-duplicate": (retake, "near_leaks", {0, 2, TOTAL - 3, TOTAL - 1}, "-", "splits.csv"),
+    "mirrored copy": (face_about, "near_leaks", {0, 2, TOTAL - 3, TOTAL - 1}, " mirrored", "splits.csv"),
     "duplicate": (copy, "leaks", {1, TOTAL - 2}, "-", "splits.csv"),
 }
 
@@ -149,7 +155,7 @@ TOGETHER = (  # faults that do not hide one another, in one dataset
     ("mirrored", "black"),
     ("turned", "shifted"),
     ("shuffled", "one class"),
-    ("smoothed", "near-duplicate", "duplicate"),
+    ("smoothed", "near-duplicate", "mirrored copy", "duplicate"),
 )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
 
-from usd.data.likeness import perceptual_hash
+from usd.data.likeness import mirrored_hash, perceptual_hash
 from usd.files import path_text, sha256
 from usd.images import encode_png
 from usd.ingestion.colormaps import is_grey
@@ -42,7 +42,7 @@ class Checked:
     findings: list[Finding]  # on its files
     row: dict[str, object]  # of the manifest: digests, meanings, shares of missing values
     content: str = ""  # sha256 of the image file
-    look: int = 0  # perceptual hash of the image
+    looks: tuple[int, int] = (0, 0)  # perceptual hashes of the image and of its mirror image
     plain: bool = False  # whether the image is grey or of few colours, or has a palette, as maps have
     few: bool = False  # whether it has few colours
     deep: bool = False  # whether it is grey of 16 bits
@@ -87,7 +87,8 @@ def check(job: SampleCheck) -> Checked:
     plain = image.few or "palette" in image.repairs or is_grey(image.pixels)
     deep = {"16-bit", "grey"} <= set(image.repairs)
     wide = isclose(image.shape, 2)
-    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain, image.few, deep, wide)
+    looks = perceptual_hash(image.pixels), mirrored_hash(image.pixels)
+    return Checked(job, good, row, image.sha256, looks, plain, image.few, deep, wide)
 
 
 def is_outside(file: Path) -> bool:

@@ -176,7 +176,7 @@ def _store(taken: list[Checked], scratch: Path, seed: int, given: dict[str, str]
     """Give the samples their splits and keys, move their pictures there and write the manifest."""
     for split in SPLITS:
         (scratch / split).mkdir()
-    family = families([each.look for each in taken], [each.job.sample.group for each in taken])
+    family = families([each.looks for each in taken], [each.job.sample.group for each in taken])
     chosen, notes = assign(family, [each.content for each in taken], seed, [given.get(each.content) for each in taken])
     rows: list[dict[str, object]] = []
     findings = [noted(note) for note in notes]

@@ -24,12 +24,18 @@ SHARES = {"test": 0.05, "val": 0.05}  # of the families; train has the rest
 BY_HAND = "decide by hand: splits.csv beside the pictures or --splits FILE, or folders train/, val/, test/"
 
 
-def families(hashes: list[int], groups: list[str]) -> np.ndarray:
-    """The number of each sample's family (N,): near-duplicates and members of one group, through others too."""
-    unique, look = np.unique(np.array(hashes, np.uint64), return_inverse=True)
+def families(looks: list[tuple[int, int]], groups: list[str]) -> np.ndarray:
+    """The number of each sample's family (N,): near-duplicates and members of one group, through others too.
+
+    Args:
+        looks: the perceptual hashes of each sample's picture and of its mirror image.
+        groups: to which a sample belongs.
+    """
+    unique, look = np.unique(np.array(looks, np.uint64).ravel(), return_inverse=True)
     place = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    samples, first_look, first_group = np.arange(len(hashes)), len(hashes), len(hashes) + len(unique)
-    edges = [(samples, first_look + look), (samples, first_group + np.array([place[group] for group in groups]))]
+    samples, first_look, first_group = np.arange(len(looks)), len(looks), len(looks) + len(unique)
+    edges = [(samples.repeat(2), first_look + look)]
+    edges += [(samples, first_group + np.array([place[group] for group in groups]))]
     edges += [(first_look + left, first_look + right) for left, right in near_pairs(unique)]
     rows, columns = (np.concatenate(ends) for ends in zip(*edges, strict=True))
     nodes = first_group + len(place)

@@ -1,12 +1,12 @@
 """What shows only when all samples are seen together: leaks between splits, repeated maps, stray class colours."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 import pandas as pd
 
 from usd.data.classes import MOST_CLASSES, STRAY
-from usd.data.likeness import near_duplicates
+from usd.data.likeness import mirror, near_duplicates
 from usd.data.record import SPLITS
 from usd.errors import counted
 
@@ -26,16 +26,25 @@ def leaks(table: pd.DataFrame) -> list[str]:
 
 
 def near_leaks(table: pd.DataFrame, thumbnails: np.ndarray) -> list[str]:
-    """For each sample the keys in other splits whose image is a near-duplicate and not the same; five at most."""
+    """For each sample the keys in other splits whose image is a near-duplicate and not the same; five at most.
+
+    Training pictures are compared as they are and mirrored, as a training sees them. `thumbnails` is changed.
+    """
     split, image = table["split"].factorize()[0].astype(np.int8), table["image_hash"].to_numpy()
     copies = pd.DataFrame({"split": split, "image": image}).duplicated()  # only the first in a split is compared
     parts = np.where(table["brightness"].notna() & ~copies, split, np.int8(-1))
-    near = near_duplicates(table["look"].to_numpy(), thumbnails, parts, LISTED + len(SPLITS))
-    found: dict[tuple[int, int], str] = {}
-    for place, others in near.items():
-        if strange := sorted(other for other in others if image[other] != image[place])[:LISTED]:
-            found[split[place], image[place]] = ", ".join(table["key"].iloc[strange])
-    return [found.get(each, "") for each in zip(split, image, strict=True)]
+    look, most = table["look"].to_numpy(), LISTED + len(SPLITS)
+    found: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    near = near_duplicates(look, thumbnails, parts, most)
+    train = (table["split"] == "train").to_numpy()
+    mirror(thumbnails, np.flatnonzero(train))
+    look = np.where(train, table["mirrored"].to_numpy(), look)
+    turned = near_duplicates(look, thumbnails, np.where(parts < 0, parts, train), most)
+    for others_of, words in ((near, ""), (turned, " mirrored")):
+        for place, others in others_of.items():
+            strange = sorted(other for other in others if image[other] != image[place])
+            found[split[place], image[place]] += [f"{key}{words}" for key in table["key"].iloc[strange]]
+    return [", ".join(found[each][:LISTED]) if each in found else "" for each in zip(split, image, strict=True)]
 
 
 def repeated(table: pd.DataFrame, name: str) -> list[str | None]:

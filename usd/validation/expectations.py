@@ -26,7 +26,7 @@ CLEAN = {  # column of the table that is empty where all is well → the expecta
     "wrong_size": "all pictures of a sample have one size",
     "blank": "images are not blank",
     "leaks": "no image is in two splits",
-    "near_leaks": f"no image has a near-duplicate in another split, all but {STRAYS:.1%}",
+    "near_leaks": f"no image has a near-duplicate in another split, mirrored or not, all but {STRAYS:.1%}",
     "stray_colours": f"at most {MOST_CLASSES} class colours, more than {STRAY} levels apart",
 }
 RANGES: dict[str, tuple[float, float, str]] = {  # column → least, most, the expectation's name

@@ -39,7 +39,8 @@ FILES: dict[str, tuple[str, int]] = {  # every file a sample may have; those not
     **{f"annotated/{name}": RGB for name in MAPS},
 }
 SHARED = ("key", "split", "seed", "caption", "image_sha256")  # what both manifests say of a sample
-HASHES = ("image_hash", *(f"digest_{name}" for name in ALIGNED))  # which tell pictures apart; 0 of those not there
+# which tell pictures apart, or find those that are alike; 0 of those not there
+HASHES = ("look", "mirrored", "image_hash", *(f"digest_{name}" for name in ALIGNED))
 SERIAL = 200  # samples; below, starting worker processes takes longer than the work
 
 
@@ -85,7 +86,7 @@ def tabulate(rows: Iterable[Row]) -> pd.DataFrame:
     table["leaks"], table["stray_colours"] = pd.Categorical(leaks(table)), pd.Categorical(stray_colours(table))
     for name in ALIGNED:
         table[f"flat_{name}"] = pd.Categorical(repeated(table, name))
-    return table.drop(columns=["look", *HASHES])
+    return table.drop(columns=list(HASHES))
 
 
 def columns() -> TableBuilder:
@@ -102,7 +103,7 @@ def columns() -> TableBuilder:
         | {name: Labels() for name in labels}
         | {name: Numbers("d") for name in shares}
         | {name: Numbers("f") for name in (*counts, *(f"area_{name}" for name in CLASSES))}
-        | {name: Numbers("Q") for name in ("look", *HASHES)}
+        | {name: Numbers("Q") for name in HASHES}
     )
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from usd.data.classes import CLASSES, PALETTE
-from usd.data.likeness import BLANK, perceptual_hash, thumbnail
+from usd.data.likeness import BLANK, mirrored_hash, perceptual_hash, thumbnail
 from usd.tasks import MAPS
 from usd.validation.fit import misfits, relief, slope
 
@@ -28,7 +28,7 @@ def measure(pictures: dict[str, np.ndarray], brought: list[str], others: np.ndar
         brought: the maps that were not made from the image, and so may belong to another.
         others: reliefs of pictures of the dataset, (P, SIDE, SIDE).
     """
-    row: Row = {"look": 0, "thumbnail": BLANK}
+    row: Row = {"look": 0, "mirrored": 0, "thumbnail": BLANK}
     image, depth_mm, class_id = (pictures.get(f"scenes/{name}") for name in ("image", "depth_mm", "class_id"))
     maps = {name: pictures[f"annotated/{name}"] for name in MAPS if f"annotated/{name}" in pictures}
     if depth_mm is not None:
@@ -56,7 +56,7 @@ def measure(pictures: dict[str, np.ndarray], brought: list[str], others: np.ndar
         edges = own > IMAGE_EDGE
         near = cv2.dilate(edges.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
         row |= {"brightness": image.mean() / 255, "edge_density": edges.mean()}
-        row |= {"look": perceptual_hash(image), "thumbnail": thumbnail(image)}
+        row |= {"look": perceptual_hash(image), "mirrored": mirrored_hash(image), "thumbnail": thumbnail(image)}
         row |= {f"alignment_{name}": alignment(near, steep) for name, steep in slopes.items()}
         row |= fits({name: slopes[name] for name in brought if name in slopes}, own, others)
         if "outpaint" in maps:
