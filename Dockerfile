@@ -1,16 +1,19 @@
 # The project with all it needs to run, without a GPU. For a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
 #   docker build --tag us-diffusion .
-#   docker run --rm --volume "$PWD:/project" --user "$(id -u):$(id -g)" us-diffusion dvc repro
+#   docker run --rm -it --init --volume "$PWD:/project" --user "$(id -u):$(id -g)" us-diffusion dvc repro
 FROM python:3.11-slim-bookworm
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# HOME and USER: with --user, Docker gives neither a home that can be written nor the name that DVC asks for
 ENV DVC_NO_ANALYTICS=1 \
     DO_NOT_TRACK=1 \
     GX_ANALYTICS_ENABLED=false \
+    HOME=/tmp \
     NO_ALBUMENTATIONS_UPDATE=1 \
     PIP_NO_CACHE_DIR=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
-    PYTHONPATH=/project
+    PYTHONPATH=/project \
+    USER=usd
 
 # git for DVC; the OpenGL library is what pybullet's renderer loads
 # hadolint ignore=DL3008
