@@ -11,6 +11,7 @@ from usd.ingestion.colormaps import is_grey
 from usd.ingestion.findings import TOGETHER, Finding, refused
 from usd.ingestion.maps import to_picture
 from usd.ingestion.meanings import Maps
+from usd.ingestion.normals import in_bgr
 from usd.ingestion.pictures import Picture, Refused, read_picture
 from usd.ingestion.raw import read_raw
 from usd.ingestion.scan import Sample
@@ -47,6 +48,7 @@ class Checked:
     few: bool = False  # whether it has few colours
     deep: bool = False  # whether it is grey of 16 bits
     wide: bool = False  # whether it is twice as wide as high
+    bgr: bool | None = None  # whether the normal map looks as if it were in BGR order; None: there is none
 
 
 def check(job: SampleCheck) -> Checked:
@@ -87,7 +89,8 @@ def check(job: SampleCheck) -> Checked:
     plain = image.few or "palette" in image.repairs or is_grey(image.pixels)
     deep = {"16-bit", "grey"} <= set(image.repairs)
     wide = isclose(image.shape, 2)
-    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain, image.few, deep, wide)
+    bgr = in_bgr(pictures["normal"].pixels) if "normal" in pictures else None
+    return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain, image.few, deep, wide, bgr)
 
 
 def is_outside(file: Path) -> bool:

@@ -23,6 +23,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | map of the stored pixels of an image with an EXIF orientation | turned, if the shapes settle it or it is declared |
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
 | soft edges of low values only, such as 0 and 1 | refused |
+| normals in BGR order, with z in red | refused; of three maps or more, the whole source |
 | class ids in grey of fewer than 8 bits in some files only | the whole source |
 | class masks in alpha of several colours | the whole source |
 | class maps with one colour in their palette for two ids | the whole source, unless `kind` is declared |
@@ -74,6 +75,7 @@ from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refu
 from usd.ingestion.halves import without_doubles
 from usd.ingestion.maplike import without_maplike
 from usd.ingestion.meanings import Maps, read_maps
+from usd.ingestion.normals import check_order
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, given_splits, read_splits
@@ -118,6 +120,7 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
         checked, doubles = without_doubles(list(found), maps.folders)
+        check_order(source, [each.bgr for each in checked if each.bgr is not None])
         checked, suspects = without_suspects(checked, maps.folders)
         checked, maplike = without_maplike(checked, maps.folders)
         suspects += doubles + maplike

@@ -9,6 +9,7 @@ from usd.images import few_colours, same_shape, turn_with
 from usd.ingestion import colormaps
 from usd.ingestion.classmaps import form_of, recolour
 from usd.ingestion.meanings import Depth, Maps, Normals, Segmentation, SoftEdges
+from usd.ingestion.normals import to_normals
 from usd.ingestion.pictures import TURNS, Picture, Refused, turned
 from usd.ingestion.raw import Raw
 from usd.tasks import MAPS
@@ -26,7 +27,6 @@ LOW_REMEDY = (
 TURN_REMEDY = "say with --maps whether they are turned too: `orientation: stored` or `orientation: upright`"
 DIMMEST = 0.1  # of the largest value: undeclared depth maps and soft edges reach more
 LEAST_BEYOND, MOST_BEYOND = 0.01, 0.9  # share of the readings: less is not said, more is refused
-MOST_OFF_NORMAL = 0.2  # share of the pixels whose vector is far from length 1
 
 
 def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> Picture:
@@ -58,7 +58,7 @@ def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> P
         colours, known = recolour(form_of(raw, meaning).values, meaning)
         pixels, missing = _fill_classes(turned(colours, turn), turned(known, turn), size, meaning)
     elif field == "normal":
-        pixels = _normals(turned(_three(raw, field), turn), size, maps.normal or Normals())
+        pixels = to_normals(_fit(turned(_three(raw, field), turn), size), maps.normal or Normals())
     elif field == "hed":
         pixels = _edges(turned(_three(raw, field), turn), size, maps.hed or SoftEdges())
     else:
@@ -219,18 +219,6 @@ def _edges(picture: np.ndarray, size: int, meaning: SoftEdges) -> np.ndarray:
 def _stored(picture: np.ndarray, size: int) -> np.ndarray:
     """A map of which nothing is known but its colours; a few colours are not mixed."""
     return _fit(picture, size, pick=few_colours(PIL.Image.fromarray(picture)))
-
-
-def _normals(picture: np.ndarray, size: int, meaning: Normals) -> np.ndarray:
-    """Vectors of length 1 again; towards the viewer where there is none."""
-    normal = _fit(picture, size) / 127.5 - 1
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    if float((np.abs(length - 1) > 0.3).mean()) > MOST_OFF_NORMAL or float((normal[..., 2] < 0).mean()) > 0.5:
-        raise Refused("not camera-space normals, (n + 1) / 2 with z towards the viewer")
-    if meaning.y == "down":
-        normal = normal * (1, -1, 1)
-    normal = np.where(length > 0.1, normal / np.maximum(length, 0.1), (0.0, 0.0, 1.0))
-    return np.rint((normal + 1) * 127.5).astype(np.uint8)
 
 
 def _fit(values: np.ndarray, size: int, pick: bool = False) -> np.ndarray:
