@@ -9,6 +9,7 @@ import pytest
 
 from tests.ingestion.scenery import notes, save, sight, take
 from usd.data.record import read_manifest
+from usd.ingestion.findings import TOGETHER
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,44 @@ def test_maps_that_are_numbered_go_together(tmp_path: Path) -> None:
     found = take(tmp_path)
     refused = {name for name, each in found.items() if each.status == "refused"}
     assert refused == {"x_0_part_12.png", *(f"x_{number}_part_1.png" for number in range(4))}
+
+
+@pytest.mark.parametrize(
+    ("other", "look", "grey", "taken"),
+    [
+        ("x (1)_mask_1.png", "few", False, False),
+        ("x (1)_mask_1.png", "few", True, False),
+        ("x (1)_mask_1.png", "grey", False, False),
+        ("x (1).Mask (2).png", "few", False, False),
+        ("x (1)_trimap2.png", "few", False, False),
+        ("x (1)_mask_1.png", "colour", False, True),  # somebody with a mask
+        ("x (1)_mask_1.png", "grey", True, True),
+        ("x (1)_normal_1.png", "grey", False, True),
+        ("x (1)_image_1.png", "few", False, True),
+        ("y (1)_mask_1.png", "few", False, True),
+    ],
+)
+def test_a_numbered_map_is_no_picture(other: str, look: str, grey: bool, taken: bool, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"source/x ({number}).png", sight(number)[..., 0] if grey else sight(number))
+        save(tmp_path / f"source/x ({number})_mask.png", sight(number)[..., 0] // 128 * 255)
+    pixels = {"few": sight(9)[..., 0] // 128 * 255, "grey": sight(9)[..., 0], "colour": sight(9)}[look]
+    save(tmp_path / "source" / other, pixels)
+    found = take(tmp_path)
+    assert (found[other].status == "refused") != taken
+    assert taken or "named like a map of x (1).png: if it is one, join it with the others" in found[other].detail
+    with_it = "mask" in other.lower() and not taken
+    assert found["x (1).png"].detail == (f"{TOGETHER}: {other} is refused" if with_it else found["x (0).png"].detail)
+
+
+@pytest.mark.parametrize("said", ["caption", "folders"])
+def test_a_numbered_map_may_be_said_to_be_a_picture(said: str, tmp_path: Path) -> None:
+    save(tmp_path / "source/x/a.png", sight(1))
+    save(tmp_path / "source/x/a_mask_1.png", sight(9)[..., 0] // 128 * 255)
+    if said == "caption":
+        (tmp_path / "source/x/a_mask_1.txt").write_text("a paper mask")
+    take(tmp_path, "folders: {x: image}" if said == "folders" else "")
+    assert len(read_manifest(tmp_path / "out")) == 2
 
 
 @pytest.mark.parametrize(
