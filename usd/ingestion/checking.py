@@ -1,5 +1,6 @@
 """The check of a sample: all its files read, by what the values of its maps mean."""
 
+import os
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
@@ -57,10 +58,9 @@ def check(job: SampleCheck) -> Checked:
     bad: list[Finding] = []
     for field, file in job.sample.files.items():
         try:
+            _check_place(job.source, file)
             if field == "image":
                 pictures[field] = read_picture(job.source / file, job.size)
-            elif is_outside(file):
-                raise Refused("outside the folder of pictures, which alone is read; copy it there")
             elif "image" in pictures:
                 pictures[field] = to_picture(read_raw(job.source / file), field, job.maps, pictures["image"], job.size)
             else:
@@ -91,6 +91,14 @@ def check(job: SampleCheck) -> Checked:
     wide = isclose(image.shape, 2)
     bgr = in_bgr(pictures["normal"].pixels) if "normal" in pictures else None
     return Checked(job, good, row, image.sha256, perceptual_hash(image.pixels), plain, image.few, deep, wide, bgr)
+
+
+def _check_place(source: Path, file: Path) -> None:
+    """Refuse a map of a table that is not in the source."""
+    if is_outside(file):
+        raise Refused("outside the folder of pictures, which alone is read; copy it there")
+    if not os.path.lexists(source / file):
+        raise Refused("not there; paths in a table are relative to its folder")
 
 
 def is_outside(file: Path) -> bool:

@@ -47,7 +47,7 @@ def folder(root: Path, maps: Maps) -> Scan:
     samples = assemble(_settle(claims, maps.condition, scan), scan, words)
     check_namesakes(samples.values(), words, {entry.image for entry in entries})
     captions = text_files(root, files, samples, words, scan)
-    add_rows(captions, entries, names, samples, scan)
+    add_rows(captions, entries, names, samples, files, scan)
     images = {fields["image"] for fields in samples.values()}
     splits, listed = own_splits(images), _splits(root, entries, names)
     if unread := unread_splits(images):
