@@ -1,6 +1,7 @@
 """Grey pictures whose names are those of other pictures with an ending: maps, and refused."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,26 +67,31 @@ def test_maps_that_are_numbered_go_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "look", "grey", "taken"),
+    ("other", "look", "own", "taken"),
     [
-        ("x (1)_mask_1.png", "few", False, False),
-        ("x (1)_mask_1.png", "few", True, False),
-        ("x (1)_mask_1.png", "grey", False, False),
-        ("x (1).Mask (2).png", "few", False, False),
-        ("x (1)_trimap2.png", "few", False, False),
-        ("x (1)_mask_1.png", "colour", False, True),  # somebody with a mask
-        ("x (1)_mask_1.png", "grey", True, True),
-        ("x (1)_normal_1.png", "grey", False, True),
-        ("x (1)_image_1.png", "few", False, True),
-        ("y (1)_mask_1.png", "few", False, True),
+        ("x (1)_mask_1.png", "few", "colour", False),
+        ("x (1)_mask_1.png", "few", "grey", False),
+        ("x (1)_mask_1.png", "grey", "colour", False),
+        ("x (1).Mask (2).png", "few", "colour", False),
+        ("x (1)_trimap2.png", "few", "colour", False),
+        ("x (1)_mask_1.png", "colour", "colour", True),  # somebody with a mask
+        ("x (1)_mask_1.png", "grey", "grey", True),
+        ("x (1)_normal_1.png", "grey", "colour", True),
+        ("x (1)_image_1.png", "few", "colour", True),
+        ("x (1)_pose_1.png", "few", "few", True),  # drawings
+        ("y (1)_mask_1.png", "few", "colour", True),
     ],
 )
-def test_a_numbered_map_is_no_picture(other: str, look: str, grey: bool, taken: bool, tmp_path: Path) -> None:
+def test_a_numbered_map_is_no_picture(other: str, look: str, own: str, taken: bool, tmp_path: Path) -> None:
+    looks: dict[str, Callable[[int], np.ndarray]] = {
+        "few": lambda seed: sight(seed)[..., 0] // 128 * 255,
+        "grey": lambda seed: sight(seed)[..., 0],
+        "colour": sight,
+    }
     for number in range(3):
-        save(tmp_path / f"source/x ({number}).png", sight(number)[..., 0] if grey else sight(number))
+        save(tmp_path / f"source/x ({number}).png", looks[own](number))
         save(tmp_path / f"source/x ({number})_mask.png", sight(number)[..., 0] // 128 * 255)
-    pixels = {"few": sight(9)[..., 0] // 128 * 255, "grey": sight(9)[..., 0], "colour": sight(9)}[look]
-    save(tmp_path / "source" / other, pixels)
+    save(tmp_path / "source" / other, looks[look](9))
     found = take(tmp_path)
     assert (found[other].status == "refused") != taken
     assert taken or "named like a map of x (1).png: if it is one, join it with the others" in found[other].detail

@@ -17,8 +17,8 @@ GREY = ("depth", "hed", "seg")  # kinds of maps that may be grey
 def without_numbered(checked: list[Checked], folders: Mapping[str, str]) -> tuple[list[Checked], list[Finding]]:
     """The samples without those that are named and look like a numbered map of another, and the findings on these.
 
-    They have few colours, or are grey beside a picture in colour. If the picture has a map of that kind, it is
-    refused, too: it would be taken without all of its maps.
+    They have few colours beside a picture of many, or are grey beside one in colour. If the picture has a map of that
+    kind, it is refused, too: it would be taken without all of its maps.
 
     Args:
         checked: all samples.
@@ -33,7 +33,7 @@ def without_numbered(checked: list[Checked], folders: Mapping[str, str]) -> tupl
         if found is None or whole is None or not each.row or not undeclared(each, folders):
             continue
         kind = WORDS[spelt(found["word"])]
-        if kind != "image" and (each.few or (kind in GREY and each.plain and not whole.plain)):
+        if kind != "image" and ((each.few and not whole.few) or (kind in GREY and each.plain and not whole.plain)):
             shown = path_text(whole.job.sample.files["image"])
             why = (
                 f"named like a map of {shown}: if it is one, join it with the others of its kind in one file, such as "
