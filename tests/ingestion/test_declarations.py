@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.ingestion.scenery import kept, save, sight, take
+from tests.ingestion.scenery import kept, notes, save, sight, take
 from tests.ingestion.test_maps import BLOCKS, METRES, TRUTH, VOID, coloured, of_8_bits, source
 from usd.config.loading import parse_yaml
 from usd.data.classes import bit_colours
@@ -167,3 +167,12 @@ def test_a_wrong_value_ends_it_before_any_picture_is_read(declared: str, message
     with pytest.raises(UsdError, match=message) as raised:
         read_maps(tmp_path / "maps.yaml")
     assert "\n" not in str(raised.value)
+
+
+def test_a_declared_kind_of_map_that_is_not_there_is_noted(tmp_path: Path) -> None:
+    source(tmp_path, "depth/a.png", of_8_bits(TRUTH))
+    take(tmp_path, "seg: {void: 0}\ndepth: {kind: inverse}\nnormal: {y: down}\ncondition: hed")
+    assert "maps.yaml declares seg and normal, but no picture has such a map; if there are some, see" in notes(tmp_path)
+    assert "maps.yaml declares condition, but there is no source/ and no conditioning_image" in notes(tmp_path)
+    take(tmp_path, "depth: {kind: inverse}")
+    assert "maps.yaml declares" not in notes(tmp_path)

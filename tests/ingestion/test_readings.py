@@ -22,6 +22,10 @@ DEPTH, DISPARITY = (
     "depth: {kind: disparity, near: 2, far: 0.1%s}",
 )
 
+TWELVE_BITS = np.rint(METRES * 400).astype(np.uint16)
+GAPS = np.where(np.arange(72) < 3, 65535, TWELVE_BITS).astype(np.uint16)
+UNIT_1 = "kind: depth, unit: 1, near: 400, far: 3600"
+
 
 def source(root: Path, name: str, values: np.ndarray) -> None:
     save(root / "source/a.png", sight(1, 72, 72))
@@ -70,11 +74,27 @@ def test_readings_beyond_near_and_far_are_counted_and_too_many_refused(tmp_path:
         take(tmp_path, DEPTH % "", size=72)
 
 
-def test_low_values_are_asked_for(tmp_path: Path) -> None:
-    source(tmp_path, "depth/a.png", METRES.astype(np.uint8))
-    with pytest.raises(UsdError, match="depth values of up to 9 of 255, as metres or ids have: say what they mean"):
-        take(tmp_path)
-    take(tmp_path, "depth: {kind: inverse}")
+@pytest.mark.parametrize(
+    ("name", "values", "declared", "said", "better"),
+    [
+        ("a.png", METRES.astype(np.uint8), "", "9 of 255, .*: say what they mean", "kind: inverse, near: 9"),
+        ("a.png", METRES.astype(np.uint8), "kind: inverse", "9 of 255, .* near: 34, far: 4", "kind: inverse, near: 9"),
+        ("a.png", TWELVE_BITS, "kind: inverse", "3600 of 65535, .* near: 34, far: 4", "kind: inverse, near: 3600"),
+        ("a.png", TWELVE_BITS, "kind: inverse, far: 9", "3600 of 65535, .* near: 34", "kind: inverse, near: 3600"),
+        ("a.png", GAPS, "kind: inverse, missing: 65535", "3600 of 65535", "kind: inverse, near: 3600, missing: 65535"),
+        ("a.png", TWELVE_BITS, "kind: depth, unit: relative", "3600 of 65535, .*`unit: 1`", UNIT_1),
+        ("a.npy", TWELVE_BITS.astype(np.int32), "kind: inverse", "3600 of 2147483647", "kind: inverse, near: 3600"),
+        ("a.npy", (METRES / 200).astype(np.float32), "kind: inverse", r"0\.045\d* of 1,", "kind: inverse, near: 0.045"),
+    ],
+)
+def test_low_values_are_asked_for(
+    name: str, values: np.ndarray, declared: str, said: str, better: str, tmp_path: Path
+) -> None:
+    source(tmp_path, f"depth/{name}", values)
+    with pytest.raises(UsdError, match=f"depth values of up to {said}"):
+        take(tmp_path, f"depth: {{{declared}}}" if declared else "")
+    take(tmp_path, f"depth: {{{better}}}")
+    assert np.ptp(kept(tmp_path, "a.png", "depth").astype(int)) > 100
 
 
 @pytest.mark.parametrize(("dim", "declared"), [(1, ""), (25, ""), (1, "hed: {bright: flat}")])

@@ -262,7 +262,7 @@ def test_image_folder_with_a_table(column: str, tmp_path: Path) -> None:
     (tmp_path / "source/train/conditioning/0.png").unlink()
     (tmp_path / "source/train/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     found = take(tmp_path, "condition: depth" if "cond" in column else "")
-    assert found["train/conditioning/missing.png"].detail == "not readable: No such file or directory"
+    assert found["train/conditioning/missing.png"].detail == "not there; paths in a table are relative to its folder"
     assert found["train/0.png"].status == "refused"
 
 

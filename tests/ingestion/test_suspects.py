@@ -1,6 +1,7 @@
 """Grey pictures whose names are those of other pictures with an ending: maps, and refused."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from tests.ingestion.scenery import notes, save, sight, take
 from usd.data.record import read_manifest
+from usd.ingestion.findings import TOGETHER
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,49 @@ def test_maps_that_are_numbered_go_together(tmp_path: Path) -> None:
     found = take(tmp_path)
     refused = {name for name, each in found.items() if each.status == "refused"}
     assert refused == {"x_0_part_12.png", *(f"x_{number}_part_1.png" for number in range(4))}
+
+
+@pytest.mark.parametrize(
+    ("other", "look", "own", "taken"),
+    [
+        ("x (1)_mask_1.png", "few", "colour", False),
+        ("x (1)_mask_1.png", "few", "grey", False),
+        ("x (1)_mask_1.png", "grey", "colour", False),
+        ("x (1).Mask (2).png", "few", "colour", False),
+        ("x (1)_trimap2.png", "few", "colour", False),
+        ("x (1)_mask_1.png", "colour", "colour", True),  # somebody with a mask
+        ("x (1)_mask_1.png", "grey", "grey", True),
+        ("x (1)_normal_1.png", "grey", "colour", True),
+        ("x (1)_image_1.png", "few", "colour", True),
+        ("x (1)_pose_1.png", "few", "few", True),  # drawings
+        ("y (1)_mask_1.png", "few", "colour", True),
+    ],
+)
+def test_a_numbered_map_is_no_picture(other: str, look: str, own: str, taken: bool, tmp_path: Path) -> None:
+    looks: dict[str, Callable[[int], np.ndarray]] = {
+        "few": lambda seed: sight(seed)[..., 0] // 128 * 255,
+        "grey": lambda seed: sight(seed)[..., 0],
+        "colour": sight,
+    }
+    for number in range(3):
+        save(tmp_path / f"source/x ({number}).png", looks[own](number))
+        save(tmp_path / f"source/x ({number})_mask.png", sight(number)[..., 0] // 128 * 255)
+    save(tmp_path / "source" / other, looks[look](9))
+    found = take(tmp_path)
+    assert (found[other].status == "refused") != taken
+    assert taken or "named like a map of x (1).png: if it is one, join it with the others" in found[other].detail
+    with_it = "mask" in other.lower() and not taken
+    assert found["x (1).png"].detail == (f"{TOGETHER}: {other} is refused" if with_it else found["x (0).png"].detail)
+
+
+@pytest.mark.parametrize("said", ["caption", "folders"])
+def test_a_numbered_map_may_be_said_to_be_a_picture(said: str, tmp_path: Path) -> None:
+    save(tmp_path / "source/x/a.png", sight(1))
+    save(tmp_path / "source/x/a_mask_1.png", sight(9)[..., 0] // 128 * 255)
+    if said == "caption":
+        (tmp_path / "source/x/a_mask_1.txt").write_text("a paper mask")
+    take(tmp_path, "folders: {x: image}" if said == "folders" else "")
+    assert len(read_manifest(tmp_path / "out")) == 2
 
 
 @pytest.mark.parametrize(

@@ -221,3 +221,36 @@ def test_what_programs_write_for_no_text_is_none(text: str, tmp_path: Path) -> N
 def test_a_column_of_texts_is_named(tmp_path: Path) -> None:
     said = take(tmp_path, "file_name,description\n0.png,a\n")
     assert said == ["has no text for 0.png: no column text, caption, prompt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    {
+        "{root}/source/0.png": "",
+        "{root}/elsewhere/0.png": "; write ../0.png for 0.png",
+        "sub/9.png": "; write 9.png for sub/9.png",
+        "images/0.png": "; write ../0.png for 0.png",
+        "8.png": "",
+    }.items(),
+)
+def test_paths_of_a_table_start_at_its_folder(name: str, said: str, tmp_path: Path) -> None:
+    save(tmp_path / "source/sub/9.png", sight(9))
+    path = name.format(root=tmp_path)
+    (tmp_path / "source/sub/metadata.jsonl").write_text(json.dumps({"file_name": path, "text": "a cat"}))
+    assert not take(tmp_path, "file_name,text\n1.png,b\n")
+    report = (tmp_path / "out/report.csv").read_text()
+    why = "which is not a usable image: it is not there, and paths are relative to the table's folder"
+    taken = name.startswith("{root}/source")
+    assert (f'sub/metadata.jsonl,refused,"names {path}, {why}{said}"' in report) != taken
+    assert captions(tmp_path) == ["a cat" if taken else "0", "b", "2", "9"]
+
+
+@pytest.mark.parametrize("name", ["{root}/source/plane.png", "maps/plane.png"])
+def test_a_map_of_a_table_may_be_named_from_the_top(name: str, tmp_path: Path) -> None:
+    save(tmp_path / "source/plane.png", DEPTH)
+    row = {"file_name": "0.png", "text": "a", "depth_file_name": name.format(root=tmp_path)}
+    assert not take(tmp_path, json.dumps(row), "metadata.jsonl")
+    report = (tmp_path / "out/report.csv").read_text()
+    missing = "maps/plane.png,refused,not there; paths in a table are relative to its folder"
+    assert (missing in report) != name.startswith("{root}")
+    assert ("1 depth maps read as" in report) == name.startswith("{root}")

@@ -1,5 +1,6 @@
 """The check of a sample: all its files read, by what the values of its maps mean."""
 
+import os
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
@@ -11,6 +12,7 @@ from usd.ingestion.colormaps import is_grey
 from usd.ingestion.findings import TOGETHER, Finding, refused
 from usd.ingestion.maps import to_picture
 from usd.ingestion.meanings import Maps
+from usd.ingestion.normals import in_bgr
 from usd.ingestion.pictures import Picture, Refused, read_picture
 from usd.ingestion.raw import read_raw
 from usd.ingestion.scan import Sample
@@ -47,6 +49,7 @@ class Checked:
     few: bool = False  # whether it has few colours
     deep: bool = False  # whether it is grey of 16 bits
     wide: bool = False  # whether it is twice as wide as high
+    bgr: bool | None = None  # whether the normal map looks as if it were in BGR order; None: there is none
 
 
 def check(job: SampleCheck) -> Checked:
@@ -55,10 +58,9 @@ def check(job: SampleCheck) -> Checked:
     bad: list[Finding] = []
     for field, file in job.sample.files.items():
         try:
+            _check_place(job.source, file)
             if field == "image":
                 pictures[field] = read_picture(job.source / file, job.size)
-            elif is_outside(file):
-                raise Refused("outside the folder of pictures, which alone is read; copy it there")
             elif "image" in pictures:
                 pictures[field] = to_picture(read_raw(job.source / file), field, job.maps, pictures["image"], job.size)
             else:
@@ -88,7 +90,16 @@ def check(job: SampleCheck) -> Checked:
     deep = {"16-bit", "grey"} <= set(image.repairs)
     wide = isclose(image.shape, 2)
     looks = perceptual_hash(image.pixels), mirrored_hash(image.pixels)
-    return Checked(job, good, row, image.sha256, looks, plain, image.few, deep, wide)
+    bgr = in_bgr(pictures["normal"].pixels) if "normal" in pictures else None
+    return Checked(job, good, row, image.sha256, looks, plain, image.few, deep, wide, bgr)
+
+
+def _check_place(source: Path, file: Path) -> None:
+    """Refuse a map of a table that is not in the source."""
+    if is_outside(file):
+        raise Refused("outside the folder of pictures, which alone is read; copy it there")
+    if not os.path.lexists(source / file):
+        raise Refused("not there; paths in a table are relative to its folder")
 
 
 def is_outside(file: Path) -> bool:

@@ -23,8 +23,8 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | map of the stored pixels of an image with an EXIF orientation | turned, if the shapes settle it or it is declared |
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
 | soft edges of low values only, such as 0 and 1 | refused |
-| class ids in grey of fewer than 8 bits in some files only | the whole source |
-| class masks in alpha of several colours | the whole source |
+| normals in BGR order, with z in red | refused; of three maps or more, the whole source |
+| class masks in alpha of several colours; ids in grey of fewer than 8 bits in some files only | the whole source |
 | class maps with one colour in their palette for two ids | the whole source, unless `kind` is declared |
 | what is declared of the classes or the colour map does not fit the map | refused, or the whole source |
 | maps with colours of 16 bits, of which Pillow reads 8 | refused; soft edges and normals are read |
@@ -35,6 +35,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | of more than two, one grey or of few colours, named like one in colour | refused, unless `folders` is declared |
 | most `0_B` grey or of few colours, beside `0_A` in one folder | refused |
 | most `0_class_id` grey or of few colours, beside `0.jpg` or `0_rgb.jpg` in any folder | refused |
+| `0_mask_1` of few colours, or grey beside `0` in colour | refused, with `0` if that has a mask |
 | folder, or names with a part in common, all of few colours or grey of 16 bits, others not | refused |
 | the same, grey and called `groundtruth_depth`, or in colour: `0.normal_cam` beside `0.tonemap` | refused |
 | other pictures that are grey or of few colours, without captions, where some are in colour | accepted, noted |
@@ -60,6 +61,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 import os
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,6 +76,8 @@ from usd.ingestion.findings import REPORT, Finding, as_csv, noted, reasons, refu
 from usd.ingestion.halves import without_doubles
 from usd.ingestion.maplike import without_maplike
 from usd.ingestion.meanings import Maps, read_maps
+from usd.ingestion.normals import check_order
+from usd.ingestion.numbered import without_numbered
 from usd.ingestion.scan import MAPS_FILE, SPLITS_FILE
 from usd.ingestion.sources import LAYOUTS
 from usd.ingestion.splits import assign, families, given_splits, read_splits
@@ -83,6 +87,8 @@ from usd.ingestion.words import one_path
 from usd.parallel import parallel_map
 
 STEP = 8  # pixels; the networks halve a picture three times
+SIEVES: tuple[Callable[[list[Checked], Mapping[str, str]], tuple[list[Checked], list[Finding]]], ...]
+SIEVES = (without_doubles, without_numbered, without_suspects, without_maplike)
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
 MADE = re.compile(rf"{MANIFEST}|{REPORT}|({'|'.join(SPLITS)})(/\1-[0-9a-f]{{{KEY}}}\.\w+\.png)?")  # in a dataset
 
@@ -117,10 +123,11 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         incoming.mkdir()
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
-        checked, doubles = without_doubles(list(found), maps.folders)
-        checked, suspects = without_suspects(checked, maps.folders)
-        checked, maplike = without_maplike(checked, maps.folders)
-        suspects += doubles + maplike
+        checked, suspects = list(found), list[Finding]()
+        check_order(source, [each.bgr for each in checked if each.bgr is not None])
+        for sieve in SIEVES:
+            checked, left_out = sieve(checked, maps.folders)
+            suspects += left_out
         sound = [each for each in checked if each.row]
         taken, twice = _once(sound)
         left = [finding for each in checked if not each.row for finding in each.findings]

@@ -9,6 +9,7 @@ from usd.images import few_colours, same_shape, turn_with
 from usd.ingestion import colormaps
 from usd.ingestion.classmaps import form_of, recolour
 from usd.ingestion.meanings import Depth, Maps, Normals, Segmentation, SoftEdges
+from usd.ingestion.normals import to_normals
 from usd.ingestion.pictures import TURNS, Picture, Refused, turned
 from usd.ingestion.raw import Raw
 from usd.tasks import MAPS
@@ -18,11 +19,14 @@ UNIT_REMEDY = (
     "`kind: depth` alone does not say how far they are; add a unit, such as `unit: mm, near: 0.5, far: 10`, or "
     "`unit: relative` if the largest value of the file's type is farthest"
 )
-INVERSE_REMEDY = "`depth: {kind: inverse, near: 34, far: 4}`"
+INVERSE_REMEDY = "say which become 1 and 0, such as `depth: {kind: inverse, near: 34, far: 4}`"
+LOW_REMEDY = (
+    "add a unit, such as `unit: mm, near: 0.5, far: 10`, or `unit: 1` for near and far in values of the file; or save "
+    "them so that the farthest are near the largest value of the file's type"
+)
 TURN_REMEDY = "say with --maps whether they are turned too: `orientation: stored` or `orientation: upright`"
 DIMMEST = 0.1  # of the largest value: undeclared depth maps and soft edges reach more
 LEAST_BEYOND, MOST_BEYOND = 0.01, 0.9  # share of the readings: less is not said, more is refused
-MOST_OFF_NORMAL = 0.2  # share of the pixels whose vector is far from length 1
 
 
 def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> Picture:
@@ -54,7 +58,7 @@ def to_picture(raw: Raw, field: str, maps: Maps, image: Picture, size: int) -> P
         colours, known = recolour(form_of(raw, meaning).values, meaning)
         pixels, missing = _fill_classes(turned(colours, turn), turned(known, turn), size, meaning)
     elif field == "normal":
-        pixels = _normals(turned(_three(raw, field), turn), size, maps.normal or Normals())
+        pixels = to_normals(_fit(turned(_three(raw, field), turn), size), maps.normal or Normals())
     elif field == "hed":
         pixels = _edges(turned(_three(raw, field), turn), size, maps.hed or SoftEdges())
     else:
@@ -99,15 +103,26 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
         remedy = UNIT_REMEDY if meaning.kind == "depth" else DEPTH_REMEDY
         if values.dtype.kind == "f" or raw.full > 255:
             raise Refused(f"depth values of {'floating point' if values.dtype.kind == 'f' else '16 bits'}: {remedy}")
-        if 0 < values.max() <= DIMMEST * raw.full:
-            raise Refused(f"depth values of up to {values.max()} of {raw.full:g}, as metres or ids have: {remedy}")
     number = values.astype(np.float64)
     valid = known & np.isfinite(number) & (number != meaning.gap if meaning.gap is not None else True)
     if meaning.measured and meaning.missing != "none":
         valid &= number > 0
     if raw.opaque is not None:
         valid &= raw.opaque
+    if meaning.near is None and meaning.colormap is None and valid.any():
+        _check_low(float(number[valid].max()), raw.full, declared)
     return _inverse(np.where(valid, number, 1.0), meaning, raw.full), valid
+
+
+def _check_low(most: float, full: float, declared: Depth | None) -> None:
+    """Refuse values that would be a few levels of grey, as nothing but the file's type says which becomes 1 or 0."""
+    if 0 < most <= DIMMEST * full:
+        remedy = DEPTH_REMEDY
+        if declared is not None and declared.scaled:
+            remedy = INVERSE_REMEDY
+        if declared is not None and declared.kind == "depth":
+            remedy = LOW_REMEDY
+        raise Refused(f"depth values of up to {most:.10g} of {full:.10g}, of which few greys would be left: {remedy}")
 
 
 def _grey(values: np.ndarray, colormap: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +155,7 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
         scale = meaning.scale if meaning.kind == "disparity" else 1.0
         found = (number * scale - far) / (near - far)
     if meaning.near is None and (found.min() < 0 or found.max() > 1):
-        remedy = UNIT_REMEDY if meaning.kind == "depth" else f"say which become 1 and 0, such as {INVERSE_REMEDY}"
+        remedy = UNIT_REMEDY if meaning.kind == "depth" else INVERSE_REMEDY
         raise Refused(f"values outside 0 to {full:g}: {remedy}")
     return np.clip(found, 0, 1)
 
@@ -204,18 +219,6 @@ def _edges(picture: np.ndarray, size: int, meaning: SoftEdges) -> np.ndarray:
 def _stored(picture: np.ndarray, size: int) -> np.ndarray:
     """A map of which nothing is known but its colours; a few colours are not mixed."""
     return _fit(picture, size, pick=few_colours(PIL.Image.fromarray(picture)))
-
-
-def _normals(picture: np.ndarray, size: int, meaning: Normals) -> np.ndarray:
-    """Vectors of length 1 again; towards the viewer where there is none."""
-    normal = _fit(picture, size) / 127.5 - 1
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    if float((np.abs(length - 1) > 0.3).mean()) > MOST_OFF_NORMAL or float((normal[..., 2] < 0).mean()) > 0.5:
-        raise Refused("not camera-space normals, (n + 1) / 2 with z towards the viewer")
-    if meaning.y == "down":
-        normal = normal * (1, -1, 1)
-    normal = np.where(length > 0.1, normal / np.maximum(length, 0.1), (0.0, 0.0, 1.0))
-    return np.rint((normal + 1) * 127.5).astype(np.uint8)
 
 
 def _fit(values: np.ndarray, size: int, pick: bool = False) -> np.ndarray:

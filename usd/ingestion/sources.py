@@ -9,7 +9,7 @@ instruct-pix2pix: `<prompt>/<seed>_0.jpg` and `<seed>_1.jpg`, their maps `<seed>
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from usd.config.values import Layout
@@ -47,7 +47,7 @@ def folder(root: Path, maps: Maps) -> Scan:
     samples = assemble(_settle(claims, maps.condition, scan), scan, words)
     check_namesakes(samples.values(), words, {entry.image for entry in entries})
     captions = text_files(root, files, samples, words, scan)
-    add_rows(captions, entries, names, samples, scan)
+    add_rows(captions, entries, names, samples, files, scan)
     images = {fields["image"] for fields in samples.values()}
     splits, listed = own_splits(images), _splits(root, entries, names)
     if unread := unread_splits(images):
@@ -57,6 +57,7 @@ def folder(root: Path, maps: Maps) -> Scan:
         caption = captions.get(name) or from_name(name.rpartition("/")[2])
         split = listed.get(name) or splits.get(fields["image"])
         scan.samples.append(Sample(fields, caption, name, split, name in captions))
+    scan.findings += _unmet(scan.samples, maps)
     return scan
 
 
@@ -135,6 +136,8 @@ def _names(entries: list[Entry], found: dict[Path, Place], words: Words) -> dict
 
 def _settle(claims: Claims, condition: str | None, scan: Scan) -> Claims:
     """The claims with the map that the layout leaves open named."""
+    if condition and not any(CONDITION in fields for fields in claims.values()):
+        scan.findings.append(noted("maps.yaml declares condition, but there is no source/ and no conditioning_image"))
     for fields in claims.values():
         left = fields.pop(LEFT_OUT, [])
         scan.findings += [Finding(path_text(file), "accepted", "left out: its folder is none") for file in left]
@@ -189,7 +192,18 @@ def instruct_pix2pix(root: Path, maps: Maps) -> Scan:
             scan.findings += [refused(file, "no caption for it in a prompt.json") for file in files.values()]
         else:
             scan.samples.append(Sample(files, caption, prompt))
+    scan.findings += _unmet(scan.samples, maps)
     return scan
+
+
+def _unmet(samples: list[Sample], maps: Maps) -> Iterator[Finding]:
+    """A note on kinds of maps that are declared, but that no picture has."""
+    there = {field for sample in samples for field in sample.files}
+    if lacking := [field for field in MAPS if getattr(maps, field, None) and field not in there]:
+        yield noted(
+            f"maps.yaml declares {' and '.join(lacking)}, but no picture has such a map; if there are some, see "
+            "docs/own-data.md for the names of files and folders by which they are found"
+        )
 
 
 LAYOUTS: dict[Layout, Callable[[Path, Maps], Scan]] = {"folder": folder, "instruct-pix2pix": instruct_pix2pix}

@@ -59,9 +59,12 @@ def read_tables(root: Path, files: list[Path], scan: Scan) -> list[Entry]:
         UsdError: a table gives a split or a map that cannot be used.
     """
     there = {one_form(file.as_posix()): file for file in files}
+    tops = [Path(os.path.abspath(root)), root.resolve()]
 
     def path(table: Path, text: str) -> Path:
         found = Path(os.path.normpath(table.parent / text.replace("\\", "/")))
+        top = next((top for top in tops if found.is_relative_to(top)), None)
+        found = found if top is None else found.relative_to(top)
         return there.get(one_form(found.as_posix()), found)
 
     entries = []

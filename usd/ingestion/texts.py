@@ -1,5 +1,7 @@
 """The captions of a folder's samples: text files beside them, and the texts of tables."""
 
+import os
+from collections import defaultdict
 from pathlib import Path
 
 from usd.files import path_text
@@ -10,7 +12,7 @@ from usd.ingestion.pictures import SUFFIXES
 from usd.ingestion.raw import ARRAY, UNREAD
 from usd.ingestion.scan import Scan, read_text, unusable
 from usd.ingestion.tables import TABLES, Entry, count_of
-from usd.ingestion.words import Words, map_folder
+from usd.ingestion.words import Words, map_folder, one_form
 
 TABLE_NAMES = ("caption", "captions", "metadata", "prompts")  # text files that may be tables
 TABLE_REMEDY = "a table of captions is called metadata.csv, and has the columns file_name and text"
@@ -55,14 +57,20 @@ def add_rows(
     entries: list[Entry],
     names: dict[Path, str],
     samples: dict[str, dict[str, Path]],
+    files: list[Path],
     scan: Scan,
 ) -> None:
     """Add the captions of the tables; what of these cannot be used are findings."""
     late: dict[Path, list[str]] = {}
+    there: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        there[one_form(file.name)].append(file)
     for entry in entries:
         name, image = names[entry.image], one_line(entry.row.image)
         if name not in samples:
-            scan.findings.append(refused(entry.table, f"names {image}, which is not a usable image"))
+            called = there[one_form(entry.image.name)]
+            remedy = "" if entry.image in called else _relative(entry.table, called)
+            scan.findings.append(refused(entry.table, f"names {image}, which is not a usable image{remedy}"))
         elif entry.row.text:
             if captions.setdefault(name, entry.row.text) != entry.row.text:
                 late.setdefault(entry.table, []).append(image)
@@ -71,3 +79,12 @@ def add_rows(
     for table, images in late.items():
         why = f"its text for {images[0]} is not used, as another caption came first; keep one{count_of(images)}"
         scan.findings.append(refused(table, why))
+
+
+def _relative(table: Path, called: list[Path]) -> str:
+    """That a picture is not where a table says, and how to name it if one file is called so."""
+    remedy = ""
+    if len(called) == 1:
+        own = Path(os.path.relpath(called[0], table.parent))
+        remedy = "; write " + path_text(own) + ("" if own == called[0] else f" for {path_text(called[0])}")
+    return f": it is not there, and paths are relative to the table's folder{remedy}"
