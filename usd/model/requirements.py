@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffusers import DDIMScheduler
+
 from usd.errors import UsdError
 from usd.files import read_json
 from usd.model.source import variant_of
@@ -152,9 +154,30 @@ def _check_scheduler(root: Path, scheduler: dict[str, Any]) -> None:
     steps = scheduler.get("num_train_timesteps", TIMESTEPS)
     if steps != TIMESTEPS:
         raise UsdError(f"{where}: num_train_timesteps {steps} does not fit; ESS lists are of {TIMESTEPS}")
-    schedule = scheduler.get("beta_schedule", "linear")
-    if schedule not in SCHEDULES and not scheduler.get("trained_betas"):
+    schedule, betas = scheduler.get("beta_schedule", "linear"), scheduler.get("trained_betas")
+    if betas is not None and not (isinstance(betas, list) and len(betas) == TIMESTEPS and all(map(_is_beta, betas))):
+        raise UsdError(f"{where}: trained_betas does not fit; it is null, or {TIMESTEPS} numbers between 0 and 1")
+    for name in ("beta_start", "beta_end") if betas is None else ():
+        if name in scheduler and not _is_beta(scheduler[name]):
+            raise UsdError(f"{where}: {name} {scheduler[name]!r} does not fit; it is a number between 0 and 1")
+    if schedule not in SCHEDULES and betas is None:
         raise UsdError(f"{where}: beta_schedule '{schedule}' does not fit; expected {', '.join(SCHEDULES)}")
+
+
+def _is_beta(value: Any) -> bool:
+    return type(value) is float and 0 < value < 1
+
+
+def check_schedule(where: Path, scheduler: DDIMScheduler) -> None:
+    """Check the schedule that the settings make, in single precision.
+
+    Raises:
+        UsdError: an image keeps as much signal (ᾱ_t) at one timestep as at the one before, or is whole at the first.
+    """
+    signal = scheduler.alphas_cumprod
+    if not (signal.diff(prepend=signal.new_ones(1)) < 0).all():
+        keys = "beta_start and beta_end, or trained_betas"
+        raise UsdError(f"{where}: the signal does not fall at every timestep; correct {keys}, or download it again")
 
 
 def _check_tokenizer(folder: Path) -> None:
