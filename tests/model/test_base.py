@@ -167,6 +167,10 @@ def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, fla
         (lambda root: (root / "tokenizer/tokenizer.json").unlink(), "tokenizer: neither tokenizer.json nor vocab.json"),
         (lambda root: (root / UNET).unlink(), "unet: no weights; download it again"),
         (lambda root: (root / UNET).write_bytes(b"{}"), "not readable"),
+        *(
+            (lambda root, name=name: (root / UNET).rename(root / "unet" / name), rf"_model\.safetensors, only {name};")
+            for name in ("diffusion_pytorch_model.non_ema.safetensors", "model.safetensors", "pruned.fp16.safetensors")
+        ),
         (lambda root: (root / UNET).rename(root / "unet/model.bin"), r"unet: only pickled weights \(model\.bin\)"),
     ],
 )

@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler
 
 from usd.errors import UsdError
 from usd.files import read_json
-from usd.model.source import variant_of
+from usd.model.source import name_of_weights
 
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -64,7 +64,7 @@ def stored_variant(folder: Path) -> str | None:
     """The variant to load a component's weights in: None where there are plain ones, else such as `fp16`.
 
     Raises:
-        UsdError: there are no safetensors, or a shard of them is missing.
+        UsdError: there are no safetensors of the names that diffusers loads, or a shard of them is missing.
     """
     names = sorted(path.name for path in folder.iterdir())
     weights = [name for name in names if name.endswith(".safetensors")]
@@ -73,7 +73,12 @@ def stored_variant(folder: Path) -> str | None:
         remedy = "load it in diffusers and save it with safe_serialization=True" if pickled else "download it again"
         kind = f"only pickled weights ({pickled[0]}), which are not loaded" if pickled else "no weights"
         raise UsdError(f"{folder}: {kind}; {remedy}")
-    variants = sorted({variant_of(name) or "" for name in weights} - {"non_ema"}) or ["fp16"]
+    named = "model" if folder.name == "text_encoder" else "diffusion_pytorch_model"
+    variants = sorted({variant for part, variant in map(name_of_weights, weights) if part == named} - {"non_ema"})
+    if not variants:
+        found = ", ".join(weights[:3]) + (", …" if weights[3:] else "")
+        remedy = "download it, or give its name to the weights that you want"
+        raise UsdError(f"{folder}: no {named}.safetensors, only {found}; {remedy}")
     variant = next((each for each in ("", "fp16") if each in variants), variants[0])
     end = ".".join(("index", variant, "json") if variant else ("index", "json"))
     for index in (folder / name for name in names if name.endswith(f".safetensors.{end}")):
