@@ -25,6 +25,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from usd.errors import UsdError, counted
 from usd.model.requirements import COMPONENTS, check_base, check_schedule, stored_variant
 from usd.model.source import local_copy, one_line_errors
+from usd.model.weights import check_finite
 
 NO_SETTINGS = ("_", "transformers_version")  # how entries of a configuration begin that tell nothing of the model
 
@@ -165,7 +166,7 @@ def save_base(base: Base, root: Path) -> None:
 
 
 def _load(kind: Any, folder: Path) -> Any:
-    """A model with all its weights; diffusers and transformers alone would draw missing ones at random."""
+    """A model with all its weights, finite ones; diffusers and transformers alone would draw missing ones at random."""
     model, found = kind.from_pretrained(
         folder,
         variant=stored_variant(folder),
@@ -181,6 +182,7 @@ def _load(kind: Any, folder: Path) -> Any:
         raise UsdError(f"{folder}: {count} not fit its config.json, the first is {sizes}")
     if missing := sorted(found["missing_keys"]):
         raise UsdError(f"{folder}: missing weights: {len(missing)}, the first is {missing[0]}; download it again")
+    check_finite(folder, model)
     return model
 
 
