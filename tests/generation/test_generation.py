@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -224,6 +225,17 @@ def test_a_place_that_cannot_be_written_is_named(folder: Path) -> None:
     options = ["--out", str(folder / "out/deeper"), "--model", "nowhere"]
     result = CliRunner().invoke(app, [*arguments(folder), *options])
     assert str(result.exception).startswith(f"{folder}/out/deeper/a.png: cannot be written: ")
+
+
+def test_a_disk_that_has_room_for_the_note_alone_gets_none(folder: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        result = CliRunner().invoke(app, arguments(folder))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(result.exception) == f"{folder}/out/a.png: could not be written: File too large"
+    assert not (folder / "out").exists()
 
 
 def test_every_kind_of_picture_and_name_is_taken(folder: Path) -> None:

@@ -209,12 +209,12 @@ def _check_queries(queries: list[Path]) -> None:
 
 
 def _write(image: PIL.Image.Image, picture: Path, note: dict[str, Any]) -> None:
-    """Write a result, its JSON file first: a picture that has none is not taken for a result."""
+    """Write a result and its JSON file, both or none; a picture that has none is not taken for a result."""
     written = io.BytesIO()
     image.save(written, format="PNG")
     note = note | {"output": {"path": path_text(picture), "sha256": sha256(written.getvalue())}}
-    atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
-    atomic_write(picture, written.getvalue())
+    text = json.dumps(note, indent=1, ensure_ascii=False) + "\n"
+    atomic_write(picture.with_suffix(".json"), text, (picture, written.getvalue()))
 
 
 def _origin(model: Path) -> dict[str, Any]:
