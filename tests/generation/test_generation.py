@@ -153,6 +153,12 @@ def test_what_the_model_does_not_read_of_a_prompt_is_said(folder: Path, prompt: 
     assert [line for line in result.stderr.splitlines() if line.startswith("warning")] == ([said] if said else [])
 
 
+@pytest.mark.parametrize("scale", ["inf", "nan", "-1"])
+def test_a_guidance_scale_that_means_nothing_is_refused_before_the_model_is_loaded(folder: Path, scale: str) -> None:
+    result = CliRunner().invoke(app, [*arguments(folder), "--guidance", scale, "--model", "nowhere"])
+    assert result.exit_code == 2 or f"guidance_scale: {scale} is not a finite number" in str(result.exception)
+
+
 def test_a_models_own_task_is_known() -> None:
     check_task("image2mine", ["image2mine"])
     check_task("canny2image", ["image2mine"])
