@@ -49,6 +49,15 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path: Path) -> 
     assert names(tmp_path) == ["file"]
 
 
+def test_of_files_that_belong_together_none_is_written_alone(tmp_path: Path) -> None:
+    for earlier in ([], ["note", "picture"]):
+        with pytest.raises(UsdError, match=r"picture: could not be written: File too large$"), full_disk():
+            atomic_write(tmp_path / "note", "later", (tmp_path / "picture", b"too long for it"))
+        assert names(tmp_path) == earlier
+        assert all((tmp_path / name).read_text() == "earlier" for name in earlier)
+        atomic_write(tmp_path / "note", "earlier", (tmp_path / "picture", b"earlier"))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

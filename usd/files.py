@@ -206,28 +206,35 @@ def check_writable(*targets: Path) -> None:
             raise UsdError(f"{target}: cannot be written: {error.strerror or error}; nothing was started") from error
 
 
-def atomic_write(target: Path, text: str | bytes) -> None:
+def atomic_write(target: Path, text: str | bytes, *others: tuple[Path, str | bytes]) -> None:
     """Write a file under a temporary name, then rename it: the last of several writers wins.
 
-    Where `target` is a link, it takes the place of what the link points to.
+    Others that belong to it are written with it: all are whole before the first is renamed. Where a target is a link,
+    the file takes the place of what the link points to.
 
     Raises:
-        UsdError: it cannot be written, or what is there is not a regular file.
+        UsdError: one cannot be written, or what is there is not a regular file; all are as they were.
     """
-    place = Path(os.path.realpath(target))
-    scratch = place.parent / f".{place.name}.{token_hex(4)}.partial"
+    drafts: dict[Path, Path] = {}  # temporary name → name
     try:
-        if place.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
-        if os.path.lexists(place) and not place.is_file():
-            raise FileExistsError(errno.EEXIST, "what is there is not a regular file; name another")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(text.encode() if isinstance(text, str) else text)
-        os.replace(scratch, place)
+        for each, data in ((target, text), *others):
+            place = Path(os.path.realpath(each))
+            if place.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
+            if os.path.lexists(place) and not place.is_file():
+                raise FileExistsError(errno.EEXIST, "what is there is not a regular file; name another")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            scratch = place.parent / f".{place.name}.{token_hex(4)}.partial"
+            drafts[scratch] = place
+            scratch.write_bytes(data.encode() if isinstance(data, str) else data)
+        for scratch, place in drafts.items():
+            os.replace(scratch, place)
     except OSError as error:
-        with suppress(OSError):  # where the folder is not one, this fails as well
-            scratch.unlink()
-        raise UsdError(f"{target}: could not be written: {error.strerror or error}") from error
+        raise UsdError(f"{each}: could not be written: {error.strerror or error}") from error
+    finally:
+        for scratch in drafts:
+            with suppress(OSError):  # renamed, or not to be removed either
+                scratch.unlink()
 
 
 def path_text(path: Path) -> str:

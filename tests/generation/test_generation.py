@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,12 @@ def test_what_the_model_does_not_read_of_a_prompt_is_said(folder: Path, prompt: 
     assert [line for line in result.stderr.splitlines() if line.startswith("warning")] == ([said] if said else [])
 
 
+@pytest.mark.parametrize("scale", ["inf", "nan", "-1"])
+def test_a_guidance_scale_that_means_nothing_is_refused_before_the_model_is_loaded(folder: Path, scale: str) -> None:
+    result = CliRunner().invoke(app, [*arguments(folder), "--guidance", scale, "--model", "nowhere"])
+    assert result.exit_code == 2 or f"guidance_scale: {scale} is not a finite number" in str(result.exception)
+
+
 def test_a_models_own_task_is_known() -> None:
     check_task("image2mine", ["image2mine"])
     check_task("canny2image", ["image2mine"])
@@ -224,6 +231,17 @@ def test_a_place_that_cannot_be_written_is_named(folder: Path) -> None:
     options = ["--out", str(folder / "out/deeper"), "--model", "nowhere"]
     result = CliRunner().invoke(app, [*arguments(folder), *options])
     assert str(result.exception).startswith(f"{folder}/out/deeper/a.png: cannot be written: ")
+
+
+def test_a_disk_that_has_room_for_the_note_alone_gets_none(folder: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        result = CliRunner().invoke(app, arguments(folder))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(result.exception) == f"{folder}/out/a.png: could not be written: File too large"
+    assert not (folder / "out").exists()
 
 
 def test_every_kind_of_picture_and_name_is_taken(folder: Path) -> None:

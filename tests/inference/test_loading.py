@@ -91,8 +91,8 @@ def test_what_a_directory_lacks_is_named(pipeline, tmp_path: Path, part: str) ->
         ("tokenizer/tokenizer.json", None, "tokenizer: neither"),
         ("tokenizer/tokenizer_config.json", '{"model_max_length": "x"}', "model_max_length 'x' does not fit"),
         ("model_index.json", "[]", "model_index.json: not an object"),
-        ("scheduler/scheduler_config.json", '{"beta_start": "x"}', "scheduler_config.json: not readable"),
-        ("scheduler/scheduler_config.json", '{"trained_betas": {"a": 1}}', "scheduler_config.json: not readable"),
+        ("scheduler/scheduler_config.json", '{"beta_start": "x"}', "scheduler: beta_start 'x' does not fit"),
+        ("scheduler/scheduler_config.json", '{"trained_betas": {"a": 1}}', "scheduler: trained_betas does not fit"),
         ("vae/config.json", '{"_class_name": "PatchCodec", "patch_size": "x"}', "not readable"),
     ],
 )

@@ -152,6 +152,13 @@ def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, fla
         (set_in("scheduler/scheduler_config.json", num_train_timesteps=4000), "num_train_timesteps 4000 does not fit"),
         (set_in("scheduler/scheduler_config.json", prediction_type="epsilon"), "zero_snr does not fit .* 'epsilon'"),
         (set_in("scheduler/scheduler_config.json", beta_schedule="exp"), "beta_schedule 'exp' does not fit"),
+        *(
+            (set_in("scheduler/scheduler_config.json", trained_betas=betas), "trained_betas does not fit; .* 1000 numb")
+            for betas in ([0.1] * 10, [], ["a"] * 1000, [[0.1]] * 1000, [0.1] * 999 + [1.0], 0.1)
+        ),
+        (set_in("scheduler/scheduler_config.json", beta_start=-0.1), r"scheduler: beta_start -0\.1 does not fit"),
+        (set_in("scheduler/scheduler_config.json", beta_end=float("nan")), "scheduler: beta_end nan does not fit"),
+        (set_in("scheduler/scheduler_config.json", beta_end=0.9), r"scheduler_config\.json: the signal does not fall"),
         (set_in("scheduler/scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler"), "of FlowMatchEuler"),
         (lambda root: (root / "text_encoder_2").mkdir(), "SDXL, with two text encoders, does not fit"),
         (lambda root: (root / "unet/config.json").unlink(), r"unet/config\.json: missing"),
@@ -160,6 +167,10 @@ def test_any_scheduler_gives_its_noise_schedule_alone(copy: Path, kind: Any, fla
         (lambda root: (root / "tokenizer/tokenizer.json").unlink(), "tokenizer: neither tokenizer.json nor vocab.json"),
         (lambda root: (root / UNET).unlink(), "unet: no weights; download it again"),
         (lambda root: (root / UNET).write_bytes(b"{}"), "not readable"),
+        *(
+            (lambda root, name=name: (root / UNET).rename(root / "unet" / name), rf"_model\.safetensors, only {name};")
+            for name in ("diffusion_pytorch_model.non_ema.safetensors", "model.safetensors", "pruned.fp16.safetensors")
+        ),
         (lambda root: (root / UNET).rename(root / "unet/model.bin"), r"unet: only pickled weights \(model\.bin\)"),
     ],
 )

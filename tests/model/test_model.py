@@ -199,17 +199,20 @@ def test_settings_of_any_value_are_used_or_named(name: str, data: st.DataObject)
             model_directory(str(root))
 
 
+WEIGHTS = "diffusion_pytorch_model"
+
+
 @pytest.mark.parametrize("variant", [None, "fp16", "bf16"])
 @pytest.mark.parametrize("stored", [{None}, {"fp16"}, {None, "fp16"}, {None, "fp16", "bf16"}])
 def test_of_a_repository_the_weights_that_are_loaded_are_fetched(
     tmp_path: Path, variant: str | None, stored: set[str | None]
 ) -> None:
     files = {
-        kind: {f"model{'.' + kind if kind else ''}-0000{n}-of-00002.safetensors" for n in (1, 2)} for kind in stored
+        kind: {f"{WEIGHTS}{'.' + kind if kind else ''}-0000{n}-of-00002.safetensors" for n in (1, 2)} for kind in stored
     }
     for kind, shards in files.items():
         index = json.dumps({"weight_map": {name: name for name in shards}})
-        (tmp_path / f"model.safetensors.index{'.' + kind if kind else ''}.json").write_text(index)
+        (tmp_path / f"{WEIGHTS}.safetensors.index{'.' + kind if kind else ''}.json").write_text(index)
     settings = {path.name for path in tmp_path.iterdir()}
     fetched = _wanted([f"unet/{name}" for name in settings.union(*files.values())], ["unet"], variant)
     wanted = variant if variant in stored else None if None in stored else "fp16"

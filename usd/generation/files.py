@@ -16,12 +16,13 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from usd.diffusion.sampling import EVERYWHERE
 from usd.errors import UsdError
 from usd.files import atomic_write, check_writable, path_text, sha256
 from usd.generation.prompts import prompt_warnings
 from usd.generation.results import no_empty_folder, results_of
 from usd.images import to_tensor
-from usd.inference.arguments import check_task, per_query
+from usd.inference.arguments import check_numbers, check_task, per_query
 from usd.inference.images import PairPart, turns_of
 from usd.inference.pipeline import USDiffusionPipeline
 from usd.ingestion import pictures
@@ -163,11 +164,13 @@ def generate_files(
     """Write `<query>.png` and `<query>.json` into `out` for every query; returns the pictures written.
 
     Raises:
-        UsdError: the prompt or a picture is not readable, the task is unknown, a result would be written over another,
-            over a picture given or over a file that is not an earlier result, or `out` cannot be written.
+        UsdError: the prompt or a picture is not readable, the task is unknown, the guidance scale is not finite, a
+            result would be written over another, over a picture given or over a file that is not an earlier result, or
+            `out` cannot be written.
     """
     results = results_of(queries, example, out)
     per_query("prompt", request.prompt, 1)
+    check_numbers(request.steps, None, request.guidance_scale, EVERYWHERE, 1)
     read_example(*example, GLANCE)
     _check_queries(queries)  # before the model is loaded
     with no_empty_folder(out):
@@ -209,12 +212,12 @@ def _check_queries(queries: list[Path]) -> None:
 
 
 def _write(image: PIL.Image.Image, picture: Path, note: dict[str, Any]) -> None:
-    """Write a result, its JSON file first: a picture that has none is not taken for a result."""
+    """Write a result and its JSON file, both or none; a picture that has none is not taken for a result."""
     written = io.BytesIO()
     image.save(written, format="PNG")
     note = note | {"output": {"path": path_text(picture), "sha256": sha256(written.getvalue())}}
-    atomic_write(picture.with_suffix(".json"), json.dumps(note, indent=1, ensure_ascii=False) + "\n")
-    atomic_write(picture, written.getvalue())
+    text = json.dumps(note, indent=1, ensure_ascii=False) + "\n"
+    atomic_write(picture.with_suffix(".json"), text, (picture, written.getvalue()))
 
 
 def _origin(model: Path) -> dict[str, Any]:

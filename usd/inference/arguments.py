@@ -10,6 +10,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from usd.diffusion.timesteps import sampling_timesteps
 from usd.errors import UsdError, counted
 from usd.inference.images import Pair, as_batch
 from usd.tasks import TASKS
@@ -67,6 +68,10 @@ def check_numbers(steps: Any, timesteps: Any, scale: Any, interval: Any, each: A
         raise UsdError(f"num_images_per_prompt: must be at least 1, not {each}")
     if timesteps is not None and not all(_number(t) and float(t).is_integer() for t in _several(timesteps)):
         raise UsdError(f"timesteps: {timesteps!r} is not a list of whole numbers")
+    if timesteps is not None and steps is not None:
+        given = len(_several(timesteps))
+        if given not in (steps, len(sampling_timesteps("ess", int(steps)))):
+            raise UsdError(f"timesteps: {given} given, and num_inference_steps is {steps}; give one of the two")
     if scale is not None and (not _number(scale) or scale < 0):
         raise UsdError(f"guidance_scale: {scale!r} is not a finite number of at least 0; 1 switches guidance off")
     ends = _several(interval)

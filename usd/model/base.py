@@ -23,8 +23,9 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from usd.errors import UsdError, counted
-from usd.model.requirements import COMPONENTS, check_base, stored_variant
+from usd.model.requirements import COMPONENTS, check_base, check_schedule, stored_variant
 from usd.model.source import local_copy, one_line_errors
+from usd.model.weights import check_finite
 
 NO_SETTINGS = ("_", "transformers_version")  # how entries of a configuration begin that tell nothing of the model
 
@@ -139,13 +140,14 @@ def load_base(path: str) -> Base:
     root = local_copy(path, "a base", COMPONENTS)
     with one_line_errors(path):
         check_base(root)
+        schedule = load_schedule(root / "scheduler")  # before the weights, which take longer
         codec = json.loads((root / "vae/config.json").read_text())["_class_name"] == "PatchCodec"
         base = Base(
             vae=PatchCodec.from_pretrained(root / "vae") if codec else _load(AutoencoderKL, root / "vae"),
             unet=_load(UNet2DConditionModel, root / "unet"),
             text_encoder=_load(CLIPTextModel, root / "text_encoder"),
             tokenizer=CLIPTokenizer.from_pretrained(root / "tokenizer"),
-            scheduler=load_schedule(root / "scheduler"),
+            scheduler=schedule,
         )
     _check_tokens(path, base)
     return base
@@ -164,7 +166,7 @@ def save_base(base: Base, root: Path) -> None:
 
 
 def _load(kind: Any, folder: Path) -> Any:
-    """A model with all its weights; diffusers and transformers alone would draw missing ones at random."""
+    """A model with all its weights, finite ones; diffusers and transformers alone would draw missing ones at random."""
     model, found = kind.from_pretrained(
         folder,
         variant=stored_variant(folder),
@@ -180,6 +182,7 @@ def _load(kind: Any, folder: Path) -> Any:
         raise UsdError(f"{folder}: {count} not fit its config.json, the first is {sizes}")
     if missing := sorted(found["missing_keys"]):
         raise UsdError(f"{folder}: missing weights: {len(missing)}, the first is {missing[0]}; download it again")
+    check_finite(folder, model)
     return model
 
 
@@ -187,13 +190,15 @@ def load_schedule(folder: Path) -> DDIMScheduler:
     """Noise schedule and prediction type of any scheduler; its own way of sampling (Karras, clipping, …) is left out.
 
     Raises:
-        UsdError: they are not a scheduler's settings.
+        UsdError: they are not a scheduler's settings, or make no schedule that noise grows along.
     """
     known = inspect.signature(DDIMScheduler.__init__).parameters
     with one_line_errors(folder / "scheduler_config.json"):
         settings = DDIMScheduler.load_config(folder)
         settings = {name: value for name, value in settings.items() if name in known}
-        return DDIMScheduler.from_config(settings | {"clip_sample": False, "thresholding": False})
+        schedule = DDIMScheduler.from_config(settings | {"clip_sample": False, "thresholding": False})
+    check_schedule(folder / "scheduler_config.json", schedule)
+    return schedule
 
 
 def _check_tokens(path: str, base: Base) -> None:

@@ -15,6 +15,7 @@ from usd.errors import UsdError
 from usd.model.adapter import InContextAdapter
 from usd.model.requirements import stored_variant
 from usd.model.source import DAMAGED
+from usd.model.weights import check_finite
 
 CONDITIONS = ("controlnet_cond_embedding.", "controlnet_query_cond_embedding.")  # of ControlNet, of Prompt Diffusion
 
@@ -43,7 +44,7 @@ def warm_start(control: ControlNetModel, source: str) -> None:
     (`control_model.…`).
 
     Raises:
-        UsdError: it is unreadable, or of another architecture; pickled weights are not loaded.
+        UsdError: it is unreadable, of another architecture, or not finite; pickled weights are not loaded.
     """
     try:
         if Path(source).is_file():
@@ -53,6 +54,7 @@ def warm_start(control: ControlNetModel, source: str) -> None:
             trained = ControlNetModel.from_pretrained(source, use_safetensors=True, variant=variant).state_dict()
         found = {name: weight for name, weight in trained.items() if weight is not None}
         control.load_state_dict({name: weight for name, weight in found.items() if not name.startswith(CONDITIONS)})
+        check_finite(Path(source), control)
     except (*DAMAGED, UsdError) as error:
         reason = " ".join(str(error).split())[:300]
         if source.endswith((".ckpt", ".pth", ".pt")):

@@ -23,6 +23,7 @@ from usd.model.base import Base, load_base, load_schedule, save_base
 from usd.model.control import ControlBranch, Denoiser, channels_last
 from usd.model.requirements import COMPONENTS, TIMESTEPS, check_base, read_settings, stored_variant
 from usd.model.source import local_copy, one_line_errors
+from usd.model.weights import check_finite
 
 INDEX = "model_index.json"
 PARTS = (*COMPONENTS, "control", "adapter")
@@ -60,7 +61,7 @@ def load_model(root: Path) -> tuple[Base, Denoiser]:
     """Read a directory written by `save_model`.
 
     Raises:
-        UsdError: something is missing or unreadable; pickled weights are not loaded.
+        UsdError: something is missing, unreadable or not finite; pickled weights are not loaded.
     """
     root = model_directory(str(root))
     base = load_base(str(root))
@@ -70,6 +71,8 @@ def load_model(root: Path) -> tuple[Base, Denoiser]:
             for name, kind in (("control", ControlBranch), ("adapter", InContextAdapter))
         )
     check_weights(root, {"control": control, "adapter": adapter})
+    for name, part in (("control", control), ("adapter", adapter)):
+        check_finite(root / name, part)
     denoiser = Denoiser(base.unet, control, adapter).eval()
     channels_last(denoiser)
     return base, denoiser

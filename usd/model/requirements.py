@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffusers import DDIMScheduler
+
 from usd.errors import UsdError
 from usd.files import read_json
-from usd.model.source import variant_of
+from usd.model.source import name_of_weights
 
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -62,7 +64,7 @@ def stored_variant(folder: Path) -> str | None:
     """The variant to load a component's weights in: None where there are plain ones, else such as `fp16`.
 
     Raises:
-        UsdError: there are no safetensors, or a shard of them is missing.
+        UsdError: there are no safetensors of the names that diffusers loads, or a shard of them is missing.
     """
     names = sorted(path.name for path in folder.iterdir())
     weights = [name for name in names if name.endswith(".safetensors")]
@@ -71,7 +73,12 @@ def stored_variant(folder: Path) -> str | None:
         remedy = "load it in diffusers and save it with safe_serialization=True" if pickled else "download it again"
         kind = f"only pickled weights ({pickled[0]}), which are not loaded" if pickled else "no weights"
         raise UsdError(f"{folder}: {kind}; {remedy}")
-    variants = sorted({variant_of(name) or "" for name in weights} - {"non_ema"}) or ["fp16"]
+    named = "model" if folder.name == "text_encoder" else "diffusion_pytorch_model"
+    variants = sorted({variant for part, variant in map(name_of_weights, weights) if part == named} - {"non_ema"})
+    if not variants:
+        found = ", ".join(weights[:3]) + (", …" if weights[3:] else "")
+        remedy = "download it, or give its name to the weights that you want"
+        raise UsdError(f"{folder}: no {named}.safetensors, only {found}; {remedy}")
     variant = next((each for each in ("", "fp16") if each in variants), variants[0])
     end = ".".join(("index", variant, "json") if variant else ("index", "json"))
     for index in (folder / name for name in names if name.endswith(f".safetensors.{end}")):
@@ -152,9 +159,30 @@ def _check_scheduler(root: Path, scheduler: dict[str, Any]) -> None:
     steps = scheduler.get("num_train_timesteps", TIMESTEPS)
     if steps != TIMESTEPS:
         raise UsdError(f"{where}: num_train_timesteps {steps} does not fit; ESS lists are of {TIMESTEPS}")
-    schedule = scheduler.get("beta_schedule", "linear")
-    if schedule not in SCHEDULES and not scheduler.get("trained_betas"):
+    schedule, betas = scheduler.get("beta_schedule", "linear"), scheduler.get("trained_betas")
+    if betas is not None and not (isinstance(betas, list) and len(betas) == TIMESTEPS and all(map(_is_beta, betas))):
+        raise UsdError(f"{where}: trained_betas does not fit; it is null, or {TIMESTEPS} numbers between 0 and 1")
+    for name in ("beta_start", "beta_end") if betas is None else ():
+        if name in scheduler and not _is_beta(scheduler[name]):
+            raise UsdError(f"{where}: {name} {scheduler[name]!r} does not fit; it is a number between 0 and 1")
+    if schedule not in SCHEDULES and betas is None:
         raise UsdError(f"{where}: beta_schedule '{schedule}' does not fit; expected {', '.join(SCHEDULES)}")
+
+
+def _is_beta(value: Any) -> bool:
+    return type(value) is float and 0 < value < 1
+
+
+def check_schedule(where: Path, scheduler: DDIMScheduler) -> None:
+    """Check the schedule that the settings make, in single precision.
+
+    Raises:
+        UsdError: an image keeps as much signal (ᾱ_t) at one timestep as at the one before, or is whole at the first.
+    """
+    signal = scheduler.alphas_cumprod
+    if not (signal.diff(prepend=signal.new_ones(1)) < 0).all():
+        keys = "beta_start and beta_end, or trained_betas"
+        raise UsdError(f"{where}: the signal does not fall at every timestep; correct {keys}, or download it again")
 
 
 def _check_tokenizer(folder: Path) -> None:

@@ -96,5 +96,11 @@ def _wanted(names: list[str], parts: Iterable[str], variant: str | None) -> list
 
 def variant_of(name: str) -> str | None:
     """`fp16` of `model.fp16.safetensors` or `model.fp16-00001-of-00002.safetensors`; None of `model.safetensors`."""
-    words = Path(name).name.removesuffix(".safetensors").split(".")
-    return re.sub(r"-\d{5}-of-\d{5}$", "", words[1]) if len(words) > 1 else None
+    return name_of_weights(name)[1] or None
+
+
+def name_of_weights(path: str) -> tuple[str, str]:
+    """`model` and `fp16` of `unet/model.fp16-00001-of-00002.safetensors`, a part and its variant, if any."""
+    name = re.sub(r"-\d{5}-of-\d{5}\b", "", Path(path).name.removesuffix(".safetensors"))
+    part, _, variant = name.partition(".")
+    return part, variant
