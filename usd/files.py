@@ -213,7 +213,7 @@ def atomic_write(target: Path, text: str | bytes, *others: tuple[Path, str | byt
     the file takes the place of what the link points to.
 
     Raises:
-        UsdError: one cannot be written, or what is there is not a regular file; all are as they were.
+        UsdError: one cannot be written, or is not a regular file; all are as before, unless a later renaming fails.
     """
     drafts: dict[Path, Path] = {}  # temporary name → name
     try:
@@ -227,8 +227,8 @@ def atomic_write(target: Path, text: str | bytes, *others: tuple[Path, str | byt
             scratch = place.parent / f".{place.name}.{token_hex(4)}.partial"
             drafts[scratch] = place
             scratch.write_bytes(data.encode() if isinstance(data, str) else data)
-        for scratch, place in drafts.items():
-            os.replace(scratch, place)
+        for scratch, each in drafts.items():
+            os.replace(scratch, each)
     except OSError as error:
         raise UsdError(f"{each}: could not be written: {error.strerror or error}") from error
     finally:

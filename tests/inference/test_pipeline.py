@@ -188,7 +188,10 @@ def test_the_decoders_memory_is_saved_where_there_is_an_autoencoder(pipeline) ->
         ({"guidance_scale": float("nan")}, "guidance_scale: nan is not a finite number"),
         ({"guidance_scale": float("inf")}, "guidance_scale: inf is not a finite number"),
         ({"guidance_scale": "2"}, "guidance_scale: '2' is not a finite number"),
-        ({"guidance_scale": -3}, "guidance_scale: -3 is not a finite number of at least 0"),
+        (
+            {"timesteps": range(999, -1, -1), "num_inference_steps": 1000, "guidance_scale": -3},
+            "guidance_scale: -3 is not a finite number of at least 0",
+        ),
         ({"guidance_interval": (900, 100)}, r"guidance_interval: \(900, 100\) is not a pair of timesteps, the lowest"),
         ({"guidance_interval": (1,)}, r"guidance_interval: \(1,\) is not a pair of timesteps"),
         ({"guidance_interval": 5}, "guidance_interval: 5 is not a pair of timesteps"),

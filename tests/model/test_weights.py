@@ -51,5 +51,5 @@ def test_of_a_model(tmp_path: Path, part: str) -> None:
 def test_of_a_warm_start(base, tmp_path: Path) -> None:
     ControlNetModel.from_unet(base.unet).save_pretrained(tmp_path)
     said = damage(tmp_path, float("inf"))
-    with pytest.raises(UsdError, match=f"^train.warm_start: {tmp_path} is not a ControlNet that fits the base: {said}"):
+    with pytest.raises(UsdError, match=f"^{said}"):
         warm_start(control_from_unet(base.unet), str(tmp_path))

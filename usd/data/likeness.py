@@ -32,7 +32,7 @@ def perceptual_hash(picture: np.ndarray) -> int:
 
 
 def mirrored_hash(picture: np.ndarray) -> int:
-    """That of the mirrored picture: a training mirrors its pictures, so a mirrored copy is one that it sees."""
+    """The hash of the mirrored picture: a training mirrors its pictures, so it sees what a mirrored copy shows."""
     return perceptual_hash(cv2.flip(picture, 1))
 
 

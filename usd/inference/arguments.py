@@ -70,7 +70,7 @@ def check_numbers(steps: Any, timesteps: Any, scale: Any, interval: Any, each: A
         raise UsdError(f"timesteps: {timesteps!r} is not a list of whole numbers")
     if timesteps is not None and steps is not None:
         given = len(_several(timesteps))
-        if given not in (steps, len(sampling_timesteps("ess", int(steps)))):
+        if given != steps and given != len(sampling_timesteps("ess", int(steps))):
             raise UsdError(f"timesteps: {given} given, and num_inference_steps is {steps}; give one of the two")
     if scale is not None and (not _number(scale) or scale < 0):
         raise UsdError(f"guidance_scale: {scale!r} is not a finite number of at least 0; 1 switches guidance off")

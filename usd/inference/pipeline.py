@@ -136,7 +136,7 @@ class USDiffusionPipeline(DiffusionPipeline):
             task: its name, or one per query; None reads it off the pair. Unseen names average the tasks of the same
                 direction.
             num_inference_steps: length of the ESS list, instead of the model's default.
-            timesteps: any descending list, instead of an ESS list; beside num_inference_steps, one that it counts.
+            timesteps: any descending list, instead of an ESS list; of num_inference_steps entries if both are given.
             guidance_scale: above 1, each step within the interval runs once more without text and pair. The default
                 is the model's.
             guidance_interval: lowest and highest timestep at which guidance acts.

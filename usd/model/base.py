@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from usd.errors import UsdError, counted
-from usd.model.requirements import COMPONENTS, check_base, check_schedule, stored_variant
+from usd.model.requirements import COMPONENTS, check_base, check_signal, stored_variant
 from usd.model.source import local_copy, one_line_errors
 from usd.model.weights import check_finite
 
@@ -197,7 +197,7 @@ def load_schedule(folder: Path) -> DDIMScheduler:
         settings = DDIMScheduler.load_config(folder)
         settings = {name: value for name, value in settings.items() if name in known}
         schedule = DDIMScheduler.from_config(settings | {"clip_sample": False, "thresholding": False})
-    check_schedule(folder / "scheduler_config.json", schedule)
+    check_signal(folder / "scheduler_config.json", schedule)
     return schedule
 
 

@@ -54,12 +54,12 @@ def warm_start(control: ControlNetModel, source: str) -> None:
             trained = ControlNetModel.from_pretrained(source, use_safetensors=True, variant=variant).state_dict()
         found = {name: weight for name, weight in trained.items() if weight is not None}
         control.load_state_dict({name: weight for name, weight in found.items() if not name.startswith(CONDITIONS)})
-        check_finite(Path(source), control)
     except (*DAMAGED, UsdError) as error:
         reason = " ".join(str(error).split())[:300]
         if source.endswith((".ckpt", ".pth", ".pt")):
             reason += "; save a pickled checkpoint as .safetensors first"
         raise UsdError(f"train.warm_start: {source} is not a ControlNet that fits the base: {reason}") from error
+    check_finite(Path(source), control)
 
 
 class Denoiser(nn.Module):

@@ -11,6 +11,10 @@ from usd.files import read_json
 from usd.model.source import name_of_weights
 
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+NO_SIGNAL = (
+    "rescale_betas_zero_snr, or trained_betas that do the same, does not fit prediction_type 'epsilon': at the last "
+    "timestep, where no signal is left, ε does not say what x_0 is"
+)
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 TIMESTEPS = 1000
@@ -154,35 +158,37 @@ def _check_scheduler(root: Path, scheduler: dict[str, Any]) -> None:
     if prediction not in PREDICTIONS:
         raise UsdError(f"{where}: prediction_type '{prediction}' does not fit; expected {', '.join(PREDICTIONS)}")
     if prediction == "epsilon" and scheduler.get("rescale_betas_zero_snr"):
-        reason = "at the last timestep, where no signal is left, ε does not say what x_0 is"
-        raise UsdError(f"{where}: rescale_betas_zero_snr does not fit prediction_type 'epsilon': {reason}")
+        raise UsdError(f"{where}: {NO_SIGNAL}")
     steps = scheduler.get("num_train_timesteps", TIMESTEPS)
     if steps != TIMESTEPS:
         raise UsdError(f"{where}: num_train_timesteps {steps} does not fit; ESS lists are of {TIMESTEPS}")
     schedule, betas = scheduler.get("beta_schedule", "linear"), scheduler.get("trained_betas")
     if betas is not None and not (isinstance(betas, list) and len(betas) == TIMESTEPS and all(map(_is_beta, betas))):
-        raise UsdError(f"{where}: trained_betas does not fit; it is null, or {TIMESTEPS} numbers between 0 and 1")
+        raise UsdError(f"{where}: trained_betas does not fit; it is null, or {TIMESTEPS} numbers above 0 and up to 1")
     for name in ("beta_start", "beta_end") if betas is None else ():
         if name in scheduler and not _is_beta(scheduler[name]):
-            raise UsdError(f"{where}: {name} {scheduler[name]!r} does not fit; it is a number between 0 and 1")
+            raise UsdError(f"{where}: {name} {scheduler[name]!r} does not fit; it is a number above 0 and up to 1")
     if schedule not in SCHEDULES and betas is None:
         raise UsdError(f"{where}: beta_schedule '{schedule}' does not fit; expected {', '.join(SCHEDULES)}")
 
 
 def _is_beta(value: Any) -> bool:
-    return type(value) is float and 0 < value < 1
+    return type(value) is float and 0 < value <= 1
 
 
-def check_schedule(where: Path, scheduler: DDIMScheduler) -> None:
+def check_signal(where: Path, scheduler: DDIMScheduler) -> None:
     """Check the schedule that the settings make, in single precision.
 
     Raises:
-        UsdError: an image keeps as much signal (ᾱ_t) at one timestep as at the one before, or is whole at the first.
+        UsdError: an image keeps as much signal (ᾱ_t) at one timestep as at the one before, or is whole at the first; or
+            none is left at the last, and the base predicts ε.
     """
     signal = scheduler.alphas_cumprod
     if not (signal.diff(prepend=signal.new_ones(1)) < 0).all():
         keys = "beta_start and beta_end, or trained_betas"
         raise UsdError(f"{where}: the signal does not fall at every timestep; correct {keys}, or download it again")
+    if signal[-1] == 0 and scheduler.config.prediction_type == "epsilon":
+        raise UsdError(f"{where}: {NO_SIGNAL}")
 
 
 def _check_tokenizer(folder: Path) -> None:

@@ -3,13 +3,15 @@
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+
 from usd import config
 from usd.errors import UsdError
 from usd.files import atomic_directory
 from usd.stages import run
-from usd.validation.columns import keep_memory_compact
+from usd.validation.columns import compactly
 from usd.validation.expectations import validate
-from usd.validation.inspection import inspect_samples
+from usd.validation.inspection import inspected, tabulate
 from usd.validation.summary import as_json, as_markdown, as_samples, complaint, summarise
 
 
@@ -19,9 +21,9 @@ def main(scenes: Path, annotated: Path, out: Path, docs: Path) -> None:
     If the data are not sound, the summary says what is wrong, and the exit code and stage `shard` see to it that
     nothing downstream runs.
     """
-    keep_memory_compact()
+    pa.set_memory_pool(pa.system_memory_pool())  # so that Arrow and Python use again what the other has freed
     params = config.load().validate
-    table = inspect_samples(scenes, annotated)
+    table = tabulate(compactly(inspected(scenes, annotated)))
     with atomic_directory(docs, "index.html") as scratch:
         report = validate(table, params, scratch)
     summary = summarise(report, table)

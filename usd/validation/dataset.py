@@ -39,10 +39,10 @@ def near_leaks(table: pd.DataFrame, thumbnails: np.ndarray) -> list[str]:
     train = (table["split"] == "train").to_numpy()
     mirror(thumbnails, np.flatnonzero(train))
     look = np.where(train, table["mirrored"].to_numpy(), look)
-    turned = near_duplicates(look, thumbnails, np.where(parts < 0, parts, train), most)
-    for others_of, words in ((near, ""), (turned, " mirrored")):
+    mirrored = near_duplicates(look, thumbnails, np.where(parts < 0, parts, train), most)
+    for others_of, known, words in ((near, {}, ""), (mirrored, near, " mirrored")):
         for place, others in others_of.items():
-            strange = sorted(other for other in others if image[other] != image[place])
+            strange = sorted(o for o in others if image[o] != image[place] and o not in known.get(place, ()))
             found[split[place], image[place]] += [f"{key}{words}" for key in table["key"].iloc[strange]]
     return [", ".join(found[each][:LISTED]) if each in found else "" for each in zip(split, image, strict=True)]
 
