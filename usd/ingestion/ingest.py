@@ -61,7 +61,6 @@ with all its maps or not at all, so that its maps have one origin. The source is
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,7 +86,6 @@ from usd.ingestion.words import one_path
 from usd.parallel import parallel_map
 
 STEP = 8  # pixels; the networks halve a picture three times
-SIEVES: tuple[Callable[[list[Checked], Mapping[str, str]], tuple[list[Checked], list[Finding]]], ...]
 SIEVES = (without_doubles, without_numbered, without_suspects, without_maplike)
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
 MADE = re.compile(rf"{MANIFEST}|{REPORT}|({'|'.join(SPLITS)})(/\1-[0-9a-f]{{{KEY}}}\.\w+\.png)?")  # in a dataset
