@@ -122,7 +122,8 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
         checked, suspects = list(found), list[Finding]()
-        check_order(source, [each.bgr for each in checked if each.bgr is not None])
+        if maps.normal is None:
+            check_order(source, [each.bgr for each in checked if each.bgr is not None])
         for sieve in SIEVES:
             checked, left_out = sieve(checked, maps.folders)
             suspects += left_out
