@@ -159,6 +159,9 @@ def test_a_folder_of_any_name_can_be_declared_as_messages_print_it(name: str) ->
     {
         "colormap: Jet": r"depth\.colormap: .*'Jet' is not one of jet, viridis,",
         "kind: depth, unit: mm, near: .inf, far: 10": r"depth\.near: Input should be a finite number",
+        "kind: depth, far: 5": "near and far need a unit, such as mm or relative",
+        "kind: depth, unit: relative, near: 5": "near less than far",
+        "kind: depth, unit: relative, near: 5, far: 5": "near less than far",
         "kind: depth, unit: .inf, near: 1, far: 10": r"depth\.unit.*: Input should be a finite number",
     }.items(),
 )

@@ -277,7 +277,7 @@ def test_a_map_of_the_stored_pixels_turns_with_its_image(orientation: int, side:
         "depth: {kind: depth, unit: mm}": "needs near and far in metres",
         "depth: {kind: depths, unt: mm}": r"depth\.kind: .*; depth\.unt: Extra inputs",
         "depth: {kind: disparity}": "needs near, the disparity",
-        "depth: {kind: depth, near: 1, far: 5}": "needs a unit",
+        "depth: {kind: depth, near: 1, far: 5}": "near and far need a unit",
         "seg: {void: 300}": "class id 300 is not an integer from 0 to 255",
         "seg: {classes: {1: dck}}": "'dck' is neither #rrggbb nor a class: sky, floor",
         "condition: pose": "condition: Input should be",

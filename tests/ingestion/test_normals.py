@@ -23,30 +23,65 @@ def vectors(*shown: tuple[float, float, float]) -> np.ndarray:
 
 FRONT, LEFT, RIGHT, FLOOR = (0, 0, 1), (1, 0, 0.05), (-1, 0, 0.05), (0, 1, 0.2)
 WALL, ROOM = vectors(*[FRONT] * 8, (0.6, 0, 0.8)), vectors(LEFT, FLOOR, FRONT, FRONT, FLOOR, RIGHT)
+ALONG = vectors(LEFT, LEFT, LEFT, LEFT, FLOOR, FRONT)  # a wall on the left
+
+
+def bring(root: Path, pictures: list[np.ndarray]) -> None:
+    """A source of normal maps."""
+    for number, picture in enumerate(pictures):
+        save(root / f"source/{number}.png", sight(number, 72, 72))
+        save(root / f"source/{number}.normal.png", picture)
 
 
 @pytest.mark.parametrize(
     ("picture", "count", "said"),
     [
-        (WALL[..., ::-1], 1, "normals that face red, with a z in blue near 0; .* BGR order, .* save them as RGB"),
-        (WALL[..., [0, 2, 1]], 1, "normals that face green, with a z in blue near 0"),
-        (ROOM[..., ::-1], 4, "source: in 4 of 4 normal maps red looks like z, not blue; .* save them as RGB"),
-        (WALL, 4, ""),
-        (ROOM, 4, ""),
-        (vectors(LEFT, LEFT, LEFT, FLOOR, FLOOR, FRONT), 1, ""),  # along a wall on the left
-        (vectors(FLOOR, FLOOR, FLOOR, FLOOR, FLOOR, FRONT), 4, ""),  # a plain
+        (WALL[..., ::-1], 1, "normals whose z seems to be in red, not blue; .* BGR order, .* save them as RGB"),
+        (WALL[..., [0, 2, 1]], 1, "normals whose z seems to be in green, not blue"),
+        (ROOM[..., ::-1], 8, "source: in 8 of 8 normal maps red looks like z, not blue; .* save them as RGB"),
+        (ROOM[..., ::-1], 7, ""),  # too few to tell
+        (WALL, 8, ""),
+        (ROOM, 8, ""),
+        (vectors(FLOOR, FLOOR, FLOOR, FLOOR, FLOOR, FRONT), 8, ""),  # a plain
+        (vectors((0, 1, 0.16), (0, 1, 0.17)), 1, ""),  # a plain from far
     ],
 )
 def test_normals_in_bgr_order_are_refused(picture: np.ndarray, count: int, said: str, tmp_path: Path) -> None:
-    for number in range(count):
-        save(tmp_path / f"source/{number}.png", sight(number, 72, 72))
-        save(tmp_path / f"source/{number}.normal.png", picture)
+    bring(tmp_path, [picture] * count)
     if said:
         with pytest.raises(UsdError, match=said):
             take(tmp_path)
     else:
         take(tmp_path)
         assert f"{count} normal maps read as y up" in notes(tmp_path)
+
+
+def test_right_normals_whose_red_looks_like_z_are_declared(tmp_path: Path) -> None:
+    bring(tmp_path, [ALONG] * 9 + [ROOM])
+    with pytest.raises(UsdError, match=r"in 9 of 10 normal maps .* if they are RGB, declare with --maps `normal: "):
+        take(tmp_path)
+    take(tmp_path, "normal: {y: up}")
+    assert "10 normal maps read as y up (declared)" in notes(tmp_path)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_only_if_nearly_all_normals_look_like_bgr_they_are_refused(count: int, tmp_path: Path) -> None:
+    bring(tmp_path, [ROOM[..., ::-1]] * count + [ROOM] * (10 - count))
+    take(tmp_path)
+    assert "10 normal maps read as y up (assumed)" in notes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("picture", "bgr"),
+    [
+        (ALONG, True),
+        (vectors(LEFT, LEFT, LEFT, LEFT, FLOOR, RIGHT), False),  # red is below 0
+        (vectors((0.7, 0, 0.7)), False),  # blue is not about 0
+        (vectors(FLOOR), False),  # red is about 0
+    ],
+)
+def test_bgr_order_shows_in_red_and_in_blue(picture: np.ndarray, bgr: bool) -> None:
+    assert in_bgr(picture) == bgr
 
 
 @pytest.mark.parametrize("order", [1, -1])

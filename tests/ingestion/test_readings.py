@@ -25,6 +25,8 @@ DEPTH, DISPARITY = (
 TWELVE_BITS = np.rint(METRES * 400).astype(np.uint16)
 GAPS = np.where(np.arange(72) < 3, 65535, TWELVE_BITS).astype(np.uint16)
 UNIT_1 = "kind: depth, unit: 1, near: 400, far: 3600"
+VALUES_OF_8_BITS = METRES.astype(np.uint8)
+RELATIVE = UNIT_1.replace("1", "relative", 1)
 
 
 def source(root: Path, name: str, values: np.ndarray) -> None:
@@ -77,12 +79,13 @@ def test_readings_beyond_near_and_far_are_counted_and_too_many_refused(tmp_path:
 @pytest.mark.parametrize(
     ("name", "values", "declared", "said", "better"),
     [
-        ("a.png", METRES.astype(np.uint8), "", "9 of 255, .*: say what they mean", "kind: inverse, near: 9"),
-        ("a.png", METRES.astype(np.uint8), "kind: inverse", "9 of 255, .* near: 34, far: 4", "kind: inverse, near: 9"),
+        ("a.png", VALUES_OF_8_BITS, "", "9 of 255, .*: say what they mean", "kind: inverse, near: 9"),
+        ("a.png", VALUES_OF_8_BITS, "kind: inverse", "9 of 255, .* near: 34, far: 4", "kind: inverse, near: 9"),
         ("a.png", TWELVE_BITS, "kind: inverse", "3600 of 65535, .* near: 34, far: 4", "kind: inverse, near: 3600"),
         ("a.png", TWELVE_BITS, "kind: inverse, far: 9", "3600 of 65535, .* near: 34", "kind: inverse, near: 3600"),
         ("a.png", GAPS, "kind: inverse, missing: 65535", "3600 of 65535", "kind: inverse, near: 3600, missing: 65535"),
         ("a.png", TWELVE_BITS, "kind: depth, unit: relative", "3600 of 65535, .*`unit: 1`", UNIT_1),
+        ("a.png", TWELVE_BITS, "kind: depth, unit: relative", "3600 .*`unit: relative, near: 300, far: 40", RELATIVE),
         ("a.npy", TWELVE_BITS.astype(np.int32), "kind: inverse", "3600 of 2147483647", "kind: inverse, near: 3600"),
         ("a.npy", (METRES / 200).astype(np.float32), "kind: inverse", r"0\.045\d* of 1,", "kind: inverse, near: 0.045"),
     ],
@@ -95,6 +98,34 @@ def test_low_values_are_asked_for(
         take(tmp_path, f"depth: {{{declared}}}" if declared else "")
     take(tmp_path, f"depth: {{{better}}}")
     assert np.ptp(kept(tmp_path, "a.png", "depth").astype(int)) > 100
+
+
+@pytest.mark.parametrize(
+    ("declared", "kept_as", "shown"),
+    [
+        ("", "kind: inverse, near: 255", VALUES_OF_8_BITS),
+        ("kind: inverse", "kind: inverse, near: 255", VALUES_OF_8_BITS),
+        ("kind: depth", "kind: depth, unit: relative, far: 255", 255 - VALUES_OF_8_BITS),
+    ],
+)
+def test_low_values_may_be_said_to_be_meant(declared: str, kept_as: str, shown: np.ndarray, tmp_path: Path) -> None:
+    source(tmp_path, "depth/a.png", VALUES_OF_8_BITS)
+    with pytest.raises(UsdError, match=f"`depth: {{{kept_as}}}` keeps the scale of the file's type"):
+        take(tmp_path, f"depth: {{{declared}}}" if declared else "")
+    take(tmp_path, f"depth: {{{kept_as}}}", size=72)
+    assert np.array_equal(kept(tmp_path, "a.png", "depth")[..., 0], shown)
+
+
+@pytest.mark.parametrize("far", [3000, 4095])
+def test_relative_depth_is_linear_between_near_and_far(far: int, tmp_path: Path) -> None:
+    source(tmp_path, "depth/a.png", TWELVE_BITS)
+    for near in ("", "near: 400, "):
+        found = take(tmp_path, f"depth: {{kind: depth, unit: relative, {near}far: {far}}}", size=72)
+        start = 400 if near else 0
+        right = 255 * np.clip((far - TWELVE_BITS.astype(float)) / (far - start), 0, 1)
+        assert np.abs(kept(tmp_path, "a.png", "depth")[..., 0] - right).max() < 1
+        assert found["depth/a.png"].status == ("accepted" if far == 4095 and not near else "repaired")
+    assert f"1 depth maps read as depth, near 400, far {far} (declared)" in notes(tmp_path)
 
 
 @pytest.mark.parametrize(("dim", "declared"), [(1, ""), (25, ""), (1, "hed: {bright: flat}")])

@@ -99,6 +99,18 @@ def test_a_numbered_map_is_no_picture(other: str, look: str, own: str, taken: bo
     assert found["x (1).png"].detail == (f"{TOGETHER}: {other} is refused" if with_it else found["x (0).png"].detail)
 
 
+def test_a_numbered_drawing_beside_a_refused_one_stays(tmp_path: Path) -> None:
+    for name in ("x", "x_pose_1"):
+        save(tmp_path / f"source/{name}.png", sight(len(name))[..., 0] // 128 * 255)
+    save(tmp_path / "source/x.normal.png", sight(4))
+    found = take(tmp_path)
+    assert {name: each.status for name, each in found.items() if name != "(dataset)"} == {
+        "x.png": "refused",
+        "x.normal.png": "refused",
+        "x_pose_1.png": "repaired",
+    }
+
+
 @pytest.mark.parametrize("said", ["caption", "folders"])
 def test_a_numbered_map_may_be_said_to_be_a_picture(said: str, tmp_path: Path) -> None:
     save(tmp_path / "source/x/a.png", sight(1))

@@ -10,8 +10,10 @@ import pytest
 from tests.ingestion.scenery import save, sight
 from usd.data.record import read_manifest
 from usd.errors import UsdError
+from usd.ingestion.checking import OUTSIDE
 from usd.ingestion.findings import Finding
 from usd.ingestion.ingest import Options, ingest
+from usd.ingestion.texts import PLACES
 
 DEPTH = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (72, 1))
 
@@ -227,10 +229,13 @@ def test_a_column_of_texts_is_named(tmp_path: Path) -> None:
     ("name", "said"),
     {
         "{root}/source/0.png": "",
-        "{root}/elsewhere/0.png": "; write ../0.png for 0.png",
-        "sub/9.png": "; write 9.png for sub/9.png",
-        "images/0.png": "; write ../0.png for 0.png",
-        "8.png": "",
+        "{root}/elsewhere/0.png": f"{OUTSIDE}; write ../0.png for 0.png",
+        "{root}/elsewhere/8.png": f"{OUTSIDE}; copy it there",
+        "../../elsewhere/8.png": f"{OUTSIDE}; copy it there",
+        "sub/9.png": f"{PLACES}; write 9.png for sub/9.png",
+        "sub/9.PNG": f"{PLACES}; write 9.png for sub/9.png",
+        "images/0.png": f"{PLACES}; write ../0.png for 0.png",
+        "8.png": PLACES,
     }.items(),
 )
 def test_paths_of_a_table_start_at_its_folder(name: str, said: str, tmp_path: Path) -> None:
@@ -239,9 +244,8 @@ def test_paths_of_a_table_start_at_its_folder(name: str, said: str, tmp_path: Pa
     (tmp_path / "source/sub/metadata.jsonl").write_text(json.dumps({"file_name": path, "text": "a cat"}))
     assert not take(tmp_path, "file_name,text\n1.png,b\n")
     report = (tmp_path / "out/report.csv").read_text()
-    why = "which is not a usable image: it is not there, and paths are relative to the table's folder"
     taken = name.startswith("{root}/source")
-    assert (f'sub/metadata.jsonl,refused,"names {path}, {why}{said}"' in report) != taken
+    assert (f'sub/metadata.jsonl,refused,"names {path}, which is not a usable image: it is {said}"' in report) != taken
     assert captions(tmp_path) == ["a cat" if taken else "0", "b", "2", "9"]
 
 

@@ -17,6 +17,7 @@ from usd.ingestion.pictures import Picture, Refused, read_picture
 from usd.ingestion.raw import read_raw
 from usd.ingestion.scan import Sample
 
+OUTSIDE = "outside the folder of pictures, which alone is read"
 SERIAL = 32  # files; below, starting worker processes takes longer than the work
 
 
@@ -97,7 +98,7 @@ def check(job: SampleCheck) -> Checked:
 def _check_place(source: Path, file: Path) -> None:
     """Refuse a map of a table that is not in the source."""
     if is_outside(file):
-        raise Refused("outside the folder of pictures, which alone is read; copy it there")
+        raise Refused(f"{OUTSIDE}; copy it there")
     if not os.path.lexists(source / file):
         raise Refused("not there; paths in a table are relative to its folder")
 

@@ -61,7 +61,6 @@ with all its maps or not at all, so that its maps have one origin. The source is
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,7 +86,6 @@ from usd.ingestion.words import one_path
 from usd.parallel import parallel_map
 
 STEP = 8  # pixels; the networks halve a picture three times
-SIEVES: tuple[Callable[[list[Checked], Mapping[str, str]], tuple[list[Checked], list[Finding]]], ...]
 SIEVES = (without_doubles, without_numbered, without_suspects, without_maplike)
 KEY = 16  # hex digits of a key: two of a million pictures share one once in 40 000 datasets
 MADE = re.compile(rf"{MANIFEST}|{REPORT}|({'|'.join(SPLITS)})(/\1-[0-9a-f]{{{KEY}}}\.\w+\.png)?")  # in a dataset
@@ -124,7 +122,8 @@ def ingest(source: Path, out: Path, options: Options | None = None) -> list[Find
         jobs = [SampleCheck(number, sample, source, incoming, size, maps) for number, sample in enumerate(scan.samples)]
         found = parallel_map(check, jobs, "ingest", len(jobs), serial_below=SERIAL)
         checked, suspects = list(found), list[Finding]()
-        check_order(source, [each.bgr for each in checked if each.bgr is not None])
+        if maps.normal is None:
+            check_order(source, [each.bgr for each in checked if each.bgr is not None])
         for sieve in SIEVES:
             checked, left_out = sieve(checked, maps.folders)
             suspects += left_out

@@ -17,12 +17,12 @@ from usd.tasks import MAPS
 DEPTH_REMEDY = "say what they mean with --maps, such as `depth: {kind: depth, unit: mm, near: 0.5, far: 10}`"
 UNIT_REMEDY = (
     "`kind: depth` alone does not say how far they are; add a unit, such as `unit: mm, near: 0.5, far: 10`, or "
-    "`unit: relative` if the largest value of the file's type is farthest"
+    "`unit: relative` if the largest value of the file's type, or a `far` beside it, is farthest"
 )
 INVERSE_REMEDY = "say which become 1 and 0, such as `depth: {kind: inverse, near: 34, far: 4}`"
 LOW_REMEDY = (
-    "add a unit, such as `unit: mm, near: 0.5, far: 10`, or `unit: 1` for near and far in values of the file; or save "
-    "them so that the farthest are near the largest value of the file's type"
+    "say which become 1 and 0, such as `unit: relative, near: 300, far: 4095`; or, where they are proportional to "
+    "distance, add a unit, such as `unit: mm, near: 0.5, far: 10`, or `unit: 1` for near and far in values of the file"
 )
 TURN_REMEDY = "say with --maps whether they are turned too: `orientation: stored` or `orientation: upright`"
 DIMMEST = 0.1  # of the largest value: undeclared depth maps and soft edges reach more
@@ -109,7 +109,7 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
         valid &= number > 0
     if raw.opaque is not None:
         valid &= raw.opaque
-    if meaning.near is None and meaning.colormap is None and valid.any():
+    if not meaning.bounded and meaning.colormap is None and valid.any():
         _check_low(float(number[valid].max()), raw.full, declared)
     return _inverse(np.where(valid, number, 1.0), meaning, raw.full), valid
 
@@ -117,11 +117,12 @@ def _depth(raw: Raw, declared: Depth | None) -> tuple[np.ndarray, np.ndarray]:
 def _check_low(most: float, full: float, declared: Depth | None) -> None:
     """Refuse values that would be a few levels of grey, as nothing but the file's type says which becomes 1 or 0."""
     if 0 < most <= DIMMEST * full:
-        remedy = DEPTH_REMEDY
+        remedy, same = DEPTH_REMEDY, "kind: inverse, near"
         if declared is not None and declared.scaled:
             remedy = INVERSE_REMEDY
         if declared is not None and declared.kind == "depth":
-            remedy = LOW_REMEDY
+            remedy, same = LOW_REMEDY, "kind: depth, unit: relative, far"
+        remedy += f"; if they are meant so, `depth: {{{same}: {full:.10g}}}` keeps the scale of the file's type"
         raise Refused(f"depth values of up to {most:.10g} of {full:.10g}, of which few greys would be left: {remedy}")
 
 
@@ -148,13 +149,14 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
         metres = np.maximum(number * meaning.scale, 1e-6)
         found = (1 / metres - 1 / far) / (1 / meaning.near - 1 / far)
     elif meaning.kind == "depth":
-        found = 1 - number / full
+        near = meaning.near or 0.0
+        found = 1 - (number - near) / ((far if meaning.bounded else full) - near)
     elif far >= (near := meaning.near or full):
         raise Refused(f"depth.far: {far:g} is not below {near:g}, which becomes 1; lower it, or add depth.near")
     else:
         scale = meaning.scale if meaning.kind == "disparity" else 1.0
         found = (number * scale - far) / (near - far)
-    if meaning.near is None and (found.min() < 0 or found.max() > 1):
+    if not meaning.bounded and (found.min() < 0 or found.max() > 1):
         remedy = UNIT_REMEDY if meaning.kind == "depth" else INVERSE_REMEDY
         raise Refused(f"values outside 0 to {full:g}: {remedy}")
     return np.clip(found, 0, 1)
@@ -162,7 +164,7 @@ def _inverse(number: np.ndarray, meaning: Depth, full: float) -> np.ndarray:
 
 def _beyond(value: np.ndarray, declared: Depth | None) -> float:
     """The share of readings that a declared near and far cut off."""
-    if declared is None or declared.near is None or not value.size:
+    if declared is None or not declared.bounded or not value.size:
         return 0.0
     return float(((value <= 0) | (value >= 1)).mean())
 

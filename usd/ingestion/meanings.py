@@ -112,8 +112,13 @@ class Depth(_Meaning):
     def scaled(self) -> bool:
         """Whether it is declared how values of any range become inverse depth: not by `kind: depth` alone."""
         told = self.model_fields_set
-        ends = self.near is not None or self.colormap is not None
+        ends = self.bounded or self.colormap is not None
         return ends or ("kind" in told and (self.kind == "inverse" or "unit" in told))
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is declared which values become 1 and 0; else the file's type says so."""
+        return (self.far if self.kind == "depth" else self.near) is not None
 
     @property
     def metric(self) -> bool:
@@ -145,12 +150,13 @@ class Depth(_Meaning):
             raise ValueError("kind: disparity needs near, the disparity that becomes 1, more than far (else 0)")
         if self.kind == "inverse" and self.near is not None and self.near <= (self.far or 0):
             raise ValueError("kind: inverse: near, the value that becomes 1, must be more than far")
-        if self.kind == "depth" and self.unit == "relative" and (self.near is not None or self.far is not None):
-            raise ValueError("kind: depth needs a unit, such as mm, for near and far; without one it takes neither")
+        fits = "unit" in self.model_fields_set and (self.near or 0) < (self.far or 0)
+        if self.kind == "depth" and self.unit == "relative" and (self.near, self.far) != (None, None) and not fits:
+            raise ValueError("kind: depth: near and far need a unit, such as mm or relative, and near less than far")
         return self
 
     def __str__(self) -> str:
-        ends = "" if self.near is None else f", near {self.near:g}, far {self.far or 0:g}"
+        ends = f", near {self.near or 0:g}, far {self.far or 0:g}" if self.bounded else ""
         unit = "" if self.unit == "relative" else f" in {self.unit if isinstance(self.unit, str) else f'{self.unit:g}'}"
         return f"{self.kind}{unit}{ends}" + (f", coloured with {self.colormap}" if self.colormap else "")
 

@@ -18,7 +18,8 @@ def without_numbered(checked: list[Checked], folders: Mapping[str, str]) -> tupl
     """The samples without those that are named and look like a numbered map of another, and the findings on these.
 
     They have few colours beside a picture of many, or are grey beside one in colour. If the picture has a map of that
-    kind, it is refused, too: it would be taken without all of its maps.
+    kind, it is refused, too: it would be taken without all of its maps. Beside a picture that is refused itself, whose
+    looks are not known, they stay.
 
     Args:
         checked: all samples.
@@ -30,7 +31,7 @@ def without_numbered(checked: list[Checked], folders: Mapping[str, str]) -> tupl
         image = each.job.sample.files["image"]
         found = NUMBERED.fullmatch(_name(each))
         whole = pictures.get((image.parent, found["base"])) if found else None
-        if found is None or whole is None or not each.row or not undeclared(each, folders):
+        if found is None or whole is None or not (each.row and whole.row) or not undeclared(each, folders):
             continue
         kind = WORDS[spelt(found["word"])]
         if kind != "image" and ((each.few and not whole.few) or (kind in GREY and each.plain and not whole.plain)):
@@ -40,7 +41,7 @@ def without_numbered(checked: list[Checked], folders: Mapping[str, str]) -> tupl
             )
             why += f"*.{kind if kind in GREY else 'seg'}.png, or move it out; if not, rename it or give it a caption"
             findings[id(each)] = [refused(image, why)]
-            if kind in whole.job.sample.files and whole.row:
+            if kind in whole.job.sample.files:
                 together = f"{TOGETHER}: {path_text(image)} is refused"
                 findings[id(whole)] = [refused(file, together) for file in whole.job.sample.files.values()]
     kept = [each for each in checked if id(each) not in findings]

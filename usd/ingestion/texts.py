@@ -6,6 +6,7 @@ from pathlib import Path
 
 from usd.files import path_text
 from usd.ingestion.captions import from_lines, one_line
+from usd.ingestion.checking import OUTSIDE, is_outside
 from usd.ingestion.findings import noted, refused
 from usd.ingestion.names import place_of, spellings, with_endings
 from usd.ingestion.pictures import SUFFIXES
@@ -15,6 +16,7 @@ from usd.ingestion.tables import TABLES, Entry, count_of
 from usd.ingestion.words import Words, map_folder, one_form
 
 TABLE_NAMES = ("caption", "captions", "metadata", "prompts")  # text files that may be tables
+PLACES = "not there, and paths are relative to the table's folder"
 TABLE_REMEDY = "a table of captions is called metadata.csv, and has the columns file_name and text"
 
 
@@ -64,12 +66,12 @@ def add_rows(
     late: dict[Path, list[str]] = {}
     there: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        there[one_form(file.name)].append(file)
+        there[one_form(file.name).lower()].append(file)
     for entry in entries:
         name, image = names[entry.image], one_line(entry.row.image)
         if name not in samples:
-            called = there[one_form(entry.image.name)]
-            remedy = "" if entry.image in called else _relative(entry.table, called)
+            called = there[one_form(entry.image.name).lower()]
+            remedy = "" if entry.image in called else _where(entry, called)
             scan.findings.append(refused(entry.table, f"names {image}, which is not a usable image{remedy}"))
         elif entry.row.text:
             if captions.setdefault(name, entry.row.text) != entry.row.text:
@@ -81,10 +83,11 @@ def add_rows(
         scan.findings.append(refused(table, why))
 
 
-def _relative(table: Path, called: list[Path]) -> str:
-    """That a picture is not where a table says, and how to name it if one file is called so."""
-    remedy = ""
+def _where(entry: Entry, called: list[Path]) -> str:
+    """That a picture is not where a table says, or outside, and how to name it if one file is called so."""
+    away = is_outside(entry.image)
+    remedy = "; copy it there" if away else ""
     if len(called) == 1:
-        own = Path(os.path.relpath(called[0], table.parent))
+        own = Path(os.path.relpath(called[0], entry.table.parent))
         remedy = "; write " + path_text(own) + ("" if own == called[0] else f" for {path_text(called[0])}")
-    return f": it is not there, and paths are relative to the table's folder{remedy}"
+    return f": it is {OUTSIDE if away else PLACES}{remedy}"
