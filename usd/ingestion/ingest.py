@@ -23,7 +23,7 @@ with all its maps or not at all, so that its maps have one origin. The source is
 | map of the stored pixels of an image with an EXIF orientation | turned, if the shapes settle it or it is declared |
 | depth of 16 bits, floating point, colour or of low values; ids of which 255 may be void | refused, unless declared |
 | soft edges of low values only, such as 0 and 1 | refused |
-| normals in BGR order, with z in red | refused; of three maps or more, the whole source |
+| normals in BGR order, with z in red | refused; of eight maps or more, the whole source, unless declared |
 | class masks in alpha of several colours; ids in grey of fewer than 8 bits in some files only | the whole source |
 | class maps with one colour in their palette for two ids | the whole source, unless `kind` is declared |
 | what is declared of the classes or the colour map does not fit the map | refused, or the whole source |

@@ -35,17 +35,20 @@ def without_numbered(checked: list[Checked], folders: Mapping[str, str]) -> tupl
             continue
         kind = WORDS[spelt(found["word"])]
         if kind != "image" and ((each.few and not whole.few) or (kind in GREY and each.plain and not whole.plain)):
-            shown = path_text(whole.job.sample.files["image"])
-            why = (
-                f"named like a map of {shown}: if it is one, join it with the others of its kind in one file, such as "
-            )
-            why += f"*.{kind if kind in GREY else 'seg'}.png, or move it out; if not, rename it or give it a caption"
-            findings[id(each)] = [refused(image, why)]
+            findings[id(each)] = [refused(image, _why(whole, kind if kind in GREY else "seg"))]
             if kind in whole.job.sample.files:
                 together = f"{TOGETHER}: {path_text(image)} is refused"
                 findings[id(whole)] = [refused(file, together) for file in whole.job.sample.files.values()]
     kept = [each for each in checked if id(each) not in findings]
     return kept, [finding for some in findings.values() for finding in some]
+
+
+def _why(whole: Checked, kind: str) -> str:
+    shown = path_text(whole.job.sample.files["image"])
+    return (
+        f"named like a map of {shown}: if it is one, join it with the others of its kind in one file, such as "
+        f"*.{kind}.png, or move it out; if not, rename it or give it a caption"
+    )
 
 
 def _name(each: Checked) -> str:
